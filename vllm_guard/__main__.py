@@ -1,0 +1,5 @@
+"""`python -m vllm_guard`."""
+
+from vllm_guard.cli import main
+
+main()

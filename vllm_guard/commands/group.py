@@ -1,0 +1,114 @@
+"""The click group: wiring, and one way out for every error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vllm_guard import __version__, cli, options, screen, voice
+from vllm_guard.commands import completion, env, profile
+from vllm_guard.errors import USAGE, GuardError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EPILOG = "The bare form `vllm-guard [RUN OPTIONS] -- COMMAND` is short for `vllm-guard run`."
+
+
+class _Group(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-"):
+            raise GuardError(f"no such command: {name}", _hint(name, self), exit_code=USAGE)
+        return super().resolve_command(ctx, args)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command other than the launch form; returns its exit status."""
+    try:
+        status = root.main(
+            list(words),
+            prog_name="vllm-guard",
+            standalone_mode=False,
+            color=screen.wants_colour(os.environ, sys.stdout.isatty()),
+        )
+    except click.UsageError as error:
+        hint = f"see {error.ctx.command_path} --help" if error.ctx else ""
+        raise GuardError(error.format_message(), hint, exit_code=USAGE) from None
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return cli.die_of_sigint()
+    except BrokenPipeError:
+        return _reader_left()
+    return status if isinstance(status, int) else 0
+
+
+@click.group(cls=_Group, invoke_without_command=True, epilog=_EPILOG)
+@click.version_option(__version__, prog_name="vllm-guard")
+@click.pass_context
+def root(ctx: click.Context) -> int:
+    """Run a vLLM command under debug settings that exist for that one run only."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return USAGE
+    return 0
+
+
+def _run_options() -> list[click.Parameter]:
+    """The click form of `options.OPTIONS`."""
+    parameters: list[click.Parameter] = [
+        click.Option(
+            [word for word in (option.short, option.long, option.field) if word],
+            is_flag=not option.metavar,
+            metavar=option.metavar or None,
+            multiple=option.many,
+            type=click.Choice(option.choices) if option.choices else None,
+            help=option.help,
+        )
+        for option in options.OPTIONS
+    ]
+    command = click.Argument(["command"], nargs=-1, type=click.UNPROCESSED)
+    return [*parameters, command]
+
+
+def _run(**values: Any) -> None:
+    """Launch COMMAND under profiles, and end as it ends."""
+    given = {name: value for name, value in values.items() if value not in (None, (), False)}
+    cli.start(options.finish_values(given))
+
+
+root.add_command(
+    click.Command(
+        "run",
+        params=_run_options(),
+        callback=_run,
+        help=_run.__doc__,
+        context_settings={"allow_interspersed_args": False},
+    )
+)
+root.add_command(env.env)
+root.add_command(profile.profile)
+root.add_command(completion.completion)
+
+
+def _hint(name: str, group: click.Group) -> str:
+    near = get_close_matches(name, group.commands, 1)
+    if near:
+        return f"did you mean {near[0]}?"
+    if shutil.which(name):
+        return f"to launch it, put `--` before it: vllm-guard -- {name}"
+    return "see vllm-guard --help"
+
+
+def _reader_left() -> int:
+    """`vllm-guard profile list | head -1`: nobody reads on, which is no failure."""
+    voice.silence_stdout()
+    return 0

@@ -1,0 +1,75 @@
+"""What the report commands print: tables on stdout for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vllm_guard import __version__, screen
+from vllm_guard.frozen import plain
+from vllm_guard.record import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vllm_guard.model import Finding
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+python_option = click.option(
+    "--python", metavar="PATH", default=None, help="The interpreter whose vLLM is meant."
+)
+strict_option = click.option("--strict", is_flag=True, help="Warnings count as failures.")
+
+_COLOURS = {"fail": "red", "warn": "yellow", "ok": "green", "note": "cyan"}
+
+
+def print_json(vllm: str, **sections: Any) -> None:
+    """The envelope of every JSON answer (design, section 2) with these sections."""
+    document = {"schema_version": SCHEMA_VERSION, "vllm_guard": __version__, "vllm": vllm}
+    click.echo(json.dumps({**document, **plain(sections)}, indent=1))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Aligned columns; wrapped to the terminal, one line a row where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    colour = screen.wants_colour(os.environ, terminal)
+    console = Console(
+        file=sys.stdout,
+        width=None if terminal else 10_000,
+        force_terminal=colour,
+        no_color=not colour,
+        highlight=False,
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(screen.printable(cell)) for cell in row))
+    with console.capture() as captured:
+        console.print(table)
+    text = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    click.echo(text)
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """One line a finding on stdout, then its fix."""
+    for finding in findings:
+        status = click.style(finding.status, fg=_COLOURS.get(finding.status))
+        subject = screen.shortened(finding.subject, 200)
+        click.echo(f"{status} {finding.id}: {subject}: {screen.printable(finding.fact)}")
+        if finding.fix:
+            click.echo(f"  fix: {screen.printable(finding.fix)}")
+
+
+def verdict(findings: Iterable[Finding], strict: bool) -> int:
+    """0 when nothing failed, else 1; text and JSON give the same."""
+    bad = ("fail", "warn") if strict else ("fail",)
+    return int(any(finding.status in bad for finding in findings))

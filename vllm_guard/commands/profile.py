@@ -1,0 +1,166 @@
+"""`vllm-guard profile list | show | check`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from vllm_guard import audit, facts, profiles, target
+from vllm_guard.commands import output
+from vllm_guard.errors import USAGE, GuardError
+from vllm_guard.model import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vllm_guard.model import Part, Profile, Setting
+    from vllm_guard.target import VllmInstall
+
+
+@click.group()
+def profile() -> None:
+    """List, show and check profiles."""
+
+
+@profile.command("list")
+@output.json_option
+def list_(as_json: bool) -> int:
+    """List the profiles that can be named with -p."""
+    found = profiles.list_profiles(os.environ)
+    loaded = [(row, _load_quietly(row.path)) for row in found]
+    rows = [
+        {
+            "name": row.name,
+            "origin": row.origin,
+            "path": row.path,
+            "shadowed": row.shadowed,
+            "summary": item.summary if item else "cannot be read: see `vllm-guard profile check`",
+        }
+        for row, item in loaded
+    ]
+    if as_json:
+        output.print_json("", profiles=rows, findings=[])
+        return 0
+    cells = (
+        (row["name"], row["origin"] + (" (hidden)" if row["shadowed"] else ""), row["summary"])
+        for row in rows
+    )
+    output.print_table(("PROFILE", "FROM", "SUMMARY"), cells)
+    return 0
+
+
+@profile.command()
+@click.argument("name")
+@output.json_option
+def show(name: str, as_json: bool) -> int:
+    """Show what a profile does, with the reason for each change."""
+    item = profiles.load_profile(name, os.environ)
+    if as_json:
+        output.print_json("", profile=item, findings=[])
+        return 0
+    for label, text in (
+        ("profile", f"{item.name} ({item.origin}: {item.path})"),
+        ("summary", item.summary),
+        ("cost", item.cost),
+        ("for vLLM", item.vllm or "any"),
+        ("see", item.uri),
+        ("sha256", item.digest),
+    ):
+        if text:
+            click.echo(f"{label:9} {text}")
+    for part in item.parts:
+        for line in _part_lines(part):
+            click.echo(line)
+    return 0
+
+
+@profile.command()
+@click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
+@output.python_option
+@output.strict_option
+@output.json_option
+def check(names: tuple[str, ...], python: str | None, strict: bool, as_json: bool) -> int:
+    """Check profiles against the schema and against the installed vLLM (all profiles by default)."""
+    wanted = names or tuple(row.path for row in profiles.list_profiles(os.environ))
+    vllm = _vllm(python)
+    findings = [finding for name in wanted for finding in _check_one(name, vllm)]
+    if vllm is None:
+        findings.append(
+            Finding(
+                "vllm-not-found",
+                "skip",
+                python or "PATH",
+                "no vLLM found: only the files were checked",
+                fix="name its interpreter with --python",
+            )
+        )
+    version = vllm.version if vllm else ""
+    if as_json:
+        output.print_json(version, findings=findings)
+    else:
+        output.print_findings(findings)
+        against = f"vLLM {version}" if version else "the schema only"
+        click.echo(f"{len(wanted)} profiles checked against {against}")
+    return output.verdict(findings, strict)
+
+
+def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
+    try:
+        item = profiles.load_profile(name, os.environ)
+    except GuardError as error:
+        if error.exit_code == USAGE:
+            raise
+        yield Finding("profile-invalid", "fail", name, error.message, fix=error.hint)
+        return
+    problems: list[Finding] = []
+    if vllm is not None:
+        parts = profiles.settings_for((item,), vllm.version)
+        removed = facts.load("vars/vllm")["removed"]
+        tables = target.env_table(vllm), target.engine_args(vllm)
+        problems = list(audit.check_parts(parts, *tables, removed))
+    yield from problems
+    if not problems:
+        count = sum(len(part.settings) + len(part.engine) for part in item.parts)
+        yield Finding("profile-valid", "ok", item.name, f"{count} settings")
+
+
+def _vllm(python: str | None) -> VllmInstall | None:
+    """The vLLM meant: `--python`'s, else that of `vllm` or of `python` on PATH."""
+    commands = [("python",)] if python else [("vllm",), ("python",), (sys.executable,)]
+    for command in commands:
+        found = target.find_target(command, os.environ, python)
+        if found is not None and found.vllm is not None:
+            return found.vllm
+    return None
+
+
+def _load_quietly(path: str) -> Profile | None:
+    try:
+        return profiles.load_profile(path, os.environ)
+    except GuardError:
+        return None
+
+
+def _part_lines(part: Part) -> Iterator[str]:
+    if part.vllm:
+        yield f"when vLLM {part.vllm}:"
+    indent = "    " if part.vllm else "  "
+    for setting in part.settings:
+        why = f"   # {setting.why}" if setting.why else ""
+        yield f"{indent}{_setting_words(setting)}{why}"
+    for name, value in part.engine:
+        yield f"{indent}[engine] {name} = {value!r}"
+    for probe in part.probes:
+        yield f"{indent}[preflight] {probe}"
+
+
+def _setting_words(setting: Setting) -> str:
+    return {
+        "set": f"{setting.name}={setting.value}",
+        "default": f"{setting.name}={setting.value} (only if unset)",
+        "required": f"{setting.name} must be set: {setting.value}",
+        "unset": f"unset {setting.name}",
+    }[setting.kind]

@@ -1,0 +1,192 @@
+"""`vllm-guard run`, and the bare launch form: the main job, as a sequence of steps."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from vllm_guard import launch, leftovers, prepare, record, report, voice
+from vllm_guard.environment import too_big
+from vllm_guard.errors import REFUSED, GuardError
+from vllm_guard.frozen import replace
+from vllm_guard.model import Launch, Outcome, Run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vllm_guard.launch import Result
+    from vllm_guard.options import RunOptions
+    from vllm_guard.prepare import Prepared
+
+_VLLM_GRACE = 10.0  #: seconds vLLM needs to end its workers, beyond its own --shutdown-timeout
+_RAISED = ("fail", "warn")
+
+
+def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
+    """Carry out one launch and return how it ended; raises GuardError when it cannot start."""
+    prepared = prepare.prepare(options)
+    sink = _open_json(options)
+    try:
+        path = prepare.executable(prepared)
+    except GuardError:
+        _say_before(prepared)
+        raise
+    _say_before(prepared)
+    if options.dry_run:
+        _say_plan(prepared, path)
+    if prepared.refused:
+        return _refuse(prepared, sink)
+    if options.dry_run:
+        return Outcome("not-started", 0)
+    return _launch(prepared, path, closed_stdio, sink)
+
+
+def _launch(
+    prepared: Prepared, path: str, closed_stdio: tuple[int, ...], sink: int | None
+) -> Outcome:
+    order = _order(prepared, path)
+    if prepared.options.exec:
+        launch.replace_process(order)
+    folder = prepared.shelf.open(prepared.run_id)
+    if prepared.private:
+        os.mkdir(prepared.private, 0o700)
+    log = record.Log(folder, prepared.redactor.known_bytes())
+    started = time.gmtime()
+    try:
+        result = launch.supervise(
+            order, closed_stdio, log.keep, lambda keeper: _mark(prepared, keeper)
+        )
+    except BaseException:
+        leftovers.clean((), (), prepared.private)
+        raise
+    finally:
+        log.close()
+    left = leftovers.clean(result.survivors, result.segments, prepared.private)
+    prepared.shelf.unmark(prepared.run_id)
+    done = replace(
+        _record(prepared, result.outcome), leftovers=left, log=log.path, started=_utc(started)
+    )
+    prepared.shelf.write(done)
+    _write_json(sink, done)
+    _say_after(prepared, done, result)
+    return result.outcome
+
+
+def _order(prepared: Prepared, path: str) -> Launch:
+    """The launch as bytes, within the kernel's limits. Raises GuardError 125 for what is too big."""
+    argv = tuple(os.fsencode(word) for word in prepared.argv)
+    problem = too_big(argv, prepared.entries)
+    if problem:
+        raise GuardError(problem, "the kernel would refuse to start it (E2BIG)")
+    options = prepared.options
+    return Launch(
+        run_id=prepared.run_id,
+        path=os.fsencode(path),
+        argv=argv,
+        env=prepared.entries,
+        watch=not options.no_watch,
+        deadline=options.deadline,
+        grace=_VLLM_GRACE + _shutdown_timeout(prepared),
+    )
+
+
+def _shutdown_timeout(prepared: Prepared) -> float:
+    """Seconds that `vllm serve --shutdown-timeout` was given."""
+    words = list(prepared.argv)
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--shutdown-timeout":
+            text = value if equals else "".join(words[index + 1 : index + 2])
+            return float(text) if text.isdigit() else 0.0
+    return 0.0
+
+
+def _mark(prepared: Prepared, keeper: int) -> None:
+    prepared.shelf.mark(prepared.run_id, prepared.private, keeper)
+
+
+def _refuse(prepared: Prepared, sink: int | None) -> Outcome:
+    failed = sum(finding.status == "fail" for finding in prepared.findings)
+    ids = " ".join(f"--ignore {f.id}" for f in prepared.findings if f.status == "fail")
+    voice.say(f"error: not started: {failed} checks failed", "error")
+    voice.say(f"hint: to start it all the same: {ids}", "hint")
+    outcome = Outcome("not-started", REFUSED, ended_by="preflight")
+    _write_json(sink, _record(prepared, outcome))
+    return outcome
+
+
+def _record(prepared: Prepared, outcome: Outcome) -> Run:
+    """The run as it will be stored: redacted."""
+    mask = prepared.redactor
+    changes = tuple(report.masked(change, mask) for change in prepared.plan.changes)
+    vllm = prepared.target.vllm if prepared.target is not None else None
+    return Run(
+        id=prepared.run_id,
+        command=mask.argv(prepared.argv),
+        cwd=os.getcwd(),
+        profiles=tuple(profile.name for profile in prepared.profiles),
+        interpreter=prepared.target.interpreter if prepared.target is not None else "",
+        vllm=vllm.version if vllm is not None else "",
+        started=_utc(time.gmtime()),
+        plan=replace(prepared.plan, changes=changes),
+        findings=prepared.findings,
+        containment="keeper",
+        outcome=outcome,
+    )
+
+
+def _say_before(prepared: Prepared) -> None:
+    options = prepared.options
+    shown = prepared.findings
+    if options.quiet:
+        shown = tuple(f for f in shown if f.status in _RAISED)
+    elif not options.verbose:
+        shown = tuple(f for f in shown if f.status not in ("ok", "skip"))
+    if not options.quiet:
+        lines = report.launch_lines(prepared.plan, prepared.profiles, prepared.redactor)
+        for line in lines:
+            voice.say(line)
+    voice.say_findings(shown, options.verbose)
+
+
+def _say_plan(prepared: Prepared, path: str) -> None:
+    for line in report.plan_lines(prepared.plan, prepared.redactor):
+        voice.say(f"  {line}")
+    voice.say(f"executes {path}:")
+    voice.say(f"  {report.command_line(prepared.argv, prepared.redactor)}")
+
+
+def _say_after(prepared: Prepared, done: Run, result: Result) -> None:
+    voice.say_findings(done.leftovers, prepared.options.verbose)
+    if prepared.shelf.problem:
+        voice.say(f"note {prepared.shelf.problem}", "note")
+    outcome = result.outcome
+    plain = outcome.kind == "exited" and outcome.ended_by == "itself" and not outcome.left_behind
+    silent = prepared.options.quiet or not (prepared.profiles or prepared.options.verbose)
+    if plain and not done.leftovers and not result.lost_bytes and silent:
+        return
+    for line in report.closing_lines(done, result.lost_bytes):
+        voice.say(line)
+
+
+def _open_json(options: RunOptions) -> int | None:
+    if not options.json:
+        return None
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        return os.open(options.json, flags, 0o600)
+    except OSError as error:
+        raise GuardError(f"--json: cannot write {options.json}: {error.strerror}") from None
+
+
+def _write_json(sink: int | None, run: Run) -> None:
+    if sink is None:
+        return
+    try:
+        with os.fdopen(sink, "wb") as file:
+            file.write(record.to_json(run))
+    except OSError as error:
+        voice.say(f"warn --json: not written: {error.strerror}", "warn")
+
+
+def _utc(moment: time.struct_time) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)

@@ -1,0 +1,208 @@
+"""The keeper: the process between the guard and the command. Standard library only.
+
+It is forked, not executed, so it needs nothing from the disk afterwards. It is a subreaper in a process
+group of its own and ignores what a terminal sends. It starts the command, passes on the signals that
+the guard asks for, and when the command, or the guard, has ended it ends whatever is left.
+
+The guard writes bytes to the control pipe: 1-64 is a signal for the command's process group, END asks
+for its end. End of file there means that the guard is dead. The keeper answers with lines on the status
+pipe: `started PID`, `failed ERRNO`, `stopped N`, `exited STATUS`, `ended LEFT KILLED`, `survivor PID`,
+`segment PATH`, `done`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from vllm_guard import environment, signals, tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from dataclasses import dataclass
+    from typing import NoReturn
+
+    from vllm_guard.model import Launch
+    from vllm_guard.signals import Inherited
+else:
+    import _signal as signal
+
+    from vllm_guard.frozen import dataclass
+
+END = 0x80
+_GUARD_DIED = tree.Limits(settle=0.0, term=0.5, tracker=1.0, kill=5.0)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The file descriptors a keeper is born with; -1 where there is none."""
+
+    control: int  #: read: from the guard
+    status: int  #: write: to the guard
+    stdio: tuple[int, int, int]  #: what becomes 0, 1 and 2 of the command; -1: closed
+    tty: int  #: the controlling terminal, when the command shall have its foreground
+
+
+def keep(launch: Launch, ends: Ends, inherited: Inherited) -> NoReturn:
+    """Run as the keeper; every signal is blocked when this is called."""
+    status = 125
+    try:
+        _Keeper(launch, ends, inherited).run()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+class _Keeper:
+    def __init__(self, launch: Launch, ends: Ends, inherited: Inherited) -> None:
+        self._launch = launch
+        self._ends = ends
+        self._main = 0  #: the command's pid and process group
+        self._main_ended = False
+        self._give_up: float | None = None  #: when grace is over (monotonic)
+        os.setpgid(0, 0)
+        signals.become_subreaper()
+        signals.ignore(signals.FORWARDED)
+        self._wakeup, wakeup_write = _pipe()
+        os.set_blocking(wakeup_write, False)
+        self._reaper = tree.Reaper(self._wakeup)
+        self._inherited = inherited
+        self._wakeup_write = wakeup_write
+
+    def run(self) -> None:
+        if not self._start():
+            return
+        signals.listen([signal.SIGCHLD], self._wakeup_write)
+        self._let_go_of_files()
+        limits = self._watch()
+        ended = tree.end(self._reaper, limits)
+        self._tell(f"ended {ended.left_behind} {ended.killed}")
+        for pid in ended.survivors:
+            self._tell(f"survivor {pid}")
+        for path in ended.segments:
+            self._tell(f"segment {path}")
+        self._tell("done")
+
+    def _start(self) -> bool:
+        """Fork the command; True once it has been executed."""
+        read, write = _pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(read)
+            _execute(self._launch, self._ends, self._inherited, write)
+        os.close(write)
+        try:
+            os.setpgid(pid, pid)  # also done by the child: whoever comes first
+        except (PermissionError, ProcessLookupError):
+            self._main = 0  # it has executed, or ended, already
+        failure = _read_all(read)
+        os.close(read)
+        if failure:
+            os.waitpid(pid, 0)
+            self._tell(f"failed {failure.decode()}")
+            return False
+        self._main = pid
+        self._tell(f"started {pid}")
+        return True
+
+    def _let_go_of_files(self) -> None:
+        """Held files and folders would keep the caller's pipes open and its mounts busy."""
+        kept = {self._ends.control, self._ends.status, self._wakeup, self._wakeup_write}
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd, inheritable=False)
+        start = 3
+        for fd in sorted(kept):
+            os.closerange(start, fd)
+            start = fd + 1
+        os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+        os.chdir("/")
+
+    def _watch(self) -> tree.Limits:
+        """Until the command has ended, or must; returns how the rest is to be ended."""
+        poll = select.poll()
+        poll.register(self._ends.control, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        while True:
+            ready = dict(poll.poll(self._milliseconds_left()))
+            if self._wakeup in ready:
+                tree.drain(self._wakeup)
+                self._note_changes()
+            if self._main_ended:
+                return tree.Limits()
+            if self._ends.control in ready and not self._obey(os.read(self._ends.control, 256)):
+                return _GUARD_DIED
+            if self._give_up is not None and time.monotonic() >= self._give_up:
+                return tree.Limits(settle=0.0, term=1.0)
+
+    def _milliseconds_left(self) -> float | None:
+        if self._give_up is None:
+            return None
+        return max(0.0, (self._give_up - time.monotonic()) * 1000)
+
+    def _obey(self, orders: bytes) -> bool:
+        """Carry out the guard's bytes; False when there is no guard any more."""
+        for order in orders:
+            number = int(signal.SIGTERM) if order == END else order
+            tree.send_group(self._main, number)
+            if number == signal.SIGTERM:
+                tree.send_group(self._main, signal.SIGCONT)  # a stopped process cannot end
+                self._give_up = self._give_up or time.monotonic() + self._launch.grace
+        return bool(orders)
+
+    def _note_changes(self) -> None:
+        for pid, status in self._reaper.reap():
+            if pid != self._main:
+                continue
+            if os.WIFSTOPPED(status):
+                self._tell(f"stopped {os.WSTOPSIG(status)}")
+            elif not os.WIFCONTINUED(status):
+                self._main_ended = True
+                self._tell(f"exited {status}")
+
+    def _tell(self, line: str) -> None:
+        try:
+            os.write(self._ends.status, os.fsencode(line) + b"\n")
+        except OSError:
+            return  # the guard is dead: there is nobody to tell
+
+
+def _execute(launch: Launch, ends: Ends, inherited: Inherited, report: int) -> NoReturn:
+    """In the child: become the command, with everything as the guard itself inherited it."""
+    try:
+        os.setpgid(0, 0)
+        if ends.tty >= 0:
+            os.tcsetpgrp(ends.tty, os.getpid())  # SIGTTOU is blocked here
+        _place_stdio(ends.stdio)
+        signals.give_back(inherited)
+        os.execve(launch.path, launch.argv, environment.block(launch.env))
+    except OSError as error:
+        os.write(report, str(error.errno).encode())
+    finally:
+        os._exit(125)
+
+
+def _place_stdio(stdio: tuple[int, int, int]) -> None:
+    """Make these three 0, 1 and 2. All sources are above 2 or already in place."""
+    for target, source in enumerate(stdio):
+        if source < 0:
+            os.close(target)
+        elif source == target:
+            os.set_inheritable(target, True)
+        else:
+            os.dup2(source, target, inheritable=True)
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe that no exec inherits, its read end non-blocking."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    return read, write
+
+
+def _read_all(fd: int) -> bytes:
+    """All of a pipe until its end."""
+    os.set_blocking(fd, True)
+    return b"".join(iter(lambda: os.read(fd, 4096), b""))

@@ -1,0 +1,315 @@
+"""Start the keeper, stream what the command writes, pass signals on, and learn how it ended.
+
+    shell -> guard (this) -> keeper (own group, subreaper) -> command (own group, the terminal)
+
+One thread, one poll loop, no polling interval: an idle guard does nothing at all.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from vllm_guard import keeper, pump, signals, tree
+from vllm_guard.errors import (
+    DEADLINE,
+    GUARD_FAILED,
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    GuardError,
+)
+from vllm_guard.model import Outcome
+from vllm_guard.terminal import Terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from dataclasses import dataclass
+
+    from vllm_guard.model import Launch
+    from vllm_guard.signals import Inherited
+else:
+    import _signal as signal
+
+    from vllm_guard.frozen import dataclass
+
+_SIGNALLED = 128
+_KEEPER_LOST = tree.Limits(settle=0.0, term=2.0)
+_STALLED_READER = 2.0  #: seconds to wait for it when the run was ended from outside
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a launch came to: how the command ended, and what had to be done about the rest."""
+
+    outcome: Outcome
+    survivors: tuple[int, ...] = ()
+    segments: tuple[str, ...] = ()
+    lost_bytes: int = 0
+
+
+def plug_closed_stdio() -> tuple[int, ...]:
+    """Open /dev/null for each of 0, 1, 2 that is closed, so that no file of ours gets that number."""
+    closed = tuple(fd for fd in (0, 1, 2) if not pump.is_open(fd))
+    for _ in closed:
+        os.open(os.devnull, os.O_RDWR)  # the lowest free number, each time
+    return closed
+
+
+def replace_process(launch: Launch) -> None:
+    """`--exec`: become the command. Returns only when that failed, by raising GuardError."""
+    from vllm_guard import environment
+
+    signals.give_back(signals.hold())
+    try:
+        os.execve(launch.path, launch.argv, environment.block(launch.env))
+    except OSError as error:
+        raise failure(launch, error.errno or 0) from None
+
+
+def supervise(
+    launch: Launch,
+    closed: tuple[int, ...],
+    keep: Callable[[bytes], None],
+    on_start: Callable[[int], None],
+) -> Result:
+    """Run the command to its end. `keep` gets every byte it wrote; `on_start` the keeper's pid.
+
+    Raises GuardError when the command could not be started at all.
+    """
+    return _Supervisor(launch, closed, keep).run(on_start)
+
+
+def failure(launch: Launch, number: int) -> GuardError:
+    """What an errno of fork or exec means to the user, with the exit status of the contract."""
+    import errno
+
+    name = os.fsdecode(launch.path)
+    if number == errno.ENOENT:
+        wanted = _interpreter_line(launch.path)
+        text = f"its interpreter {wanted} does not exist" if wanted else "it does not exist"
+        return GuardError(f"cannot run {name}: {text}", exit_code=NOT_FOUND)
+    if number == errno.ENOEXEC:
+        hint = "does it lack a first line such as `#!/bin/sh`?"
+        return GuardError(f"cannot run {name}: not a program", hint, exit_code=NOT_EXECUTABLE)
+    if number in (errno.EAGAIN, errno.ENOMEM, errno.E2BIG, errno.EMFILE, errno.ENFILE):
+        return GuardError(f"cannot start {name}: {os.strerror(number)}", "see `ulimit -a`")
+    return GuardError(f"cannot run {name}: {os.strerror(number)}", exit_code=NOT_EXECUTABLE)
+
+
+def _interpreter_line(path: bytes) -> str:
+    with open(path, "rb") as file:
+        line = file.readline(4096)
+    words = line[2:].split() if line.startswith(b"#!") else []
+    return os.fsdecode(words[0]) if words else ""
+
+
+class _Supervisor:
+    def __init__(
+        self, launch: Launch, closed: tuple[int, ...], keep: Callable[[bytes], None]
+    ) -> None:
+        self._launch = launch
+        self._closed = closed
+        self._keep = keep
+        self._streams: list[pump.Stream] = []
+        self._lines = b""
+        self._status: int | None = None  #: the command's wait status
+        self._main = 0
+        self._left = 0
+        self._survivors: list[int] = []
+        self._segments: list[str] = []
+        self._done = False
+        self._sent: list[int] = []  #: signals this process got, in order
+        self._deadline_hit = False
+        self._errno = 0
+        self._hears = {
+            "started": self._on_started,
+            "failed": self._on_failed,
+            "stopped": self._on_stopped,
+            "exited": self._on_exited,
+            "ended": self._on_ended,
+            "survivor": self._on_survivor,
+            "segment": self._on_segment,
+            "done": self._on_done,
+        }
+
+    def run(self, on_start: Callable[[int], None]) -> Result:
+        self._started = time.monotonic()
+        inherited = signals.hold()
+        signals.become_subreaper()
+        self._fork(inherited)
+        signals.ignore((signal.SIGTTOU, signal.SIGTTIN))
+        self._wakeup, wakeup_write = os.pipe()
+        for fd in (self._wakeup, wakeup_write):
+            os.set_blocking(fd, False)
+        self._reaper = tree.Reaper(self._wakeup)
+        signals.listen(signals.FORWARDED | {int(signal.SIGCHLD)}, wakeup_write)
+        on_start(self._keeper)
+        while not self._done:
+            self._step()
+        return self._finish()
+
+    def _fork(self, inherited: Inherited) -> None:
+        """Fork the keeper, with the command's ends of all channels."""
+        self._terminal = Terminal()
+        control_read, self._control = os.pipe()
+        self._report, report_write = os.pipe()
+        stdio = [0, 1, 2]
+        theirs = []
+        for group in pump.channels(self._launch.watch):
+            ours, end = pump.open_channel(group[0])
+            self._streams.append(pump.Stream(ours, group[0], self._keep))
+            theirs.append(end)
+            for fd in group:
+                stdio[fd] = end
+        placed = tuple(-1 if fd in self._closed else source for fd, source in enumerate(stdio))
+        ends = keeper.Ends(control_read, report_write, placed, self._terminal.lendable)  # type: ignore[arg-type]
+        try:
+            self._keeper = os.fork()
+        except OSError as error:
+            raise failure(self._launch, error.errno or 0) from None
+        if self._keeper == 0:
+            for fd in (self._control, self._report, *(s.source for s in self._streams)):
+                os.close(fd)
+            keeper.keep(self._launch, ends, inherited)
+        for fd in (control_read, report_write, *theirs):
+            os.close(fd)
+
+    def _step(self) -> None:
+        """Wait for something to happen and deal with all of it."""
+        poll = select.poll()
+        poll.register(self._wakeup, select.POLLIN)
+        poll.register(self._report, select.POLLIN)
+        wanted = [(fd, event, s) for s in self._streams for fd, event in s.interests()]
+        for fd, event, _ in wanted:
+            poll.register(fd, event)
+        ready = {fd for fd, _ in poll.poll(self._milliseconds_left())}
+        for fd, _, stream in wanted:
+            if fd in ready:
+                stream.fill() if fd == stream.source else stream.flush()
+        if self._wakeup in ready:
+            self._on_signals(tree.drain(self._wakeup))
+        if self._report in ready:
+            self._on_report(os.read(self._report, 65536))
+        self._check_deadline()
+
+    def _milliseconds_left(self) -> float | None:
+        if self._launch.deadline is None or self._deadline_hit:
+            return None
+        return max(0.0, (self._started + self._launch.deadline - time.monotonic()) * 1000)
+
+    def _check_deadline(self) -> None:
+        if self._milliseconds_left() == 0.0 and self._status is None:
+            self._deadline_hit = True
+            self._order(keeper.END)
+
+    def _on_signals(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number == signal.SIGCHLD:
+                continue
+            if number == signal.SIGCONT and self._main:
+                self._terminal.lend(self._main)
+            if number not in (signal.SIGCONT, signal.SIGWINCH):
+                self._sent.append(number)
+            self._order(number)
+
+    def _order(self, byte: int) -> None:
+        try:
+            os.write(self._control, bytes([byte]))
+        except BrokenPipeError:
+            return  # the keeper is gone, which its report pipe tells as well
+
+    def _on_report(self, data: bytes) -> None:
+        if not data:
+            self._on_lost_keeper()
+            return
+        *lines, self._lines = (self._lines + data).split(b"\n")
+        for line in lines:
+            word, _, rest = os.fsdecode(line).partition(" ")
+            self._hears[word](rest)
+
+    def _on_started(self, rest: str) -> None:
+        self._main = int(rest)
+
+    def _on_failed(self, rest: str) -> None:
+        self._errno = int(rest)
+        self._done = True
+
+    def _on_stopped(self, _rest: str) -> None:
+        """The command was stopped (Ctrl-Z): stop with our whole job, so that the shell sees it."""
+        if not self._terminal.lent:
+            return
+        self._terminal.take_back()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(0, signal.SIGTSTP)
+        signals.listen((signal.SIGTSTP,), signal.set_wakeup_fd(-1))
+
+    def _on_exited(self, rest: str) -> None:
+        self._status = int(rest)
+
+    def _on_ended(self, rest: str) -> None:
+        self._left = int(rest.partition(" ")[0])
+
+    def _on_survivor(self, rest: str) -> None:
+        self._survivors.append(int(rest))
+
+    def _on_segment(self, rest: str) -> None:
+        self._segments.append(rest)
+
+    def _on_done(self, _rest: str) -> None:
+        self._done = True
+
+    def _on_lost_keeper(self) -> None:
+        """The keeper died: its orphans are our children now."""
+        ended = tree.end(self._reaper, _KEEPER_LOST)
+        self._left = ended.left_behind
+        self._survivors += ended.survivors
+        self._segments += ended.segments
+        self._done = True
+
+    def _finish(self) -> Result:
+        self._terminal.take_back()
+        outside = bool(self._sent) or self._deadline_hit
+        for stream in self._streams:
+            stream.finish(_STALLED_READER if outside else None)
+        if self._errno:
+            raise failure(self._launch, self._errno)
+        outcome = self._outcome(time.monotonic() - self._started)
+        if outcome.signal:
+            self._terminal.restore()
+        lost = sum(stream.lost for stream in self._streams)
+        return Result(outcome, tuple(self._survivors), tuple(self._segments), lost)
+
+    def _outcome(self, seconds: float) -> Outcome:
+        status = self._status
+        killer = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else 0
+        core = bool(killer) and os.WCOREDUMP(status or 0)
+        common = {
+            "signal": killer,
+            "core": core,
+            "ended_by": self._ended_by(killer),
+            "seconds": round(seconds, 3),
+            "left_behind": self._left,
+        }
+        if self._deadline_hit:
+            return Outcome("deadline", DEADLINE, **common)  # type: ignore[arg-type]
+        if status is None:
+            return Outcome("lost", GUARD_FAILED, **common)  # type: ignore[arg-type]
+        if killer:
+            return Outcome("signalled", _SIGNALLED + killer, **common)  # type: ignore[arg-type]
+        return Outcome("exited", os.WEXITSTATUS(status), **common)  # type: ignore[arg-type]
+
+    def _ended_by(self, killer: int) -> str:
+        if self._deadline_hit:
+            return f"the deadline of {self._launch.deadline:g} s"
+        if self._status is None:
+            return "the loss of its keeper process"
+        if self._sent:
+            return f"{signals.name(self._sent[0])} sent to vllm-guard"
+        if killer == signal.SIGKILL:
+            return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
+        if killer == signal.SIGINT and self._terminal.lent:
+            return "Ctrl-C"
+        return signals.name(killer) if killer else "itself"

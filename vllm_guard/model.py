@@ -1,0 +1,153 @@
+"""The nouns that flow through the program: frozen, printable, ready for JSON.
+
+Text that came from the operating system (names, values, arguments) is held as `str` in Python's
+file-system encoding with surrogate escapes, so that `os.fsencode` gives back the very bytes.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from dataclasses import dataclass
+    from typing import Any, Literal
+
+    Status = Literal["ok", "note", "warn", "fail", "skip", "unknown"]
+    SettingKind = Literal["set", "default", "required", "unset"]
+    OutcomeKind = Literal["exited", "signalled", "not-started", "deadline", "lost"]
+    #: One environment entry as the kernel holds it: (name, value).
+    Entry = tuple[bytes, bytes]
+else:
+    from vllm_guard.frozen import dataclass
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a profile says about one variable."""
+
+    name: str
+    kind: SettingKind
+    value: str = ""  #: the value; for `required` the text that says how to get one
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Settings that hold for some vLLM versions only (`[[when]]`), or for all (`vllm == ""`)."""
+
+    vllm: str
+    settings: tuple[Setting, ...]
+    engine: tuple[tuple[str, Any], ...]
+    probes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One parsed TOML file (design, section 5), with what it extends already in `parts`, base first."""
+
+    name: str
+    origin: Literal["builtin", "user", "path"]
+    path: str
+    digest: str  #: sha256 of the file's bytes, hex
+    summary: str
+    cost: str
+    uri: str
+    vllm: str  #: version specifier, PEP 440; empty for any
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change to one variable; `None` is unset, which is not the same as empty."""
+
+    name: str
+    before: str | None
+    after: str | None
+    why: str
+    origin: str  #: "profile debug", "-e", "vllm-guard"
+
+
+@dataclass(frozen=True)
+class EnvPlan:
+    """The ordered changes to one environment: at most one for each name."""
+
+    changes: tuple[Change, ...] = ()
+
+    def apply(self, env: Mapping[str, str]) -> dict[str, str]:
+        """The environment with the changes made; `env` itself is left alone."""
+        result = dict(env)
+        for change in self.changes:
+            if change.after is None:
+                result.pop(change.name, None)
+            else:
+                result[change.name] = change.after
+        return result
+
+    def reverse(self) -> EnvPlan:
+        """The plan that undoes this one."""
+        return EnvPlan(
+            tuple(
+                Change(c.name, c.after, c.before, f"undo: {c.why}", c.origin)
+                for c in reversed(self.changes)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact about the run to come, with the fix where there is one."""
+
+    id: str
+    status: Status
+    subject: str
+    fact: str
+    fix: str = ""
+    why: str = ""
+    uri: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What will be executed."""
+
+    run_id: str
+    path: bytes  #: the executable file
+    argv: tuple[bytes, ...]
+    env: tuple[Entry, ...]
+    watch: bool  #: stdout and stderr pass through the guard
+    deadline: float | None  #: seconds
+    grace: float  #: seconds between the first signal and SIGKILL
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the command ended."""
+
+    kind: OutcomeKind
+    code: int  #: the exit status that vllm-guard itself returns
+    signal: int = 0  #: the signal that killed the command
+    core: bool = False
+    ended_by: str = ""  #: "the command", "SIGTERM sent to vllm-guard", "deadline of 5 s"
+    seconds: float = 0.0
+    left_behind: int = 0  #: descendants that outlived the command and were ended
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The record of one run, as it lies on disk."""
+
+    id: str
+    command: tuple[str, ...]
+    cwd: str
+    profiles: tuple[str, ...]
+    interpreter: str
+    vllm: str
+    started: str  #: UTC, ISO 8601
+    plan: EnvPlan
+    findings: tuple[Finding, ...]
+    containment: Literal["keeper", "group"]
+    outcome: Outcome | None = None
+    leftovers: tuple[Finding, ...] = ()
+    log: str = ""

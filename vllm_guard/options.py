@@ -1,0 +1,202 @@
+"""The run options: one table, read by the small launch parser here and by `cli` for click's help.
+
+The launch form must not pay for click, so it is parsed by hand; a test feeds both parsers the same words.
+"""
+
+from __future__ import annotations
+
+from vllm_guard.errors import USAGE, GuardError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from dataclasses import dataclass
+    from typing import Any
+else:
+    from vllm_guard.frozen import dataclass
+
+
+@dataclass(frozen=True)
+class Option:
+    """One run option. `field` names where its value goes in `RunOptions`."""
+
+    field: str
+    long: str
+    help: str
+    short: str = ""
+    metavar: str = ""  #: empty: a flag
+    many: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the user asked of one launch."""
+
+    command: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()  #: "NAME=VALUE"
+    unset: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    preflight: str = "quick"
+    exec: bool = False
+    no_watch: bool = False
+    deadline: float | None = None  #: seconds
+    python: str = ""
+    json: str = ""
+    dry_run: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+OPTIONS = (
+    Option(
+        "profiles",
+        "--profile",
+        "Use this profile (a name, or a file); repeatable, later wins.",
+        "-p",
+        "NAME",
+        many=True,
+    ),
+    Option("env", "--env", "Set this variable for the run.", "-e", "NAME=VALUE", many=True),
+    Option("unset", "--unset", "Unset this variable for the run.", "", "NAME", many=True),
+    Option("keep", "--keep", "No profile may touch this variable.", "", "NAME", many=True),
+    Option(
+        "preflight",
+        "--preflight",
+        "Which checks run first.",
+        "",
+        "TIER",
+        choices=("off", "quick"),
+    ),
+    Option(
+        "ignore",
+        "--ignore",
+        "A failing finding with this id becomes a warning.",
+        "",
+        "ID",
+        many=True,
+    ),
+    Option("exec", "--exec", "Check, then replace this process: no supervision."),
+    Option("no_watch", "--no-watch", "The command inherits stdout and stderr untouched."),
+    Option("deadline", "--deadline", "End the run after this time; exit 124.", "", "SECONDS"),
+    Option("python", "--python", "The interpreter that the command will use.", "", "PATH"),
+    Option("json", "--json", "Write the record of the run to this file.", "", "FILE"),
+    Option("dry_run", "--dry-run", "Print the plan and the exact command; start nothing.", "-n"),
+    Option("quiet", "--quiet", "Only warnings and failures.", "-q"),
+    Option("verbose", "--verbose", "More: every finding, with reasons and links.", "-v"),
+)
+
+_BY_WORD = {word: option for option in OPTIONS for word in (option.long, option.short) if word}
+_ASKS_FOR_CLICK = ("--help", "-h", "--version")
+
+
+def parse_launch(words: Sequence[str]) -> RunOptions | None:
+    """The options of `[run] [OPTIONS] [--] COMMAND...`, or None when click should look at the words.
+
+    Raises GuardError (status 2) for words that can only be a mistaken launch.
+    """
+    named_run = bool(words) and words[0] == "run"
+    found: dict[str, Any] = {}
+    rest = list(words[1:] if named_run else words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return _finish(found, rest)
+        if not word.startswith("-") or word == "-":
+            return _at_command(found, [word, *rest], named_run)
+        if word in _ASKS_FOR_CLICK:
+            return None
+        _take(found, word, rest)
+    if not words:
+        return None
+    raise _usage("no command given", "put it after `--`: vllm-guard -p debug -- vllm serve MODEL")
+
+
+def finish_values(values: dict[str, Any]) -> RunOptions:
+    """Options from parsed words, checked. Raises GuardError (status 2)."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    if isinstance(fields.get("deadline"), str):
+        fields["deadline"] = _seconds(fields["deadline"])
+    for pair in fields.get("env", ()):
+        _check_name(pair.partition("=")[0], "--env", bool("=" in pair))
+    for option in ("unset", "keep"):
+        for name in fields.get(option, ()):
+            _check_name(name, f"--{option}", True)
+    if not fields.get("command"):
+        raise _usage("no command given", "put it after `--`")
+    if fields["command"][0] == "":
+        raise _usage("the command is an empty word", "is a variable in your command line unset?")
+    return RunOptions(**fields)
+
+
+def _finish(found: dict[str, Any], command: list[str]) -> RunOptions:
+    return finish_values({**found, "command": command})
+
+
+def _at_command(found: dict[str, Any], rest: list[str], named_run: bool) -> RunOptions | None:
+    if named_run:
+        return _finish(found, rest)
+    if not found:
+        return None
+    raise _usage(f"unexpected {rest[0]!r} before `--`", "put `--` before the command")
+
+
+def _take(found: dict[str, Any], word: str, rest: list[str]) -> None:
+    """Move the option at `word` (and its value, from `rest`) into `found`."""
+    if not word.startswith("--") and len(word) > 2:  # -pdebug, -nv
+        tail, word = word[2:], word[:2]
+        takes_value = word in _BY_WORD and _BY_WORD[word].metavar
+        rest.insert(0, tail if takes_value else f"-{tail}")
+        attached = bool(takes_value)
+    else:
+        word, attached, value = (part for part in word.partition("="))  # type: ignore[assignment]
+        if attached:
+            rest.insert(0, str(value))
+    option = _BY_WORD.get(word) or _unknown(word)
+    if not option.metavar:
+        if attached:
+            raise _usage(f"{word} takes no value")
+        found[option.field] = True
+        return
+    if not rest or (rest[0] == "--" and not attached):
+        raise _usage(f"{word} needs a value: {word} {option.metavar}")
+    value = rest.pop(0)
+    if option.choices and value not in option.choices:
+        raise _usage(f"{word} {value!r}: choose from {', '.join(option.choices)}")
+    if option.many:
+        found.setdefault(option.field, []).append(value)
+    else:
+        found[option.field] = value
+
+
+def _unknown(word: str) -> Option:
+    import difflib
+
+    near = difflib.get_close_matches(word, _BY_WORD, 1)
+    hint = f"did you mean {near[0]}?" if near else "see vllm-guard run --help"
+    raise _usage(f"no such option: {word}", hint)
+
+
+def _seconds(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise _usage(f"--deadline {word!r} is not a time in seconds", "for example --deadline 600")
+    return value
+
+
+def _check_name(name: str, option: str, complete: bool) -> None:
+    if not complete:
+        raise _usage(f"{option} {name!r} has no value", f"write {option} {name}=VALUE")
+    if not name or "=" in name:
+        raise _usage(f"{option}: {name!r} is not a variable name")
+
+
+def _usage(message: str, hint: str = "") -> GuardError:
+    return GuardError(message, hint, exit_code=USAGE)

@@ -1,0 +1,209 @@
+"""From what the user asked to what will be executed: profiles, plan, target, command, checks.
+
+Nothing here starts or writes anything; `--dry-run` ends after it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from vllm_guard import engine, environment, facts, plan, probes, profiles, record, target
+from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
+from vllm_guard.frozen import replace
+from vllm_guard.leftovers import TOKEN
+from vllm_guard.model import Change
+from vllm_guard.redact import Redactor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from dataclasses import dataclass
+
+    from vllm_guard.model import Entry, EnvPlan, Finding, Part, Profile
+    from vllm_guard.options import RunOptions
+    from vllm_guard.record import Shelf
+    from vllm_guard.target import Target
+else:
+    from vllm_guard.frozen import dataclass
+
+LEVEL = "VGUARD_LEVEL"
+OWN = "vllm-guard"
+_SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start."""
+
+    run_id: str
+    options: RunOptions
+    profiles: tuple[Profile, ...]
+    before: Mapping[str, str]  #: the caller's environment
+    after: Mapping[str, str]  #: the command's
+    entries: tuple[Entry, ...]  #: the command's, byte for byte
+    plan: EnvPlan
+    target: Target | None
+    argv: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    private: str  #: folder for vLLM's sockets and temporary files; empty where none is used
+    shelf: Shelf
+    redactor: Redactor
+
+    @property
+    def refused(self) -> bool:
+        """Is it certain that the run would fail?"""
+        return any(finding.status == "fail" for finding in self.findings)
+
+
+def prepare(options: RunOptions) -> Prepared:
+    """Everything that can be known before the start. Raises GuardError for what the user must mend."""
+    inherited = environment.inherited()
+    before = environment.view(inherited)
+    shelf = record.Shelf(before)
+    run_id = record.new_id()
+    chosen = tuple(profiles.load_profile(name, before) for name in options.profiles)
+    first, _ = _plan(before, _parts(chosen, None), options)
+    found = target.find_target(options.command, first.apply(before), options.python or None)
+    parts = _parts(chosen, _version(found))
+    env_plan, findings = _plan(before, parts, options)
+    private = private_folder(run_id, before) if found is not None and found.vllm else ""
+    own = _own_changes(before, run_id, found, private)
+    env_plan = plan.extend(env_plan, own, options.keep)
+    after = env_plan.apply(before)
+    argv, more = _with_engine_flags(options, parts, found)
+    context = probes.Context(argv, after, before, found, chosen, parts, shelf)
+    if options.preflight != "off":
+        findings = [*findings, *more, *probes.run_all(context)]
+    return Prepared(
+        run_id=run_id,
+        options=options,
+        profiles=chosen,
+        before=before,
+        after=after,
+        entries=environment.planned(inherited, env_plan),
+        plan=env_plan,
+        target=found,
+        argv=argv,
+        findings=demoted(findings, options.ignore),
+        private=private if _uses(env_plan, private) else "",
+        shelf=shelf,
+        redactor=Redactor(facts.load("redact")).knowing(after, argv),
+    )
+
+
+def executable(prepared: Prepared) -> str:
+    """The file that will be executed. Raises GuardError 127 or 126."""
+    word = prepared.argv[0]
+    path = prepared.after.get("PATH")
+    found = target.find_executable(word, path, os.getcwd())
+    if found.reason == "found":
+        return found.path
+    if found.reason == "not-found":
+        where = "" if "/" in word else f" on PATH: {os.defpath if path is None else path}"
+        hint = "" if "/" in word else "is its virtual environment active?"
+        raise GuardError(f"command not found: {word}{where}", hint, exit_code=NOT_FOUND)
+    fact = "is a directory" if found.reason == "is-directory" else "is not executable"
+    hint = "" if found.reason == "is-directory" else f"chmod +x {found.path}"
+    raise GuardError(f"{found.path} {fact}", hint, exit_code=NOT_EXECUTABLE)
+
+
+def demoted(findings: Sequence[Finding], ignored: Sequence[str]) -> tuple[Finding, ...]:
+    """`--ignore ID`: a failing finding becomes a warning; it is never hidden."""
+    return tuple(
+        replace(f, status="warn") if f.status == "fail" and f.id in ignored else f for f in findings
+    )
+
+
+def private_folder(run_id: str, env: Mapping[str, str]) -> str:
+    """Where the run's sockets and temporary files go; short enough for a Unix socket."""
+    root = env.get("TMPDIR") or "/tmp"  # noqa: S108  (its mode will be 0700)
+    path = os.path.join(root, f"vg-{run_id}")
+    fits = os.path.isabs(path) and len(os.fsencode(path)) <= _SOCKET_DIR_MAX
+    return path if fits else f"/tmp/vg-{run_id}"  # noqa: S108
+
+
+def _parts(chosen: Sequence[Profile], version: str | None) -> list[tuple[str, Part]]:
+    return profiles.settings_for(chosen, version)
+
+
+def _version(found: Target | None) -> str | None:
+    return found.vllm.version if found is not None and found.vllm is not None else None
+
+
+def _plan(
+    before: Mapping[str, str], parts: Sequence[tuple[str, Part]], options: RunOptions
+) -> tuple[EnvPlan, list[Finding]]:
+    asked: list[tuple[str, str | None]] = []
+    for pair in options.env:
+        name, _, value = pair.partition("=")
+        asked.append((name, value))
+    asked += [(name, None) for name in options.unset]
+    return plan.make_plan(before, parts, asked, options.keep)
+
+
+def _own_changes(
+    before: Mapping[str, str], run_id: str, found: Target | None, private: str
+) -> list[Change]:
+    """What the guard sets for itself: its marks on the tree, and vLLM's litter in one place."""
+    level = before.get(LEVEL, "0")
+    level = str(int(level) + 1) if level.isdigit() else "1"
+    wanted = {
+        TOKEN: (run_id, "finds every process of the run"),
+        LEVEL: (level, "how deep guards are nested"),
+    }
+    if private and found is not None:
+        if "VLLM_RPC_BASE_PATH" not in before:
+            wanted["VLLM_RPC_BASE_PATH"] = (private, "vLLM never removes its sockets")
+        if found.kind.startswith("vllm"):
+            wanted["TMPDIR"] = (private, "vLLM leaves files there")
+            if "TORCHINDUCTOR_CACHE_DIR" not in before:
+                same = "where it was without a private TMPDIR: no cold compile"
+                wanted["TORCHINDUCTOR_CACHE_DIR"] = (_inductor_cache(before), same)
+    return [
+        Change(name, before.get(name), value, why, OWN) for name, (value, why) in wanted.items()
+    ]
+
+
+def _inductor_cache(env: Mapping[str, str]) -> str:
+    """`<tmp>/torchinductor_<user>`, by torch's `_inductor/runtime/cache_dir_utils.py`."""
+    user = next((env[n] for n in ("LOGNAME", "USER", "LNAME", "USERNAME") if env.get(n)), "")
+    if not user:
+        import pwd
+
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            user = f"uid{os.getuid()}"
+    name = "".join("_" if c in '\\/:*?"<>|' else c for c in user)
+    return os.path.join(env.get("TMPDIR") or "/tmp", f"torchinductor_{name}")  # noqa: S108
+
+
+def _uses(env_plan: EnvPlan, private: str) -> bool:
+    return any(change.after == private for change in env_plan.changes)
+
+
+def _with_engine_flags(
+    options: RunOptions, parts: Sequence[tuple[str, Part]], found: Target | None
+) -> tuple[tuple[str, ...], list[Finding]]:
+    wanted = engine.wanted_options(parts)
+    if not wanted:
+        return options.command, []
+    if found is None or found.args_at is None:
+        return options.command, [engine.not_applied(wanted)]
+    known = target.engine_args(found.vllm) if found.vllm else None
+    config = _config_text(options.command[found.args_at :])
+    return engine.add_flags(options.command, found.args_at, wanted, known or {}, config)
+
+
+def _config_text(words: Sequence[str]) -> str:
+    """The text of the file named by `--config`, if it can be read."""
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--config":
+            path = value if equals else "".join(words[index + 1 : index + 2])
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    return file.read(1 << 20)
+            except OSError:
+                return ""
+    return ""

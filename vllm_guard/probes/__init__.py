@@ -1,0 +1,102 @@
+"""The quick probes: what would make the run fail, said before it starts. No torch, no import of vLLM.
+
+A probe is one file, with `TITLE` (what it looks at) and `check(context)`, which yields findings: `fail`
+only where the run is certain to fail. The folder says when it applies: `command` for every launch,
+`python` when the command's interpreter is known, `vllm` when that has vLLM, `server` for an API server.
+"""
+
+from __future__ import annotations
+
+import os
+
+from vllm_guard.model import Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from dataclasses import dataclass
+    from typing import Any, Protocol
+
+    from vllm_guard.model import Part, Profile
+    from vllm_guard.record import Shelf
+    from vllm_guard.target import Target
+
+    class Probe(Protocol):
+        TITLE: str
+
+        def check(self, context: Context, /) -> Iterable[Finding]: ...
+
+else:
+    from vllm_guard.frozen import dataclass
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the probes may look at: the run as planned."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]  #: as the command will get it
+    before: Mapping[str, str]  #: as the caller has it
+    target: Target | None
+    profiles: tuple[Profile, ...]
+    parts: Sequence[tuple[str, Part]]  #: what of them applies to this vLLM
+    shelf: Shelf
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of probes that apply to this run."""
+        if self.target is None:
+            return ("command",)
+        vllm = ("vllm",) if self.target.vllm is not None else ()
+        server = ("server",) if self.is_server else ()
+        return ("command", "python", *vllm, *server)
+
+    @property
+    def is_server(self) -> bool:
+        """Does this command start an API server?"""
+        target = self.target
+        return target is not None and (
+            target.kind == "vllm-server"
+            or (target.kind == "vllm-cli" and target.subcommand == "serve")
+        )
+
+    @property
+    def server_words(self) -> tuple[str, ...]:
+        """The arguments of the API server."""
+        return self.argv[self.target.args_at :] if self.target and self.is_server else ()
+
+    def flag(self, *names: str) -> str | None:
+        """The last value given to one of these options of the server."""
+        words = self.server_words
+        value = None
+        for index, word in enumerate(words):
+            name, equals, inline = word.partition("=")
+            if name.replace("_", "-") not in names:
+                continue
+            if equals:
+                value = inline
+            elif index + 1 < len(words):
+                value = words[index + 1]
+        return value
+
+
+def run_all(context: Context) -> list[Finding]:
+    """The findings of every probe that applies; a probe that breaks is a finding, not a crash."""
+    findings: list[Finding] = []
+    for folder in context.folders:
+        for name, probe in load(folder):
+            try:
+                findings += probe.check(context)
+            except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop a launch)
+                text = f"{type(error).__name__}: {error}"
+                findings.append(Finding(f"probe-{name}", "unknown", probe.TITLE, text))
+    return findings
+
+
+def load(folder: str) -> Iterator[tuple[str, Probe]]:
+    """(name, module) of each probe of a folder; `importlib` and `pkgutil` cost more than the probes."""
+    for file in sorted(os.listdir(os.path.join(os.path.dirname(__file__), folder))):
+        name, suffix = os.path.splitext(file)
+        if suffix == ".py" and not name.startswith("_"):
+            module: Any = __import__(f"{__name__}.{folder}.{name}", fromlist=("check",))
+            yield name, module

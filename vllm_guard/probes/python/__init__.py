@@ -1,0 +1,1 @@
+"""Probes for commands whose Python interpreter is known."""

@@ -1,0 +1,1 @@
+"""Probes for commands that start an API server."""

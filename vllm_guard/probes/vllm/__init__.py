@@ -1,0 +1,1 @@
+"""Probes for interpreters that have vLLM."""

@@ -1,0 +1,231 @@
+"""The run on disk: a folder of its own under the state folder, and a marker while it is under way.
+
+<state>/runs/<id>/run.json, output.log      the record, redacted, mode 0600
+<state>/active/<id>                         who runs it; gone at the end, so a left one is a dead run
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from vllm_guard import __version__, paths, tree
+from vllm_guard.frozen import plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from dataclasses import dataclass
+    from json.encoder import encode_basestring_ascii as _quoted
+    from typing import Any
+
+    from vllm_guard.model import Run
+else:
+    from _json import encode_basestring_ascii as _quoted
+
+    from vllm_guard.frozen import dataclass
+
+KEPT_RUNS = 50
+_PRUNE_AT = KEPT_RUNS + 25  #: not at every run
+LOG_LIMIT = 64 << 20  #: bytes of output.log; what comes later is counted, not kept
+SCHEMA_VERSION = 1
+
+
+def new_id() -> str:
+    """`20261124-143015-7f3a9c2e`: sortable, and not to be guessed or met twice."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(4).hex()
+
+
+class Shelf:
+    """The state folder of this user. Where it cannot be written, every method does nothing."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.root = paths.base_dir("state", env)
+        self.problem = ""
+
+    def open(self, run_id: str) -> str:
+        """Make the folder for a run's record; empty (with `problem` set) where that fails."""
+        try:
+            return paths.make_private(os.path.join(self.root, "runs", run_id))
+        except OSError as error:
+            self.problem = f"no record is kept: {error}"
+            return ""
+
+    def mark(self, run_id: str, private: str, keeper: int) -> None:
+        """Leave a marker that tells a later guard whose processes and files these are."""
+        if self.problem:
+            return
+        me = os.getpid()
+        lines = [
+            f"guard {me} {_start(me)}",
+            f"keeper {keeper} {_start(keeper)}",
+            f"private {private}",
+        ]
+        try:
+            folder = paths.make_private(os.path.join(self.root, "active"))
+            text = "\n".join([*lines, f"boot {boot_id()}", ""])
+            paths.create_private(os.path.join(folder, run_id), os.fsencode(text))
+        except OSError as error:
+            self.problem = f"no marker is kept: {error}"
+
+    def unmark(self, run_id: str) -> None:
+        try:
+            os.unlink(os.path.join(self.root, "active", run_id))
+        except OSError:
+            return
+
+    def markers(self) -> list[Marker]:
+        """Every run that is marked as under way, dead ones included."""
+        folder = os.path.join(self.root, "active")
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            return []
+        found = (_read_marker(folder, name) for name in names if not name.endswith(".new"))
+        return [marker for marker in found if marker is not None]
+
+    def write(self, run: Run) -> None:
+        """Write `run.json` and drop the oldest records beyond KEPT_RUNS."""
+        folder = os.path.join(self.root, "runs", run.id)
+        if self.problem or not os.path.isdir(folder):
+            return
+        try:
+            paths.write_private(os.path.join(folder, "run.json"), to_json(run))
+            self._prune()
+        except OSError as error:
+            self.problem = f"the record is incomplete: {error}"
+
+    def _prune(self) -> None:
+        runs = os.path.join(self.root, "runs")
+        names = sorted(os.listdir(runs))
+        if len(names) < _PRUNE_AT:
+            return
+        active = {marker.run_id for marker in self.markers()}
+        for name in names[:-KEPT_RUNS]:
+            if name not in active:
+                _remove_record(os.path.join(runs, name))
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Who was running a run."""
+
+    run_id: str
+    guard: tuple[int, str]  #: pid and start time
+    keeper: tuple[int, str]
+    private: str
+    boot: str
+
+    @property
+    def is_dead(self) -> bool:
+        """Neither guard nor keeper is there any more."""
+        if self.boot != boot_id():
+            return True
+        return not tree.is_alive(*self.guard) and not tree.is_alive(*self.keeper)
+
+
+class Log:
+    """`output.log`: what the command wrote, with the known secrets masked, up to LOG_LIMIT."""
+
+    def __init__(self, folder: str, secrets: Sequence[bytes]) -> None:
+        self.path = os.path.join(folder, "output.log") if folder else ""
+        self._secrets = secrets
+        self._overlap = max((len(s) for s in secrets), default=1) - 1
+        self._held = b""
+        self._size = 0
+        self._fd = -1
+        if folder:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(self.path, flags, paths.PRIVATE_FILE)
+
+    def keep(self, data: bytes) -> None:
+        """Add to the log, holding back what could be the start of a secret."""
+        if self._fd < 0:
+            return
+        data = self._masked(self._held + data)
+        cut = len(data) - self._overlap
+        self._held = data[max(0, cut) :] if self._overlap else b""
+        self._append(data[: max(0, cut)])
+
+    def close(self) -> None:
+        self._append(self._held)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _masked(self, data: bytes) -> bytes:
+        for secret in self._secrets:
+            data = data.replace(secret, b"[masked]")
+        return data
+
+    def _append(self, data: bytes) -> None:
+        data = data[: LOG_LIMIT - self._size]
+        if self._fd < 0 or not data:
+            return
+        try:
+            paths.write_all(self._fd, data)
+            self._size += len(data)
+        except OSError:  # a full disk must not disturb the run
+            os.close(self._fd)
+            self._fd = -1
+
+
+def to_json(run: Run) -> bytes:
+    """The run as one JSON document (design, section 2)."""
+    document = {"schema_version": SCHEMA_VERSION, "vllm_guard": __version__, **plain(run)}
+    return (_json(document) + "\n").encode("ascii")
+
+
+def _json(value: Any) -> str:
+    """`json.dumps` for the plain values of a record: importing `json` costs 6 ms after each launch."""
+    if isinstance(value, dict):
+        items = (f"{_quoted(str(key))}: {_json(item)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_json, value)) + "]"
+    if isinstance(value, str):
+        return _quoted(value)
+    return {None: "null", True: "true", False: "false"}.get(value) or repr(value)
+
+
+def remove_tree(path: str) -> None:
+    """`rm -r` of a folder of ours; what cannot be removed stays, and leftovers says so."""
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_record(folder: str) -> None:
+    """A record is flat: no need for `shutil`, which costs 10 ms to import."""
+    for name in os.listdir(folder):
+        os.unlink(os.path.join(folder, name))
+    os.rmdir(folder)
+
+
+def boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().decode().strip()
+    except OSError:
+        return ""
+
+
+def _start(pid: int) -> str:
+    info = tree.stat(pid)
+    return info["start"] if info else "?"
+
+
+def _read_marker(folder: str, name: str) -> Marker | None:
+    try:
+        with open(os.path.join(folder, name), "rb") as file:
+            rows = dict(os.fsdecode(line).split(" ", 1) for line in file.read().splitlines())
+        guard, keeper = rows["guard"].split(), rows["keeper"].split()
+        return Marker(
+            name,
+            (int(guard[0]), guard[1]),
+            (int(keeper[0]), keeper[1]),
+            rows["private"],
+            rows["boot"],
+        )
+    except (OSError, ValueError, KeyError, IndexError):
+        return None

@@ -1,0 +1,92 @@
+"""Secrets out of everything printed or stored. Pure: rules and text come in, masked text goes out."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+MASK = "[masked]"
+_SHORTEST = 8  #: shorter secrets would mask ordinary words of a log
+
+
+class Redactor:
+    """Masks by the rules of `data/redact.toml` and by the very values that are secret in this run."""
+
+    def __init__(self, rules: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+        self._rules = rules
+        self._known = sorted({k for k in known if len(k) >= _SHORTEST}, key=len, reverse=True)
+
+    def knowing(self, env: Mapping[str, str], argv: Sequence[str] = ()) -> Redactor:
+        """The same rules, with the values of `env`'s and `argv`'s secrets known."""
+        values = [value for name, value in env.items() if self.is_secret(name)]
+        values += [_value_of(word) for word, secret in self._flagged(argv) if secret]
+        return Redactor(self._rules, [*self._known, *values])
+
+    def is_secret(self, name: str) -> bool:
+        """Does a variable of this name hold a secret?"""
+        names = self._rules["names"]
+        upper = name.upper()
+        return any(_like(upper, pattern) for pattern in names["secret"]) and not any(
+            _like(upper, pattern) for pattern in names["public"]
+        )
+
+    def value(self, name: str, value: str) -> str:
+        """The value of a variable, as it may be shown."""
+        if value and self.is_secret(name):
+            return f"{MASK} ({len(value)} characters)"
+        return self.text(value)
+
+    def argv(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The words of a command line, as they may be shown."""
+        return tuple(
+            self.text(self._hide_flag(word, secret)) for word, secret in self._flagged(words)
+        )
+
+    def text(self, text: str) -> str:
+        """The text with known secrets and secret shapes masked."""
+        for secret in self._known:
+            text = text.replace(secret, MASK)
+        for shape in self._rules["shape"]:
+            if shape["scan"] in text:
+                import re
+
+                text = re.sub(shape["regex"], MASK, text)
+        return text
+
+    def known_bytes(self) -> tuple[bytes, ...]:
+        """The known secrets as bytes, longest first, for masking a stream."""
+        import os
+
+        return tuple(os.fsencode(secret) for secret in self._known)
+
+    def _flagged(self, words: Sequence[str]) -> list[tuple[str, bool]]:
+        """Each word with: is it the value of a secret flag, or `--flag=value` of one?"""
+        flags = self._rules["flags"]["secret"]
+        result = []
+        before = ""
+        for word in words:
+            inline = word.partition("=")[0] in flags and "=" in word
+            result.append((word, inline or before in flags))
+            before = word
+        return result
+
+    @staticmethod
+    def _hide_flag(word: str, secret: bool) -> str:
+        return word.removesuffix(_value_of(word)) + MASK if secret else word
+
+
+def _value_of(word: str) -> str:
+    """The secret part of `--flag=value`, or of a word that is a value by itself."""
+    return word.partition("=")[2] if word.startswith("--") and "=" in word else word
+
+
+def _like(name: str, pattern: str) -> bool:
+    starts, ends = pattern.startswith("*"), pattern.endswith("*")
+    core = pattern.strip("*")
+    if starts and ends:
+        return core in name
+    if starts:
+        return name.endswith(core)
+    return name.startswith(core) if ends else name == core

@@ -1,0 +1,112 @@
+"""A run in words: what will change, what will be executed, how it ended. Text in, lines out."""
+
+from __future__ import annotations
+
+from vllm_guard import screen
+from vllm_guard.frozen import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vllm_guard.model import Change, EnvPlan, Outcome, Profile, Run
+    from vllm_guard.redact import Redactor
+
+_VALUE_WIDTH = 80
+
+
+def change_words(change: Change, redactor: Redactor, quote: bool = False) -> str:
+    """`NAME=VALUE`, or `unset NAME`; secrets masked, nothing that could drive the terminal."""
+    if change.after is None:
+        return f"unset {screen.printable(change.name)}"
+    value = redactor.value(change.name, change.after)
+    shown = _quoted(value) if quote else screen.shortened(value, _VALUE_WIDTH)
+    return f"{screen.printable(change.name)}={shown}"
+
+
+def before_words(change: Change, redactor: Redactor) -> str:
+    """What the variable was: `unset`, `empty` or its value."""
+    if change.before is None:
+        return "unset"
+    return screen.shortened(redactor.value(change.name, change.before), _VALUE_WIDTH) or "empty"
+
+
+def masked(change: Change, redactor: Redactor) -> Change:
+    """The change as it may be stored."""
+    before, after = (
+        None if value is None else redactor.value(change.name, value)
+        for value in (change.before, change.after)
+    )
+    return replace(change, before=before, after=after)  # type: ignore[no-any-return]
+
+
+def plan_lines(plan: EnvPlan, redactor: Redactor) -> Iterator[str]:
+    """One line for each change, with what was there, why and from where."""
+    for change in plan.changes:
+        why = f"; {screen.printable(change.why)}" if change.why else ""
+        was = before_words(change, redactor)
+        yield f"{change_words(change, redactor)}   (was {was}; {change.origin}{why})"
+
+
+def launch_lines(plan: EnvPlan, profiles: Sequence[Profile], redactor: Redactor) -> Iterator[str]:
+    """What a launch says first: each profile's changes in one line, and what it costs."""
+    for profile in profiles:
+        origin = f"profile {profile.name}"
+        changes = [c for c in plan.changes if c.origin == origin]
+        words = [_with_before(c, redactor) for c in changes]
+        yield f"{origin}, this run only: {', '.join(words) or 'no variable changes'}"
+        if profile.cost:
+            yield f"  cost: {profile.cost}"
+
+
+def command_line(argv: Sequence[str], redactor: Redactor) -> str:
+    """The exact command, quoted for a shell."""
+    return " ".join(_quoted(word) for word in redactor.argv(argv))
+
+
+def outcome_words(outcome: Outcome) -> str:
+    """`exited 0 after 12.3 s, ended by SIGTERM sent to vllm-guard`."""
+    how = {
+        "exited": f"exited {outcome.code}",
+        "signalled": f"was killed by signal {outcome.signal}",
+        "deadline": "was ended",
+        "lost": "was lost",
+        "not-started": "was not started",
+    }[outcome.kind]
+    core = ", core dumped" if outcome.core else ""
+    by = "" if outcome.ended_by in ("", "itself") else f", ended by {outcome.ended_by}"
+    return f"{how} after {outcome.seconds:.1f} s{core}{by}"
+
+
+def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
+    """The closing report of a run that was started."""
+    outcome = run.outcome
+    assert outcome is not None
+    yield f"{screen.shortened(run.command[0])} {outcome_words(outcome)}"
+    if outcome.left_behind:
+        yield f"it left {outcome.left_behind} processes behind; they were ended"
+    if lost_bytes:
+        yield f"{lost_bytes} bytes of its output could not be written"
+    if run.leftovers:
+        yield f"left behind: {len(run.leftovers)} things, listed above"
+    else:
+        yield "left behind: nothing (no process, no file of this run)"
+    if run.plan.changes:
+        yield f"environment: {len(run.plan.changes)} variables held for this run only; yours is as it was"
+    if run.log:
+        yield f"record: {run.log.rpartition('/')[0]}"
+
+
+def _with_before(change: Change, redactor: Redactor) -> str:
+    words = change_words(change, redactor)
+    return words if change.before is None else f"{words} (was {before_words(change, redactor)})"
+
+
+def _quoted(word: str) -> str:
+    """Shell-quoted where needed; control characters in bash's $'...' form."""
+    if word and all(c.isalnum() or c in "@%+=:,./-_" for c in word) and word.isascii():
+        return word
+    if word.isprintable():
+        return "'" + word.replace("'", "'\"'\"'") + "'"
+    inner = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{screen.printable(inner)}'"

@@ -1,0 +1,209 @@
+"""The process tree of one run: see it, end it. Standard library only; used by keeper and guard alike.
+
+Whoever calls this is a subreaper, so every process of the run is its descendant, whatever it did with
+sessions and double forks, and every one of them becomes its child before the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Iterable, Mapping
+    from dataclasses import dataclass
+else:
+    import _signal as signal
+
+    from vllm_guard.frozen import dataclass
+
+SHM = "/dev/shm/"  # noqa: S108  (the folder itself is the subject)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds each step of the end may take."""
+
+    settle: float = 0.3  #: processes that end by themselves with the command
+    term: float = 5.0  #: from SIGTERM to SIGKILL
+    tracker: float = 2.0  #: resource trackers unlink shared memory when everybody else is gone
+    kill: float = 10.0  #: from SIGKILL until we give up on what the kernel will not let die
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What `end` had to do."""
+
+    left_behind: int  #: processes that outlived the command
+    killed: int
+    survivors: tuple[int, ...]  #: pids that nothing could end
+    segments: tuple[str, ...]  #: files of /dev/shm that ended processes had mapped
+
+
+class Reaper:
+    """Owns every wait of its process: two owners would steal each other's children."""
+
+    def __init__(self, wakeup: int) -> None:
+        self._poll = select.poll()
+        self._poll.register(wakeup, select.POLLIN)
+        self._wakeup = wakeup
+        self.empty = False  #: there is no child left
+
+    def reap(self) -> list[tuple[int, int]]:
+        """(pid, status) of every change up to now; signals coalesce, so always to exhaustion."""
+        changes: list[tuple[int, int]] = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            except ChildProcessError:
+                self.empty = True
+                return changes
+            if pid == 0:
+                return changes
+            changes.append((pid, status))
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Reap until no child is left, for at most so long."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.reap()
+            left = deadline - time.monotonic()
+            if self.empty or left <= 0:
+                return self.empty
+            self._poll.poll(left * 1000)
+            drain(self._wakeup)
+
+
+def end(reaper: Reaper, limits: Limits) -> Ended:
+    """End every descendant of this process: settle, TERM, KILL all but trackers, trackers, KILL."""
+    if reaper.wait_until_empty(limits.settle):
+        return Ended(0, 0, (), ())
+    left = _without_trackers(descendants())
+    segments = mapped_segments(left)
+    send(left, signal.SIGTERM)
+    send(left, signal.SIGCONT)
+    if reaper.wait_until_empty(limits.term):
+        return Ended(len(left), 0, (), tuple(segments))
+    killed = _kill_all(reaper, limits, segments)
+    return Ended(len(left), killed, tuple(descendants()), tuple(segments))
+
+
+def _kill_all(reaper: Reaper, limits: Limits, segments: set[str]) -> int:
+    """Trackers die last: they unlink the shared memory of the others when those are gone."""
+    killed: set[int] = set()
+    give_up = time.monotonic() + limits.kill
+    while not reaper.empty and time.monotonic() < give_up:
+        victims = _without_trackers(descendants())
+        if not victims:
+            break
+        segments |= mapped_segments(set(victims) - killed)
+        killed |= set(victims)
+        send(victims, signal.SIGKILL)
+        reaper.wait_until_empty(0.05)
+    if not reaper.wait_until_empty(limits.tracker):
+        send(descendants(), signal.SIGKILL)
+        reaper.wait_until_empty(max(0.0, give_up - time.monotonic()))
+    return len(killed)
+
+
+def descendants(root: int | None = None) -> list[int]:
+    """Every living pid below `root` (this process by default), parents before their children."""
+    root = os.getpid() if root is None else root
+    children: dict[int, list[int]] = {}
+    for pid in all_pids():
+        info = stat(pid)
+        if info is not None and info["state"] not in "ZX":
+            children.setdefault(int(info["ppid"]), []).append(pid)
+    found: list[int] = []
+    queue = [root]
+    while queue:
+        below = children.get(queue.pop(0), [])
+        found += below
+        queue += below
+    return found
+
+
+def all_pids() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def stat(pid: int) -> Mapping[str, str] | None:
+    """State, parent and start time (clock ticks since boot) of a process; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return {"state": fields[0].decode(), "ppid": fields[1].decode(), "start": fields[19].decode()}
+
+
+def is_alive(pid: int, start: str) -> bool:
+    """Is that very process (pids are reused, start times are not) still there, and not a zombie?"""
+    info = stat(pid)
+    return info is not None and info["start"] == start and info["state"] not in "ZX"
+
+
+def send(pids: Iterable[int], number: int) -> None:
+    """A signal to each; one that is gone is as good as told."""
+    for pid in pids:
+        assert pid > 1, "0, 1 and negative pids are other people's"
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def send_group(pgid: int, number: int) -> None:
+    """A signal to a process group."""
+    assert pgid > 1, "0, 1 and negative groups are other people's"
+    try:
+        os.killpg(pgid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def drain(fd: int) -> bytes:
+    """What a non-blocking pipe holds now."""
+    try:
+        return os.read(fd, 65536)
+    except BlockingIOError:
+        return b""
+    except OSError as error:
+        if error.errno == errno.EIO:  # a pty whose other side is gone
+            return b""
+        raise
+
+
+def mapped_segments(pids: Iterable[int]) -> set[str]:
+    """Files of /dev/shm that these processes have mapped."""
+    return {path for pid in pids for path in _mapped(pid)}
+
+
+def _mapped(pid: int) -> set[str]:
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            lines = [line for line in file if b" /dev/shm/" in line]
+    except OSError:
+        return set()
+    paths = (os.fsdecode(line.partition(b" /dev/shm/")[2].rstrip(b"\n")) for line in lines)
+    return {SHM + path for path in paths if not path.endswith(" (deleted)")}
+
+
+def _without_trackers(pids: Iterable[int]) -> list[int]:
+    return [pid for pid in pids if not _is_tracker(pid)]
+
+
+def _is_tracker(pid: int) -> bool:
+    """CPython starts it as `python -c 'from multiprocessing.resource_tracker import main;main(N)'`."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"multiprocessing.resource_tracker import main" in file.read()
+    except OSError:
+        return False

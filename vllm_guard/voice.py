@@ -1,0 +1,72 @@
+"""How the guard speaks: on stderr, one prefixed line at a time, never failing because of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from vllm_guard import screen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vllm_guard.errors import GuardError
+    from vllm_guard.model import Finding
+
+PREFIX = "vllm-guard: "
+_COLOURS = {"fail": "31", "error": "31", "warn": "33", "ok": "32", "note": "36", "hint": "36"}
+
+
+def say(line: str, tone: str = "") -> None:
+    """Write one line to stderr; `tone` (a status, `error` or `hint`) colours its first word."""
+    write(2, f"{PREFIX}{_coloured(line, tone)}\n")
+
+
+def say_error(error: GuardError) -> None:
+    """`error: ...`, then `hint: ...`."""
+    say(f"error: {screen.printable(error.message)}", "error")
+    if error.hint:
+        say(f"hint: {screen.printable(error.hint)}", "hint")
+
+
+def say_findings(findings: Sequence[Finding], verbose: bool) -> None:
+    """One line for a finding (status, id, subject, fact), then its fix, then why under `verbose`."""
+    for finding in findings:
+        say(
+            f"{finding.status} {finding.id}: "
+            f"{screen.shortened(finding.subject, 200)}: {screen.printable(finding.fact)}",
+            finding.status,
+        )
+        if finding.fix:
+            say(f"  fix: {screen.printable(finding.fix)}")
+        if verbose and finding.why:
+            say(f"  why: {screen.printable(finding.why)}")
+        if verbose and finding.uri:
+            say(f"  see: {finding.uri}")
+
+
+def write(fd: int, text: str) -> None:
+    """Write to a stream that may be closed, full or gone; then there is nobody to tell, so go on."""
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    data = memoryview(text.encode(encoding, "backslashreplace"))
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except OSError:
+        return
+
+
+def _coloured(line: str, tone: str) -> str:
+    colour = _COLOURS.get(tone)
+    if not colour or not screen.wants_colour(os.environ, os.isatty(2)):
+        return line
+    first, space, rest = line.partition(" ")
+    return f"\x1b[{colour}m{first}\x1b[0m{space}{rest}"
+
+
+def silence_stdout() -> None:
+    """Point stdout at /dev/null: its reader left, and flushing at exit must not fail."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
