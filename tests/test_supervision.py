@@ -1,0 +1,374 @@
+"""Signals, streams, containment: the guard, the keeper and real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kit import (
+    GUARD,
+    PATIENCE,
+    Lines,
+    children,
+    environ_of,
+    gone,
+    guard,
+    guard_env,
+    is_alive,
+    program,
+    start,
+    tree_of,
+    wait_for,
+)
+
+FORWARDED = [
+    number
+    for number in (*range(1, 32), 34, 50, 64)
+    if number
+    not in (
+        signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE,
+        signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS, signal.SIGTTIN, signal.SIGTTOU,
+        signal.SIGTERM, signal.SIGUSR2,
+    )
+]  # fmt: skip
+
+
+def started(process: subprocess.Popen[bytes]) -> tuple[Lines, int]:
+    """Wait for `ready PID`; returns the stream and the command's pid."""
+    assert process.stdout is not None
+    lines = Lines(process.stdout.fileno())
+    lines.until(b"\n")
+    return lines, int(lines.seen.split()[1])
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    return process.communicate(timeout=PATIENCE)
+
+
+def test_every_signal_is_forwarded_once_and_in_order() -> None:
+    process = start("--", *program("report_signals"))
+    lines, _ = started(process)
+    for number in FORWARDED:
+        process.send_signal(number)
+        lines.until(b"\n%d\n" % number)
+    process.send_signal(signal.SIGUSR2)
+    lines.until(b"\n%d\n" % signal.SIGUSR2)
+    process.send_signal(signal.SIGUSR2)
+    rest, _ = finish(process)
+
+    got = [int(word) for word in (lines.seen + rest).split()[2:]]
+
+    assert got == [*FORWARDED, signal.SIGUSR2, signal.SIGUSR2]
+    assert process.returncode == 0
+
+
+def test_sigterm_ends_the_run_and_the_report_says_who_asked() -> None:
+    process = start("-v", "--", "sleep", "60")
+    wait_for(lambda: any(_name(p) == "sleep" for p in tree_of(process.pid)), "start of sleep")
+
+    process.terminate()
+    _, err = finish(process)
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert b"SIGTERM sent to vllm-guard" in err
+
+
+def test_masks_dispositions_descriptors_and_cwd_are_as_inherited(tmp_path) -> None:
+    def odd() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGQUIT})
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    read, write = os.pipe()
+    bare, guarded = (
+        json.loads(
+            subprocess.run(
+                [*words, *program("show_state")],
+                env=guard_env(),
+                cwd=tmp_path,
+                preexec_fn=odd,
+                pass_fds=(write,),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                check=True,
+            ).stdout
+        )
+        for words in ([], [*GUARD, "--no-watch", "--"])
+    )
+    os.close(read)
+    os.close(write)
+
+    same = ("SigBlk", "SigIgn", "SigCgt", "cwd")
+
+    assert {k: guarded[k] for k in same} == {k: bare[k] for k in same}
+    assert _kinds(guarded["fds"]) == _kinds(bare["fds"])
+    assert guarded["pgid"] == guarded["pid"]
+    assert guarded["sid"] == bare["sid"]
+
+
+def test_stdout_and_stderr_of_one_file_keep_their_order(tmp_path) -> None:
+    script = "import os\nfor i in range(2000): os.write(1 + i % 2, b'%d\\n' % i)"
+    out = tmp_path / "both"
+    with out.open("wb") as file:
+        subprocess.run(
+            [*GUARD, "--", *program("x")[:2], "-c", script],
+            env=guard_env(),
+            stdout=file,
+            stderr=file,
+            check=True,
+        )
+
+    assert out.read_bytes().split() == [b"%d" % i for i in range(2000)]
+
+
+def test_bytes_pass_unchanged_and_end_up_in_the_log(tmp_path) -> None:
+    blob = os.urandom(300_000) + b"\0\r\n\xff\xfe\x1b[31m" + b"x" * 200_000
+    source = tmp_path / "blob"
+    source.write_bytes(blob)
+
+    result = guard("--", "cat", str(source))
+    logs = list(_state().glob("runs/*/output.log"))
+
+    assert result.stdout == blob
+    assert [log.read_bytes() for log in logs] == [blob]
+    assert logs[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_stdin_reaches_the_command() -> None:
+    process = start("--", "cat", stdin=subprocess.PIPE)
+    out, _ = process.communicate(b"through the guard", timeout=PATIENCE)
+
+    assert out == b"through the guard"
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_closed_standard_streams_stay_closed_and_nothing_takes_their_place(
+    closed, tmp_path
+) -> None:
+    words = [*GUARD, "--", "sh", "-c", f"ls -l /proc/$$/fd > {tmp_path}/fds; exit 5"]
+    shell = " ".join(f"{fd}>&-" if fd else "0<&-" for fd in closed)
+
+    result = subprocess.run(
+        ["sh", "-c", f'exec "$@" {shell}', "sh", *words], env=guard_env(), check=False
+    )
+
+    shown = (tmp_path / "fds").read_text()
+    assert result.returncode == 5
+    for fd in set(closed) - {1}:  # 1 is where `ls` writes to
+        assert f" {fd} -> " not in shown
+
+
+def test_a_reader_that_leaves_ends_the_command_as_it_would_bare() -> None:
+    result = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$@" | head -1', "bash", *GUARD, "--", "yes"],
+        env=guard_env(),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert result.stdout == b"y\n"
+    assert result.returncode == 128 + signal.SIGPIPE
+    assert b"Traceback" not in result.stderr
+
+
+def test_a_full_disk_does_not_disturb_the_command() -> None:
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [*GUARD, "--", "sh", "-c", "echo lost; exit 4"],
+            env=guard_env(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    assert result.returncode == 4
+    assert b"5 bytes of its output could not be written" in result.stderr
+
+
+def test_escapees_die_with_the_run_and_are_counted() -> None:
+    result = guard("-v", "--", *program("hydra", 6))
+
+    assert result.returncode == 7
+    pids = [int(word) for word in result.stdout.split()[1:]]
+    assert len(pids) == 6
+    assert not any(is_alive(pid) for pid in pids)
+    assert b"left 6 processes behind; they were ended" in result.stderr
+
+
+@pytest.mark.parametrize("victims", ["guard", "keeper", "group"])
+def test_death_of_the_guard_or_the_keeper_leaves_nothing(victims: str) -> None:
+    process = start("--", *program("hydra", 6, "stay"), start_new_session=True)
+    assert process.stdout is not None
+    lines = Lines(process.stdout.fileno())
+    lines.until(b"\n")
+    pids = [int(word) for word in lines.seen.split()[1:]]
+    keeper = _keeper(process.pid)
+    everybody = [*pids, *children(keeper), keeper]
+
+    if victims == "guard":
+        process.kill()
+    elif victims == "keeper":
+        os.kill(keeper, signal.SIGKILL)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    _, err = finish(process)
+
+    gone(everybody)
+    if victims == "keeper":
+        assert process.returncode == 125
+        assert b"lost" in err
+    else:
+        assert process.returncode == -signal.SIGKILL
+
+
+def test_what_a_dead_guard_and_keeper_left_is_removed_by_the_next_start() -> None:
+    process = start("--", *program("hydra", 6, "stay"), start_new_session=True)
+    assert process.stdout is not None
+    lines = Lines(process.stdout.fileno())
+    lines.until(b"\n")
+    pids = [int(word) for word in lines.seen.split()[1:]]
+    keeper = _keeper(process.pid)
+    wait_for(lambda: list(_state().glob("active/*")), "the marker of the run")
+    os.kill(keeper, signal.SIGSTOP)  # or it would see the end of the guard before its own
+    process.kill()
+    os.kill(keeper, signal.SIGKILL)
+    finish(process)
+    assert all(is_alive(pid) for pid in pids)
+
+    result = guard("--", "true")
+
+    assert result.returncode == 0
+    assert b"note dead-run" in result.stderr
+    assert not any(is_alive(pid) for pid in pids)
+    assert list(_state().glob("active/*")) == []
+
+
+def test_a_sweep_spares_processes_that_are_older_than_the_run(tmp_path) -> None:
+    bystander = subprocess.Popen(["sleep", "60"], env=guard_env(VGUARD_RUN_ID="20000101-000000-aa"))
+    marker = _state() / "active" / "20000101-000000-aa"
+    marker.parent.mkdir(parents=True, mode=0o700)
+    for folder in (marker.parent, marker.parent.parent):
+        folder.chmod(0o700)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    stat = Path(f"/proc/{bystander.pid}/stat").read_text()
+    later = int(stat.rpartition(")")[2].split()[19]) + 1
+    dead = 2**22 - 3
+    marker.write_text(f"guard {dead} {later}\nkeeper {dead} {later}\nprivate /x\nboot {boot}\n")
+
+    result = guard("--", "true")
+
+    assert b"ended 0 processes" in result.stderr
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+
+
+def test_a_command_that_ignores_sigterm_is_killed_after_its_grace() -> None:
+    process = start("--deadline", "0.2", "--", *program("stubborn"))
+    _, err = finish(process)
+
+    assert process.returncode == 124
+    assert b"deadline" in err
+
+
+def test_output_that_a_grandchild_keeps_open_does_not_hold_the_guard() -> None:
+    result = guard("--", "sh", "-c", "sleep 60 & echo started; exit 3")
+
+    assert result.returncode == 3
+    assert result.stdout == b"started\n"
+
+
+def test_nested_guards_pass_status_and_end_together() -> None:
+    inner = [*GUARD, "-v", "--", "sh", "-c", "echo $VGUARD_LEVEL; exit 11"]
+
+    result = guard("--", *inner)
+
+    assert result.stdout == b"2\n"
+    assert result.returncode == 11
+
+
+def test_the_command_carries_the_run_id_and_nothing_else_of_ours() -> None:
+    result = guard("--", "env", "-0")
+    theirs = {item.partition(b"=")[0] for item in result.stdout.split(b"\0") if item}
+    ours = {os.fsencode(name) for name in guard_env()}
+
+    assert theirs - ours == {b"VGUARD_RUN_ID", b"VGUARD_LEVEL"}
+    assert ours - theirs == set()
+
+
+def test_the_callers_environment_is_unchanged() -> None:
+    before = environ_of(os.getpid())
+    guard("-p", "debug", "--", "true")
+
+    assert environ_of(os.getpid()) == before
+
+
+def test_nothing_is_written_outside_the_state_and_cache_folders(tmp_path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+
+    guard("-p", "debug", "--", "true", cwd=work)
+
+    assert list(work.iterdir()) == []
+    assert list(_home().glob("*")) == []
+    hidden = {str(path.relative_to(_home())) for path in _home().glob(".*/*")}
+    assert hidden <= {".cache/vllm-guard", ".local/state"}
+    for path in _state().rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_without_a_writable_home_the_run_works_and_one_note_says_so() -> None:
+    result = guard("-p", "debug", "--", "sh", "-c", "exit 6", env=guard_env(HOME="/proc/nowhere"))
+
+    assert result.returncode == 6
+    assert result.stderr.count(b"no record is kept") == 1
+
+
+def test_fifty_guards_at_once_have_fifty_records() -> None:
+    processes = [start("--", "sh", "-c", f"echo {n}") for n in range(50)]
+    results = [finish(process)[0] for process in processes]
+
+    assert results == [b"%d\n" % n for n in range(50)]
+    assert len(list(_state().glob("runs/*/run.json"))) == 50
+    assert list(_state().glob("active/*")) == []
+    for path in _state().glob("runs/*/run.json"):
+        json.loads(path.read_text())
+
+
+def test_start_and_signal_race_leaves_no_orphan() -> None:
+    for delay_us in range(0, 60_000, 1_500):
+        process = start("--", "sleep", "61")
+        subprocess.run(["sleep", str(delay_us / 1e6)], check=True)
+        process.terminate()
+        finish(process)
+        assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _keeper(guard_pid: int) -> int:
+    (keeper,) = children(guard_pid)
+    return keeper
+
+
+def _kinds(fds: dict[str, str]) -> dict[str, str]:
+    return {fd: path.partition(":")[0] for fd, path in fds.items()}
+
+
+def _home() -> Path:
+    return Path(os.environ["HOME"])
+
+
+def _state() -> Path:
+    return _home() / ".local" / "state" / "vllm-guard"

