@@ -1,0 +1,237 @@
+"""What a profile file may say (design, section 5). Pure: bytes come in, plain rows go out.
+
+Everything is refused that is not in the schema: a misspelt key would otherwise be a setting that silently is
+not made. The rows are such as `marshal` keeps, so a profile is parsed once for each version of its bytes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from vllm_guard.errors import GuardError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    #: name, kind (`set default required unset`), value, why
+    SettingRow = tuple[str, str, str, str]
+    #: version specifier, settings, engine options, probes
+    PartRow = tuple[str, tuple[SettingRow, ...], tuple[tuple[str, Any], ...], tuple[str, ...]]
+
+SCHEMA = 1
+LIMIT = 32 << 10  #: bytes of a file; with that, no TOML keeps tomli 2.5 busy for longer than 20 ms
+_LINE_LIMIT = 4096
+_DEEPEST = 16  #: brackets open at once
+_MOST_BASES = 4  #: a profile's own; theirs come on top
+
+_TEXTS = ("summary", "cost", "uri", "vllm")
+_TABLES = ("env", "engine", "preflight")
+_KEYS = ("schema", *_TEXTS, "extends", *_TABLES, "when")
+_WHEN_KEYS = ("vllm", *_TABLES)
+_SETTING_KEYS = ("value", "default", "required", "why")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OPTION = re.compile(r"[a-z][a-z0-9_]*")
+_PROBE = re.compile(r"[a-z][a-z0-9-]*")
+_OWN = "VGUARD_"
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """The rows of one file: `summary`, `cost`, `uri`, `vllm`, `extends` and `parts`.
+
+    Raises GuardError, with one line and a hint, for everything that the schema does not have.
+    """
+    data = _toml(_text(content))
+    _only(data, _KEYS, "")
+    if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool):
+        raise GuardError("`schema` is missing or not 1", f"begin the file with `schema = {SCHEMA}`")
+    if not data.get("summary"):
+        raise GuardError("`summary` is missing", "say in one line what the profile is for")
+    texts = {key: _line(data.get(key, ""), key) for key in _TEXTS}
+    if texts["uri"] and not texts["uri"].startswith(("https://", "http://")):
+        raise GuardError("`uri` is no web address", 'write uri = "https://..."')
+    _check_specifier(texts["vllm"], "vllm")
+    whens = data.get("when", [])
+    if not isinstance(whens, list) or not all(isinstance(when, dict) for when in whens):
+        raise GuardError("`when` is not a list of tables", "write [[when]], with two brackets")
+    parts = (_part("", data, ""), *(_when(when) for when in whens))
+    extends = _words(data.get("extends", []), "extends")
+    if len(extends) > _MOST_BASES:
+        raise GuardError(f"`extends` names {len(extends)} profiles; at most {_MOST_BASES}")
+    return {**texts, "extends": extends, "parts": parts}
+
+
+def _text(content: bytes) -> str:
+    """The file as text, within the limits that hold before anything is parsed."""
+    if len(content) > LIMIT:
+        raise GuardError(f"longer than {LIMIT} bytes", "a profile is a short list of settings")
+    if b"\0" in content:
+        raise GuardError("holds a NUL byte", "save it as UTF-8 text")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise GuardError(f"not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > _LINE_LIMIT:
+            raise GuardError(f"line {number} is longer than {_LINE_LIMIT} characters")
+    if _depth(text) > _DEEPEST:
+        raise GuardError(f"more than {_DEEPEST} brackets are open at once")
+    return text
+
+
+def _depth(text: str) -> int:
+    """The most brackets open at once, those inside strings and comments included."""
+    deepest = depth = 0
+    for char in text:
+        if char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]}":
+            depth = max(0, depth - 1)
+    return deepest
+
+
+def _toml(text: str) -> dict[str, Any]:
+    import tomli
+
+    try:
+        return tomli.loads(text)
+    except RecursionError:
+        raise GuardError("nested too deeply", "a profile has tables of two levels") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise GuardError(f"not valid TOML: {reason}") from None
+
+
+def _when(table: Mapping[str, Any]) -> PartRow:
+    _only(table, _WHEN_KEYS, "when.")
+    specifier = _line(table.get("vllm", ""), "when.vllm")
+    if not specifier:
+        raise GuardError("[[when]] names no versions", 'add vllm = ">=0.10.2"')
+    _check_specifier(specifier, "when.vllm")
+    return _part(specifier, table, "when.")
+
+
+def _part(specifier: str, table: Mapping[str, Any], where: str) -> PartRow:
+    env, options, preflight = (_table(table, key, where) for key in _TABLES)
+    settings = tuple(_setting(name, value, where) for name, value in env.items())
+    engine = tuple(_option(name, value, where) for name, value in options.items())
+    _only(preflight, ("probes",), f"{where}preflight.")
+    probes = _words(preflight.get("probes", []), f"{where}preflight.probes")
+    for probe in probes:
+        if not _PROBE.fullmatch(probe):
+            raise GuardError(f"{probe!r} is no name of a probe")
+    return specifier, settings, engine, probes
+
+
+def _setting(name: str, value: Any, where: str) -> SettingRow:
+    if not _VARIABLE.fullmatch(name):
+        raise GuardError(
+            f"{where}env: {name!r} is not a variable name", "letters, digits and underscores"
+        )
+    if name.startswith(_OWN):
+        raise GuardError(f"{where}env.{name}: {_OWN}* are vllm-guard's own", "leave it out")
+    place = f"{where}env.{name}"
+    if not isinstance(value, dict):
+        return (name, *_set_or_unset(value, place), "")
+    _only(value, _SETTING_KEYS, f"{place}.")
+    kinds = [key for key in ("value", "default", "required") if key in value]
+    if len(kinds) != 1:
+        raise GuardError(
+            f"{place} needs one of value, default, required; it has {' and '.join(kinds) or 'none'}"
+        )
+    why = _line(value.get("why", ""), f"{place}.why")
+    kind = kinds[0]
+    if kind == "value":
+        return (name, *_set_or_unset(value[kind], place), why)
+    text = value[kind]
+    if kind == "required":
+        return name, kind, _line(text, f"{place}.required"), why
+    return name, kind, _value(text, f"{place}.default"), why
+
+
+def _set_or_unset(value: Any, place: str) -> tuple[str, str]:
+    return ("unset", "") if value is False else ("set", _value(value, place))
+
+
+def _value(value: Any, place: str) -> str:
+    """A variable's value: text. The environment has no other type, and 1 could mean `1` or `1.0`."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise GuardError(f"{place} holds a NUL character: the environment cannot")
+        return value
+    if value is True:
+        raise GuardError(f"{place} is true, which is not text", 'vLLM reads "1" as true')
+    quoted = f'write it in quotes: "{value}"' if isinstance(value, (int, float)) else ""
+    raise GuardError(f"{place} is {_kind(value)}, not text", quoted or "false unsets it")
+
+
+def _option(name: str, value: Any, where: str) -> tuple[str, Any]:
+    if not _OPTION.fullmatch(name):
+        hint = f"write {name.replace('-', '_').strip('_')}" if "-" in name else ""
+        raise GuardError(f"{where}engine: {name!r} is not a Python name", hint)
+    if not _plain(value):
+        raise GuardError(f"{where}engine.{name} is {_kind(value)}", "no flag takes that")
+    return name, value
+
+
+def _plain(value: Any) -> bool:
+    """Can it be a flag's value? Text, numbers, booleans, lists of those, and tables for JSON."""
+    if isinstance(value, dict):
+        return all(map(_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return isinstance(value, (str, bool, int, float)) and "\0" not in str(value)
+
+
+def _table(data: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    table = data.get(key, {})
+    if not isinstance(table, dict):
+        raise GuardError(f"{where}{key} is {_kind(table)}, not a table", f"write [{where}{key}]")
+    return table
+
+
+def _words(value: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise GuardError(f"{place} is {_kind(value)}, not a list", f'write {place} = ["..."]')
+    return tuple(_line(word, place) for word in value)
+
+
+def _line(value: Any, place: str) -> str:
+    """Text that is printed as it stands: one line, nothing that could drive a terminal."""
+    if not isinstance(value, str):
+        raise GuardError(f"{place} is {_kind(value)}, not text")
+    if not value.isprintable():
+        raise GuardError(f"{place} has a line break or a control character", "write it on one line")
+    return value
+
+
+def _check_specifier(specifier: str, place: str) -> None:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        SpecifierSet(specifier)
+    except InvalidSpecifier:
+        raise GuardError(
+            f"{place}: {specifier!r} is no version specifier", 'for example vllm = ">=0.10.2"'
+        ) from None
+
+
+def _only(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Refuse a key that the schema does not have."""
+    for key in _strangers(table, known):
+        import difflib
+
+        near = difflib.get_close_matches(key, list(known), 1)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+        raise GuardError(f"unknown key {where + key!r}", hint)
+
+
+def _strangers(table: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
+    return (key for key in table if key not in known)
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list"}
+    return names.get(type(value), "a table" if isinstance(value, dict) else "a date or time")
