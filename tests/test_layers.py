@@ -27,6 +27,7 @@ LAYERS = (
             "terminal",
             "pump",
             "leftovers",
+            "segments",
             "record",
             "probes",
             "target",
@@ -35,7 +36,7 @@ LAYERS = (
     ),
     ("plan", "audit", "engine", "profiles", "profile_schema"),
     (
-        *("facts", "redact", "screen", "environment", "signals", "cache", "paths", "voice"),
+        *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
         "vllm_source",
     ),
     ("model", "errors", "frozen", "options", "__init__"),

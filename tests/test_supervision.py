@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,48 @@ def test_a_command_that_ignores_sigterm_is_killed_after_its_grace() -> None:
     assert b"deadline" in err
 
 
+SHARED = """
+import ctypes, mmap, os, sys
+fd = os.open("/dev/shm/" + sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+os.ftruncate(fd, 3 << 20)
+mapped = mmap.mmap(fd, 3 << 20)
+os.close(fd)
+libc = ctypes.CDLL(None, use_errno=True)
+libc.sem_open.restype = ctypes.c_void_p
+assert libc.sem_open(b"/" + sys.argv[2].encode(), os.O_CREAT | os.O_EXCL, 0o600, 1)
+print("made", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("victim", ["nobody", "guard", "keeper"])
+def test_shared_memory_that_the_command_leaves_is_removed_and_its_size_told(victim: str) -> None:
+    names = f"vgtest-{os.urandom(4).hex()}", f"vgtest-{os.urandom(4).hex()}"
+    bystander = Path("/dev/shm") / f"vgtest-{os.urandom(4).hex()}"
+    words = ["-v", "--", sys.executable, "-c", SHARED, *names]
+    process = start(*words, stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"made")
+    bystander.write_bytes(b"of somebody else")
+    keeper = _keeper(process.pid)
+    wait_for(lambda: _state_of(keeper) == "S", "the keeper has dealt with all that has happened")
+    if victim == "guard":
+        process.kill()
+    elif victim == "keeper":
+        os.kill(keeper, signal.SIGKILL)
+    _, err = finish(process)
+
+    if victim == "guard":
+        gone([keeper])
+    assert [name for name in names if Path("/dev/shm", name).exists()] == []
+    assert not Path("/dev/shm", f"sem.{names[1]}").exists()
+    assert bystander.exists()
+    if victim == "nobody":
+        assert b"it left 3 MiB of shared memory behind; it was removed" in err
+        assert f"note shared-memory: {bystander}: ".encode() in err
+    bystander.unlink()
+
+
 def test_output_that_a_grandchild_keeps_open_does_not_hold_the_guard() -> None:
     result = guard("--", "sh", "-c", "sleep 60 & echo started; exit 3")
 
@@ -316,7 +359,7 @@ def test_nothing_is_written_outside_the_state_and_cache_folders(tmp_path) -> Non
     guard("-p", "debug", "--", "true", cwd=work)
 
     assert list(work.iterdir()) == []
-    assert list(_home().glob("*")) == []
+    assert [path for path in _home().iterdir() if not path.name.startswith(".")] == []
     hidden = {str(path.relative_to(_home())) for path in _home().glob(".*/*")}
     assert hidden <= {".cache/vllm-guard", ".local/state"}
     for path in _state().rglob("*"):
@@ -355,6 +398,10 @@ def _name(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return ""
+
+
+def _state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _keeper(guard_pid: int) -> int:

@@ -27,12 +27,16 @@ class Screen:
             os.execvpe(words[0], words, guard_env(TERM="xterm", PS1="$ ", **extra))
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
         self.lines = Lines(self.fd)
+        self.waited_for = 0
 
     def type(self, keys: str) -> None:
         os.write(self.fd, keys.encode())
 
     def until(self, text: str) -> str:
-        return self.lines.until(text.encode()).decode(errors="replace")
+        """Read until `text` is on the screen; what was waited for before does not count again."""
+        shown = self.lines.until(text.encode(), start=self.waited_for)
+        self.waited_for = shown.index(text.encode(), self.waited_for) + len(text.encode())
+        return shown.decode(errors="replace")
 
     def ended(self) -> int:
         """Wait for the program's end; its exit status, negative for a signal."""
@@ -124,7 +128,8 @@ def test_ctrl_z_stops_the_job_and_fg_goes_on() -> None:
         shown.until("one\r\none\r\n")
         shown.type("\x1a")
         shown.until("Stopped")
-        shown.type("jobs; fg\n")
+        shown.until("$ ")
+        shown.type("fg\n")
         shown.until("exec cat'\r\n")
         shown.type("two\n")
         shown.until("two\r\ntwo\r\n")

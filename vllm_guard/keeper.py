@@ -6,8 +6,8 @@ the guard asks for, and when the command, or the guard, has ended it ends whatev
 
 The guard writes bytes to the control pipe: 1-64 is a signal for the command's process group, END asks
 for its end. End of file there means that the guard is dead. The keeper answers with lines on the status
-pipe: `started PID`, `failed ERRNO`, `stopped N`, `exited STATUS`, `ended LEFT KILLED`, `survivor PID`,
-`segment PATH`, `done`.
+pipe: `started PID`, `failed ERRNO`, `stopped N`, `segment INODE PATH`, `exited STATUS`, `ended LEFT`,
+`removed BYTES`, `survivor PID`, `stays PATH`, `stray PATH`, `done`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import os
 import select
 import time
 
-from vllm_guard import environment, signals, tree
+from vllm_guard import environment, leftovers, signals, tree
+from vllm_guard.segments import Watch, abandoned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from vllm_guard.model import Launch
     from vllm_guard.signals import Inherited
+    from vllm_guard.tree import Ended
 else:
     import _signal as signal
 
@@ -68,6 +70,7 @@ class _Keeper:
         self._wakeup, wakeup_write = _pipe()
         os.set_blocking(wakeup_write, False)
         self._reaper = tree.Reaper(self._wakeup)
+        self._shm = Watch()
         self._inherited = inherited
         self._wakeup_write = wakeup_write
 
@@ -77,12 +80,21 @@ class _Keeper:
         signals.listen([signal.SIGCHLD], self._wakeup_write)
         self._let_go_of_files()
         limits = self._watch()
-        ended = tree.end(self._reaper, limits)
-        self._tell(f"ended {ended.left_behind} {ended.killed}")
+        self._clean_up(tree.end(self._reaper, limits))
+
+    def _clean_up(self, ended: Ended) -> None:
+        """Done here and not by the guard, which may be dead."""
+        self._claim()
+        segments = self._shm.claimed.union(ended.segments)
+        removed = leftovers.remove(segments, self._launch.private, self._launch.cache)
+        self._tell(f"ended {ended.left_behind}")
+        self._tell(f"removed {removed.freed}")
         for pid in ended.survivors:
             self._tell(f"survivor {pid}")
-        for path in ended.segments:
-            self._tell(f"segment {path}")
+        for path in removed.stays:
+            self._tell(f"stays {path}")
+        for _, path in abandoned(self._shm.unclaimed):
+            self._tell(f"stray {path}")
         self._tell("done")
 
     def _start(self) -> bool:
@@ -109,7 +121,8 @@ class _Keeper:
 
     def _let_go_of_files(self) -> None:
         """Held files and folders would keep the caller's pipes open and its mounts busy."""
-        kept = {self._ends.control, self._ends.status, self._wakeup, self._wakeup_write}
+        ours = {self._ends.control, self._ends.status, self._wakeup, self._wakeup_write}
+        kept = ours | ({self._shm.fd} - {-1})
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd, inheritable=False)
@@ -125,8 +138,12 @@ class _Keeper:
         poll = select.poll()
         poll.register(self._ends.control, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
+        if self._shm.fd >= 0:
+            poll.register(self._shm.fd, select.POLLIN)
         while True:
             ready = dict(poll.poll(self._milliseconds_left()))
+            if self._shm.fd in ready:
+                self._claim()
             if self._wakeup in ready:
                 tree.drain(self._wakeup)
                 self._note_changes()
@@ -151,6 +168,11 @@ class _Keeper:
                 tree.send_group(self._main, signal.SIGCONT)  # a stopped process cannot end
                 self._give_up = self._give_up or time.monotonic() + self._launch.grace
         return bool(orders)
+
+    def _claim(self) -> None:
+        """Note new shared memory of the run; the guard is told at once, for it may outlive us."""
+        for inode, path in self._shm.claim(tree.descendants):
+            self._tell(f"segment {inode} {path}")
 
     def _note_changes(self) -> None:
         for pid, status in self._reaper.reap():

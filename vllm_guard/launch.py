@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from vllm_guard import keeper, pump, signals, tree
+from vllm_guard import keeper, leftovers, pump, signals, tree
 from vllm_guard.errors import (
     DEADLINE,
     GUARD_FAILED,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
 
     from vllm_guard.model import Launch
+    from vllm_guard.segments import Segment
     from vllm_guard.signals import Inherited
 else:
     import _signal as signal
@@ -45,8 +46,9 @@ class Result:
     """What a launch came to: how the command ended, and what had to be done about the rest."""
 
     outcome: Outcome
-    survivors: tuple[int, ...] = ()
-    segments: tuple[str, ...] = ()
+    survivors: tuple[int, ...] = ()  #: processes that nothing could end
+    stays: tuple[str, ...] = ()  #: files that could not be removed
+    strays: tuple[str, ...] = ()  #: files of /dev/shm that may be the run's
     lost_bytes: int = 0
 
 
@@ -118,8 +120,11 @@ class _Supervisor:
         self._status: int | None = None  #: the command's wait status
         self._main = 0
         self._left = 0
+        self._freed = 0
         self._survivors: list[int] = []
-        self._segments: list[str] = []
+        self._stays: list[str] = []
+        self._strays: list[str] = []
+        self._segments: set[Segment] = set()
         self._done = False
         self._sent: list[int] = []  #: signals this process got, in order
         self._deadline_hit = False
@@ -129,9 +134,12 @@ class _Supervisor:
             "failed": self._on_failed,
             "stopped": self._on_stopped,
             "exited": self._on_exited,
-            "ended": self._on_ended,
-            "survivor": self._on_survivor,
             "segment": self._on_segment,
+            "ended": self._on_ended,
+            "removed": self._on_removed,
+            "survivor": self._on_survivor,
+            "stays": self._stays.append,
+            "stray": self._strays.append,
             "done": self._on_done,
         }
 
@@ -249,14 +257,18 @@ class _Supervisor:
     def _on_exited(self, rest: str) -> None:
         self._status = int(rest)
 
+    def _on_segment(self, rest: str) -> None:
+        inode, _, path = rest.partition(" ")
+        self._segments.add((int(inode), path))
+
     def _on_ended(self, rest: str) -> None:
-        self._left = int(rest.partition(" ")[0])
+        self._left = int(rest)
+
+    def _on_removed(self, rest: str) -> None:
+        self._freed = int(rest)
 
     def _on_survivor(self, rest: str) -> None:
         self._survivors.append(int(rest))
-
-    def _on_segment(self, rest: str) -> None:
-        self._segments.append(rest)
 
     def _on_done(self, _rest: str) -> None:
         self._done = True
@@ -264,9 +276,12 @@ class _Supervisor:
     def _on_lost_keeper(self) -> None:
         """The keeper died: its orphans are our children now."""
         ended = tree.end(self._reaper, _KEEPER_LOST)
+        segments = self._segments.union(ended.segments)
+        removed = leftovers.remove(segments, self._launch.private, self._launch.cache)
         self._left = ended.left_behind
+        self._freed = removed.freed
         self._survivors += ended.survivors
-        self._segments += ended.segments
+        self._stays += removed.stays
         self._done = True
 
     def _finish(self) -> Result:
@@ -280,7 +295,9 @@ class _Supervisor:
         if outcome.signal:
             self._terminal.restore()
         lost = sum(stream.lost for stream in self._streams)
-        return Result(outcome, tuple(self._survivors), tuple(self._segments), lost)
+        return Result(
+            outcome, tuple(self._survivors), tuple(self._stays), tuple(self._strays), lost
+        )
 
     def _outcome(self, seconds: float) -> Outcome:
         status = self._status
@@ -292,6 +309,7 @@ class _Supervisor:
             "ended_by": self._ended_by(killer),
             "seconds": round(seconds, 3),
             "left_behind": self._left,
+            "freed": self._freed,
         }
         if self._deadline_hit:
             return Outcome("deadline", DEADLINE, **common)  # type: ignore[arg-type]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from vllm_guard import tree
 from vllm_guard.model import Finding
 from vllm_guard.record import remove_tree
+from vllm_guard.segments import abandoned, all_pids, of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
 
     from vllm_guard.record import Marker
+    from vllm_guard.segments import Segment
 else:
     import _signal as signal
 
@@ -23,6 +24,15 @@ else:
 
 TOKEN = "VGUARD_RUN_ID"  # noqa: S105  (the name of a variable)
 _SWEEP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What `remove` did."""
+
+    segments: int = 0  #: files of /dev/shm
+    freed: int = 0  #: bytes they held
+    stays: tuple[str, ...] = ()  #: what could not be removed
 
 
 @dataclass(frozen=True)
@@ -34,9 +44,27 @@ class Swept:
     private: bool
 
 
-def clean(survivors: Iterable[int], segments: Iterable[str], private: str) -> tuple[Finding, ...]:
-    """Remove what the run left on disk and in memory; a finding for each thing that stays."""
-    findings = [
+def remove(segments: Iterable[Segment], private: str, cache: str = "") -> Removed:
+    """Remove what a run left on disk and in memory: its own folder, and shared memory nobody holds.
+
+    `cache` is removed only if it is empty.
+    """
+    removed = _remove_segments(segments)
+    _remove_empty(cache)
+    if private:
+        remove_tree(private)
+    stays = (private,) if private and os.path.lexists(private) else ()
+    return Removed(len(removed), sum(removed.values()), stays)
+
+
+def findings(
+    survivors: Iterable[int], stays: Iterable[str], strays: Iterable[str]
+) -> tuple[Finding, ...]:
+    """A finding for each thing that is still there, with what removes it.
+
+    `strays`: shared memory that appeared meanwhile; whose it is could not be seen.
+    """
+    processes = (
         Finding(
             "left-behind",
             "warn",
@@ -45,52 +73,64 @@ def clean(survivors: Iterable[int], segments: Iterable[str], private: str) -> tu
             fix=f"look at /proc/{pid}/wchan; a reboot ends it",
         )
         for pid in survivors
-    ]
-    remove_segments(segments)
-    if private:
-        remove_tree(private)
-        if os.path.exists(private):
-            findings.append(
-                Finding("left-behind", "warn", private, "not removed", fix=f"rm -r {private}")
-            )
-    return tuple(findings)
+    )
+    files = (
+        Finding("left-behind", "warn", path, "not removed", fix=f"rm -r {path}") for path in stays
+    )
+    unclear = (
+        Finding(
+            "shared-memory",
+            "note",
+            path,
+            "appeared during the run; no process holds it, and whose it was could not be seen",
+            fix=f"rm {path}",
+        )
+        for path in strays
+    )
+    return (*processes, *files, *unclear)
 
 
-def remove_segments(segments: Iterable[str]) -> int:
-    """Unlink files of /dev/shm that only processes of the run had mapped; returns how many."""
-    mine = [path for path in segments if _is_mine(path)]
-    if not mine:
-        return 0
-    others = tree.mapped_segments(tree.all_pids())
-    removed = [path for path in mine if path not in others]
-    for path in removed:
-        os.unlink(path)
-    return len(removed)
+def _remove_empty(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:  # not empty, never made, or no folder asked for
+        return
+
+
+def _remove_segments(segments: Iterable[Segment]) -> dict[str, int]:
+    """Unlink the run's files of /dev/shm that no process holds any more; path -> bytes."""
+    removed = {}
+    for _, path in abandoned(segments):
+        try:
+            size = os.lstat(path).st_size
+            os.unlink(path)
+        except OSError:
+            continue
+        removed[path] = size
+    return removed
 
 
 def sweep(marker: Marker) -> Swept:
     """End and remove what is left of a dead run: processes that carry its id and started after it."""
-    segments: set[str] = set()
+    segments: set[Segment] = set()
     ended: set[int] = set()
     rest = tagged(marker)
     while rest:
-        segments |= tree.mapped_segments(rest)
+        segments |= of(rest)
         ended |= set(rest)
         tree.send(rest, signal.SIGKILL)
         _wait_gone(rest)
         rest = [pid for pid in tagged(marker) if pid not in ended]
-    count = remove_segments(segments)
     private = os.path.isdir(marker.private) and os.stat(marker.private).st_uid == os.geteuid()
-    if private:
-        remove_tree(marker.private)
-    return Swept(len(ended), count, private)
+    removed = remove(segments, marker.private if private else "")
+    return Swept(len(ended), removed.segments, private)
 
 
 def tagged(marker: Marker) -> list[int]:
     """Living processes of this user that carry the run's id and are no older than its guard."""
     word = f"{TOKEN}={marker.run_id}".encode()
     found = []
-    for pid in tree.all_pids():
+    for pid in all_pids():
         info = tree.stat(pid)
         if info is None or info["state"] in "ZX" or int(info["start"]) < int(marker.guard[1]):
             continue
@@ -124,11 +164,3 @@ def _wait_gone(pids: Iterable[int]) -> None:
         poll.register(fd, select.POLLIN)
         poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         os.close(fd)
-
-
-def _is_mine(path: str) -> bool:
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid()

@@ -115,6 +115,8 @@ class Launch:
     path: bytes  #: the executable file
     argv: tuple[bytes, ...]
     env: tuple[Entry, ...]
+    private: str  #: folder of the run's own, removed at the end; empty for none
+    cache: str  #: folder that vLLM makes, removed at the end if it is empty; empty for none
     watch: bool  #: stdout and stderr pass through the guard
     deadline: float | None  #: seconds
     grace: float  #: seconds between the first signal and SIGKILL
@@ -131,7 +133,7 @@ class Outcome:
     ended_by: str = ""  #: "the command", "SIGTERM sent to vllm-guard", "deadline of 5 s"
     seconds: float = 0.0
     left_behind: int = 0  #: descendants that outlived the command and were ended
-    detail: str = ""
+    freed: int = 0  #: bytes of shared memory that they left and that was removed
 
 
 @dataclass(frozen=True)

@@ -164,17 +164,22 @@ def _own_changes(
     ]
 
 
+def user(env: Mapping[str, str]) -> str:
+    """The user's name as Python's `getpass.getuser` finds it, which torch and vLLM call."""
+    name = next((env[n] for n in ("LOGNAME", "USER", "LNAME", "USERNAME") if env.get(n)), "")
+    if name:
+        return name
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid{os.getuid()}"
+
+
 def _inductor_cache(env: Mapping[str, str]) -> str:
     """`<tmp>/torchinductor_<user>`, by torch's `_inductor/runtime/cache_dir_utils.py`."""
-    user = next((env[n] for n in ("LOGNAME", "USER", "LNAME", "USERNAME") if env.get(n)), "")
-    if not user:
-        import pwd
-
-        try:
-            user = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            user = f"uid{os.getuid()}"
-    name = "".join("_" if c in '\\/:*?"<>|' else c for c in user)
+    name = "".join("_" if c in '\\/:*?"<>|' else c for c in user(env))
     return os.path.join(env.get("TMPDIR") or "/tmp", f"torchinductor_{name}")  # noqa: S108
 
 

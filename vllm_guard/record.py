@@ -196,10 +196,13 @@ def remove_tree(path: str) -> None:
 
 
 def _remove_record(folder: str) -> None:
-    """A record is flat: no need for `shutil`, which costs 10 ms to import."""
-    for name in os.listdir(folder):
-        os.unlink(os.path.join(folder, name))
-    os.rmdir(folder)
+    """Most records are flat: no need for `shutil`, which costs 10 ms to import."""
+    try:
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+    except IsADirectoryError:
+        remove_tree(folder)
 
 
 def boot_id() -> str:

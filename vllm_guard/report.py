@@ -85,6 +85,8 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
     yield f"{screen.shortened(run.command[0])} {outcome_words(outcome)}"
     if outcome.left_behind:
         yield f"it left {outcome.left_behind} processes behind; they were ended"
+    if outcome.freed:
+        yield f"it left {outcome.freed >> 20} MiB of shared memory behind; it was removed"
     if lost_bytes:
         yield f"{lost_bytes} bytes of its output could not be written"
     if run.leftovers:

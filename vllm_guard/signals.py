@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from vllm_guard import libc
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -75,24 +77,8 @@ def name(number: int) -> str:
 
 
 def become_subreaper() -> bool:
-    """Orphans of this process's descendants become its children (Linux 3.4); False where refused.
-
-    `_ctypes` is a private module, so `ctypes` (3 ms) is the fallback.
-    """
-    arguments = (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    try:
-        import _ctypes
-
-        prctl = _ctypes.dlsym(_ctypes.dlopen("", 2), "prctl")
-        return bool(_ctypes.call_function(prctl, arguments) == 0)
-    except (ImportError, AttributeError, OSError, TypeError):
-        pass
-    try:
-        import ctypes
-
-        return bool(ctypes.CDLL(None).prctl(*arguments) == 0)
-    except (ImportError, AttributeError, OSError):
-        return False
+    """Orphans of this process's descendants become its children (Linux 3.4); False where refused."""
+    return libc.call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
 def _woken(*_: object) -> None:

@@ -11,17 +11,20 @@ import os
 import select
 import time
 
+from vllm_guard import segments
+from vllm_guard.segments import all_pids
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Mapping
     from dataclasses import dataclass
+
+    from vllm_guard.segments import Segment
 else:
     import _signal as signal
 
     from vllm_guard.frozen import dataclass
-
-SHM = "/dev/shm/"  # noqa: S108  (the folder itself is the subject)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Ended:
     left_behind: int  #: processes that outlived the command
     killed: int
     survivors: tuple[int, ...]  #: pids that nothing could end
-    segments: tuple[str, ...]  #: files of /dev/shm that ended processes had mapped
+    segments: tuple[Segment, ...]  #: files of /dev/shm that ended processes held
 
 
 class Reaper:
@@ -83,16 +86,16 @@ def end(reaper: Reaper, limits: Limits) -> Ended:
     if reaper.wait_until_empty(limits.settle):
         return Ended(0, 0, (), ())
     left = _without_trackers(descendants())
-    segments = mapped_segments(left)
+    shared = segments.of(left)
     send(left, signal.SIGTERM)
     send(left, signal.SIGCONT)
     if reaper.wait_until_empty(limits.term):
-        return Ended(len(left), 0, (), tuple(segments))
-    killed = _kill_all(reaper, limits, segments)
-    return Ended(len(left), killed, tuple(descendants()), tuple(segments))
+        return Ended(len(left), 0, (), tuple(shared))
+    killed = _kill_all(reaper, limits, shared)
+    return Ended(len(left), killed, tuple(descendants()), tuple(shared))
 
 
-def _kill_all(reaper: Reaper, limits: Limits, segments: set[str]) -> int:
+def _kill_all(reaper: Reaper, limits: Limits, shared: set[Segment]) -> int:
     """Trackers die last: they unlink the shared memory of the others when those are gone."""
     killed: set[int] = set()
     give_up = time.monotonic() + limits.kill
@@ -100,7 +103,7 @@ def _kill_all(reaper: Reaper, limits: Limits, segments: set[str]) -> int:
         victims = _without_trackers(descendants())
         if not victims:
             break
-        segments |= mapped_segments(set(victims) - killed)
+        shared |= segments.of(set(victims) - killed)
         killed |= set(victims)
         send(victims, signal.SIGKILL)
         reaper.wait_until_empty(0.05)
@@ -125,13 +128,6 @@ def descendants(root: int | None = None) -> list[int]:
         found += below
         queue += below
     return found
-
-
-def all_pids() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
 
 
 def stat(pid: int) -> Mapping[str, str] | None:
@@ -179,21 +175,6 @@ def drain(fd: int) -> bytes:
         if error.errno == errno.EIO:  # a pty whose other side is gone
             return b""
         raise
-
-
-def mapped_segments(pids: Iterable[int]) -> set[str]:
-    """Files of /dev/shm that these processes have mapped."""
-    return {path for pid in pids for path in _mapped(pid)}
-
-
-def _mapped(pid: int) -> set[str]:
-    try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
-            lines = [line for line in file if b" /dev/shm/" in line]
-    except OSError:
-        return set()
-    paths = (os.fsdecode(line.partition(b" /dev/shm/")[2].rstrip(b"\n")) for line in lines)
-    return {SHM + path for path in paths if not path.endswith(" (deleted)")}
 
 
 def _without_trackers(pids: Iterable[int]) -> list[int]:

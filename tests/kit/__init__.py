@@ -61,10 +61,10 @@ class Lines:
         self._selector.register(fd, selectors.EVENT_READ)
         self.seen = b""
 
-    def until(self, wanted: bytes, patience: float = PATIENCE) -> bytes:
-        """Read until `wanted` has been written; returns everything so far."""
+    def until(self, wanted: bytes, patience: float = PATIENCE, start: int = 0) -> bytes:
+        """Read until `wanted` has been written, after `start` bytes; returns everything so far."""
         deadline = time.monotonic() + patience
-        while wanted not in self.seen:
+        while wanted not in self.seen[start:]:
             left = deadline - time.monotonic()
             assert left > 0, f"{wanted!r} did not come; seen: {self.seen!r}"
             if not self._selector.select(left):

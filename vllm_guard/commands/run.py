@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from vllm_guard import launch, leftovers, prepare, record, report, voice
+from vllm_guard import launch, leftovers, paths, prepare, record, report, voice
 from vllm_guard.environment import too_big
 from vllm_guard.errors import REFUSED, GuardError
 from vllm_guard.frozen import replace
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _VLLM_GRACE = 10.0  #: seconds vLLM needs to end its workers, beyond its own --shutdown-timeout
 _RAISED = ("fail", "warn")
+_INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
@@ -47,8 +48,7 @@ def _launch(
     if prepared.options.exec:
         launch.replace_process(order)
     folder = prepared.shelf.open(prepared.run_id)
-    if prepared.private:
-        os.mkdir(prepared.private, 0o700)
+    _make_private(prepared, folder)
     log = record.Log(folder, prepared.redactor.known_bytes())
     started = time.gmtime()
     try:
@@ -56,11 +56,11 @@ def _launch(
             order, closed_stdio, log.keep, lambda keeper: _mark(prepared, keeper)
         )
     except BaseException:
-        leftovers.clean((), (), prepared.private)
+        leftovers.remove((), order.private, order.cache)
         raise
     finally:
         log.close()
-    left = leftovers.clean(result.survivors, result.segments, prepared.private)
+    left = leftovers.findings(result.survivors, result.stays, result.strays)
     prepared.shelf.unmark(prepared.run_id)
     done = replace(
         _record(prepared, result.outcome), leftovers=left, log=log.path, started=_utc(started)
@@ -83,10 +83,27 @@ def _order(prepared: Prepared, path: str) -> Launch:
         path=os.fsencode(path),
         argv=argv,
         env=prepared.entries,
+        private=prepared.private,
+        cache=_missing(prepared.after.get(_INDUCTOR_CACHE, "")) if prepared.private else "",
         watch=not options.no_watch,
         deadline=options.deadline,
         grace=_VLLM_GRACE + _shutdown_timeout(prepared),
     )
+
+
+def _missing(path: str) -> str:
+    """The path, if there is nothing yet; empty if there is."""
+    return "" if os.path.lexists(path) else path
+
+
+def _make_private(prepared: Prepared, folder: str) -> None:
+    """The run's own folder; what vLLM would trace into it goes into the record (`folder`) instead."""
+    if not prepared.private:
+        return
+    os.mkdir(prepared.private, 0o700)
+    if folder and prepared.after.get("VLLM_TRACE_FUNCTION", "0") != "0":
+        traces = paths.make_private(os.path.join(folder, "traces"))
+        os.symlink(traces, os.path.join(prepared.private, prepare.user(prepared.after)))
 
 
 def _shutdown_timeout(prepared: Prepared) -> float:
@@ -160,7 +177,8 @@ def _say_after(prepared: Prepared, done: Run, result: Result) -> None:
     if prepared.shelf.problem:
         voice.say(f"note {prepared.shelf.problem}", "note")
     outcome = result.outcome
-    plain = outcome.kind == "exited" and outcome.ended_by == "itself" and not outcome.left_behind
+    plain = outcome.kind == "exited" and outcome.ended_by == "itself"
+    plain = plain and not outcome.left_behind and not outcome.freed
     silent = prepared.options.quiet or not (prepared.profiles or prepared.options.verbose)
     if plain and not done.leftovers and not result.lost_bytes and silent:
         return

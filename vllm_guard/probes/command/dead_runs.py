@@ -23,7 +23,7 @@ def check(context: Context) -> Iterator[Finding]:
                 "dead-run",
                 "note",
                 f"run {marker.run_id}",
-                "its guard and keeper were killed; "
+                "its guard was killed; "
                 f"ended {swept.processes} processes, removed {swept.segments} files of /dev/shm "
                 f"and {'its' if swept.private else 'no'} private folder",
             )

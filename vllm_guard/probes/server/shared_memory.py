@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import tree
 from vllm_guard.model import Finding
+from vllm_guard.segments import SHM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,18 +22,18 @@ _URI = "https://docs.vllm.ai/en/latest/deployment/docker/"
 
 def check(_context: Context) -> Iterator[Finding]:
     try:
-        info = os.statvfs(tree.SHM)
+        info = os.statvfs(SHM)
     except OSError as error:
-        yield Finding("shm-missing", "warn", tree.SHM, str(error.strerror), uri=_URI)
+        yield Finding("shm-missing", "warn", SHM, str(error.strerror), uri=_URI)
         return
     free = info.f_bavail * info.f_frsize >> 20
     if free >= _NEEDED_MIB:
-        yield Finding("shm-size", "ok", tree.SHM, f"{free} MiB free")
+        yield Finding("shm-size", "ok", SHM, f"{free} MiB free")
         return
     yield Finding(
         "shm-size",
         "warn",
-        tree.SHM,
+        SHM,
         f"{free} MiB free; vLLM maps about {_NEEDED_MIB} MiB there for one worker",
         fix="docker run --shm-size=16g (or --ipc=host); elsewhere: mount -o remount,size=16g /dev/shm",
         uri=_URI,

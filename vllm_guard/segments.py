@@ -1,0 +1,144 @@
+"""The files of /dev/shm that a run makes: seen when they are made, by inotify. Standard library only.
+
+A process that has ended no longer tells what it had mapped, and a name such as `psm_47559172` tells
+nothing. So whoever watches over a run looks, at each file that appears, whether a process of the run
+holds it: then it is the run's, and may be removed when the run is over. Files are known by their inode:
+a semaphore is mapped under a name that no longer exists (sem_open(3) of glibc links it to its own).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from vllm_guard import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    #: A file of /dev/shm: inode and path. The inode tells whether it is still the same file.
+    Segment = tuple[int, str]
+
+SHM = "/dev/shm/"  # noqa: S108  (the folder itself is the subject)
+_IN_CREATE, _IN_MOVED_TO, _IN_CLOSE_WRITE = 0x100, 0x80, 0x8  #: inotify(7)
+_HEADER = 16  #: bytes of `struct inotify_event` before the name
+_NAME_LENGTH = slice(12, 16)
+
+
+class Watch:
+    """Files of /dev/shm made from now on; `fd` (or -1) becomes readable when there is news."""
+
+    def __init__(self) -> None:
+        self.claimed: set[Segment] = set()
+        self.unclaimed: set[Segment] = set()  #: nobody of the run was seen to hold them
+        self.fd = libc.call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+        events = _IN_CREATE | _IN_MOVED_TO | _IN_CLOSE_WRITE
+        if self.fd >= 0 and libc.call("inotify_add_watch", self.fd, SHM.encode(), events) < 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def claim(self, pids: Callable[[], Iterable[int]]) -> set[Segment]:
+        """Read the news; returns the new files that one of these processes holds."""
+        if self.fd < 0:
+            return set()
+        new = set(_segments(_names(self._read()))) - self.claimed
+        if not new:
+            return set()
+        inodes = held(pids())
+        found = {segment for segment in new if segment[0] in inodes}
+        self.claimed |= found
+        self.unclaimed = (self.unclaimed | new) - found
+        return found
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self.fd, 65536)
+        except BlockingIOError:
+            return b""
+
+
+def abandoned(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Those of these files that are this user's, still there and held by no process."""
+    mine = {segment for segment in segments if _is_mine(segment)}
+    others = held(all_pids()) if mine else set()
+    return (segment for segment in sorted(mine) if segment[0] not in others)
+
+
+def of(pids: Iterable[int]) -> set[Segment]:
+    """The files of /dev/shm that these processes hold."""
+    inodes = held(pids)
+    return {segment for segment in _segments(_list()) if segment[0] in inodes} if inodes else set()
+
+
+def held(pids: Iterable[int]) -> set[int]:
+    """The inodes of files of /dev/shm that these processes have mapped or open."""
+    return {inode for pid in pids for inode in (*_mapped(pid), *_open(pid))}
+
+
+def _segments(names: Iterable[str]) -> Iterator[Segment]:
+    for name in set(names):
+        try:
+            yield os.lstat(SHM + name).st_ino, SHM + name
+        except OSError:  # it is gone already
+            continue
+
+
+def _is_mine(segment: Segment) -> bool:
+    inode, path = segment
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_ino == inode and info.st_uid == os.geteuid()
+
+
+def all_pids() -> list[int]:
+    """Every process there is."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def _list() -> list[str]:
+    try:
+        return os.listdir(SHM)
+    except OSError:
+        return []
+
+
+def _names(events: bytes) -> Iterator[str]:
+    """The name in each inotify event."""
+    while events:
+        end = _HEADER + int.from_bytes(events[_NAME_LENGTH], sys.byteorder)
+        name = events[_HEADER:end].rstrip(b"\0")
+        events = events[end:]
+        if name:
+            yield os.fsdecode(name)
+
+
+def _mapped(pid: int) -> Iterator[int]:
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            for line in file:
+                if b" /dev/shm/" in line:
+                    yield int(line.split(None, 5)[4])  # address perms offset dev inode path
+    except OSError:
+        return
+
+
+def _open(pid: int) -> Iterator[int]:
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        file = f"{folder}/{name}"
+        try:
+            if os.readlink(file).startswith(SHM):
+                yield os.stat(file).st_ino
+        except OSError:
+            continue
