@@ -17,7 +17,7 @@ PACKAGE = "vllm_guard"
 
 #: Highest first: a module may import from its own layer and from those below.
 LAYERS = (
-    ("__main__", "cli", "commands"),
+    ("__main__", "cli", "commands", "ending"),
     ("report", "prepare"),
     (
         *(

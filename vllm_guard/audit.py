@@ -18,7 +18,7 @@ _TRUE_STYLES = {
     "one-true": ("0", "1", "true", "false"),
     "one": ("0", "1"),
     "true": ("true", "false"),
-}
+}  #: an empty value, too, is understood: it is how vLLM itself spells "not set"
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "bool": (bool,),
     "int": (int,),
@@ -88,15 +88,15 @@ def value_problem(value: str, row: Mapping[str, Any]) -> str:
     style, choices = row["style"], row["choices"]
     if choices:
         fold = str.lower if row["ignore_case"] else str
-        words = value.split(",") if row["many"] else [value]
-        if not {fold(word.strip()) for word in words} <= {fold(choice) for choice in choices}:
+        words = list(filter(None, map(str.strip, value.split(",")))) if row["many"] else [value]
+        if not {fold(word) for word in words} <= {fold(choice) for choice in choices}:
             return f"{value!r} is none of {', '.join(choices)}"
     if style in ("int-bool", "int", "tristate") and not _is(int, value):
         return f"{value!r} is not an integer: vLLM would stop with ValueError"
     if style == "float" and not _is(float, value):
         return f"{value!r} is not a number: vLLM would stop with ValueError"
     accepted = _TRUE_STYLES.get(style)
-    if accepted and value.lower() not in accepted:
+    if accepted and value and value.lower() not in accepted:
         return f"{value!r} would be read as false; it understands {' '.join(accepted)}"
     return ""
 

@@ -9,7 +9,7 @@ from vllm_guard.model import Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from typing import Any
 
     from vllm_guard.model import Part
@@ -32,12 +32,14 @@ def add_flags(
     `known` is `vllm_source.read_engine_args`: argument -> {"options": its spellings}. `config` is the
     text of the file given with `--config`: its top-level keys count as given.
     """
+    at = argv.index("--", args_at) if "--" in argv[args_at:] else len(argv)
+    own = [*argv[args_at:at], *_config_words(config)]
+    others = {option for row in known.values() for option in row["options"]}
     added: list[str] = []
     findings = []
-    own = [*argv[args_at:], *_config_words(config)]
     for name, (value, origin) in wanted.items():
         spellings = known.get(name, {}).get("options") or ["--" + name.replace("_", "-")]
-        given = _given(own, spellings, isinstance(value, bool))
+        given = _given(own, spellings, others)
         if given:
             findings.append(
                 Finding("engine-option-kept", "note", given, f"yours wins over {origin}'s {name}")
@@ -46,7 +48,6 @@ def add_flags(
         words = flag_words(spellings[0], value)
         added += words
         findings.append(Finding("engine-option-added", "note", origin, " ".join(words)))
-    at = argv.index("--", args_at) if "--" in argv[args_at:] else len(argv)
     return (*argv[:at], *added, *argv[at:]), findings
 
 
@@ -80,17 +81,30 @@ def flag_words(option: str, value: Any) -> list[str]:
 def _config_words(config: str) -> list[str]:
     """`--key` for each top-level `key: value` of a YAML file; vLLM reads them as options."""
     keys = (line.partition(":")[0] for line in config.splitlines() if ":" in line)
-    return ["--" + key for key in keys if key and not key.startswith((" ", "\t", "#", "-"))]
+    top = (key.strip().strip("\"'") for key in keys if not key.startswith((" ", "\t", "#", "-")))
+    return ["--" + key for key in top if key]
 
 
-def _given(words: Sequence[str], spellings: Iterable[str], is_flag: bool) -> str:
-    """The user's word for this option, if there is one: any spelling, `_` for `-`, `--no-` for flags."""
-    names = set(spellings)
-    if is_flag:
-        names |= {"--no-" + name[2:] for name in spellings if name.startswith("--")}
+def _given(words: Iterable[str], spellings: Sequence[str], others: Container[str]) -> str:
+    """The user's option, without its value, if it is one of these spellings.
+
+    As vLLM's parser reads it: `_` for `-`, `--no-` for a flag, `--table.key` for a table, the start of an
+    option that is no other option, `-O3` for `--optimization-level 3`.
+    """
+    names = [*spellings, *("--no-" + name[2:] for name in spellings if name.startswith("--"))]
+    letters = [name for name in names if len(name) == 2]
+    if "--optimization-level" in names:
+        letters.append("-O")
     for word in words:
         option = word.partition("=")[0]
-        normal = "--" + option[2:].replace("_", "-") if option.startswith("--") else option
-        if normal in names:
-            return word
+        plain = option.partition(".")[0]
+        if plain.startswith("--"):
+            plain = "--" + plain[2:].replace("_", "-")
+            starts = len(plain) > 2 and any(name.startswith(plain) for name in names)
+            if plain in names or (starts and plain not in others):
+                return option
+        elif plain in names:
+            return option
+        elif plain[:2] in letters:
+            return plain[:2]
     return ""

@@ -20,6 +20,7 @@ MAX_STRING = 131_072
 _ALWAYS_ALLOWED = 131_072
 _LARGEST_SUM = 6 << 20
 _POINTER = 8
+_PATHS = 4096  #: room for the program's path and its `#!` line, which the kernel counts, too
 
 
 def inherited() -> tuple[Entry, ...]:
@@ -110,7 +111,7 @@ def too_big(argv: Sequence[bytes], entries: Sequence[Entry]) -> str:
     for index, word in enumerate(argv):
         if len(word) + 1 > MAX_STRING:
             return f"argument {index} is {len(word)} bytes long; one may be {MAX_STRING - 1}"
-    total = sum(len(word) + 1 + _POINTER for word in argv)
+    total = _PATHS + sum(len(word) + 1 + _POINTER for word in argv)
     total += sum(len(name) + len(value) + 2 + _POINTER for name, value in entries)
     return "" if total <= _ALWAYS_ALLOWED else _sum_too_big(total, entries)
 

@@ -66,8 +66,10 @@ def _represent(self: Any) -> str:
     return f"{type(self).__name__}({fields})"
 
 
-def _equal(self: Any, other: object) -> bool:
-    return type(self) is type(other) and self.__dict__ == other.__dict__
+def _equal(self: Any, other: object) -> Any:
+    if type(self) is not type(other):
+        return NotImplemented
+    return self.__dict__ == other.__dict__
 
 
 def _hash(self: Any) -> int:

@@ -86,7 +86,7 @@ class _Keeper:
         """Done here and not by the guard, which may be dead."""
         self._claim()
         segments = self._shm.claimed.union(ended.segments)
-        removed = leftovers.remove(segments, self._launch.private, self._launch.cache)
+        removed = leftovers.remove(segments, self._launch.private)
         self._tell(f"ended {ended.left_behind}")
         self._tell(f"removed {removed.freed}")
         for pid in ended.survivors:

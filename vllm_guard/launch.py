@@ -277,7 +277,7 @@ class _Supervisor:
         """The keeper died: its orphans are our children now."""
         ended = tree.end(self._reaper, _KEEPER_LOST)
         segments = self._segments.union(ended.segments)
-        removed = leftovers.remove(segments, self._launch.private, self._launch.cache)
+        removed = leftovers.remove(segments, self._launch.private)
         self._left = ended.left_behind
         self._freed = removed.freed
         self._survivors += ended.survivors

@@ -44,13 +44,9 @@ class Swept:
     private: bool
 
 
-def remove(segments: Iterable[Segment], private: str, cache: str = "") -> Removed:
-    """Remove what a run left on disk and in memory: its own folder, and shared memory nobody holds.
-
-    `cache` is removed only if it is empty.
-    """
+def remove(segments: Iterable[Segment], private: str) -> Removed:
+    """Remove what a run left on disk and in memory: its own folder, and shared memory nobody holds."""
     removed = _remove_segments(segments)
-    _remove_empty(cache)
     if private:
         remove_tree(private)
     stays = (private,) if private and os.path.lexists(private) else ()
@@ -88,13 +84,6 @@ def findings(
         for path in strays
     )
     return (*processes, *files, *unclear)
-
-
-def _remove_empty(folder: str) -> None:
-    try:
-        os.rmdir(folder)
-    except OSError:  # not empty, never made, or no folder asked for
-        return
 
 
 def _remove_segments(segments: Iterable[Segment]) -> dict[str, int]:

@@ -116,7 +116,6 @@ class Launch:
     argv: tuple[bytes, ...]
     env: tuple[Entry, ...]
     private: str  #: folder of the run's own, removed at the end; empty for none
-    cache: str  #: folder that vLLM makes, removed at the end if it is empty; empty for none
     watch: bool  #: stdout and stderr pass through the guard
     deadline: float | None  #: seconds
     grace: float  #: seconds between the first signal and SIGKILL

@@ -89,6 +89,7 @@ OPTIONS = (
 )
 
 _BY_WORD = {word: option for option in OPTIONS for word in (option.long, option.short) if word}
+_OWN = "VGUARD_"
 _ASKS_FOR_CLICK = ("--help", "-h", "--version")
 
 
@@ -148,8 +149,10 @@ def _at_command(found: dict[str, Any], rest: list[str], named_run: bool) -> RunO
 def _take(found: dict[str, Any], word: str, rest: list[str]) -> None:
     """Move the option at `word` (and its value, from `rest`) into `found`."""
     if not word.startswith("--") and len(word) > 2:  # -pdebug, -nv
-        tail, word = word[2:], word[:2]
+        whole, tail, word = word, word[2:], word[:2]
         takes_value = word in _BY_WORD and _BY_WORD[word].metavar
+        if word in _BY_WORD and tail.startswith("-") and not takes_value:
+            _unknown(whole)
         rest.insert(0, tail if takes_value else f"-{tail}")
         attached = bool(takes_value)
     else:
@@ -196,6 +199,9 @@ def _check_name(name: str, option: str, complete: bool) -> None:
         raise _usage(f"{option} {name!r} has no value", f"write {option} {name}=VALUE")
     if not name or "=" in name:
         raise _usage(f"{option}: {name!r} is not a variable name")
+    if name.startswith(_OWN):
+        hint = "they tell which processes belong to a run; leave it out"
+        raise _usage(f"{option}: {_OWN}* are vllm-guard's own: {name}", hint)
 
 
 def _usage(message: str, hint: str = "") -> GuardError:

@@ -41,7 +41,10 @@ def make_plan(
     for name, value in options:
         change = Change(name, env.get(name), value, "asked for", ON_THE_COMMAND_LINE)
         _want(wanted, findings, change)
-    plan = EnvPlan(tuple(c for c in wanted.values() if c.before != c.after))
+    # What was so before is no change, but what was asked for stays spoken for.
+    plan = EnvPlan(
+        tuple(c for c in wanted.values() if c.before != c.after or c.origin == ON_THE_COMMAND_LINE)
+    )
     held = plan.apply(env)
     findings += [_missing(s, origin) for origin, s in required if not held.get(s.name)]
     return plan, findings

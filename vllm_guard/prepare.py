@@ -68,7 +68,7 @@ def prepare(options: RunOptions) -> Prepared:
     env_plan, findings = _plan(before, parts, options)
     private = private_folder(run_id, before) if found is not None and found.vllm else ""
     own = _own_changes(before, run_id, found, private)
-    env_plan = plan.extend(env_plan, own, options.keep)
+    env_plan = plan.extend(env_plan, own, {*options.keep, *_named(parts)})
     after = env_plan.apply(before)
     argv, more = _with_engine_flags(options, parts, found)
     context = probes.Context(argv, after, before, found, chosen, parts, shelf)
@@ -126,6 +126,11 @@ def _parts(chosen: Sequence[Profile], version: str | None) -> list[tuple[str, Pa
     return profiles.settings_for(chosen, version)
 
 
+def _named(parts: Sequence[tuple[str, Part]]) -> set[str]:
+    """Variables that profiles speak about, even where they already are as wanted."""
+    return {setting.name for _, part in parts for setting in part.settings}
+
+
 def _version(found: Target | None) -> str | None:
     return found.vllm.version if found is not None and found.vllm is not None else None
 
@@ -152,6 +157,8 @@ def _own_changes(
         LEVEL: (level, "how deep guards are nested"),
     }
     if private and found is not None:
+        if "SPT_NOENV" not in before:
+            wanted["SPT_NOENV"] = ("1", "process titles do not overwrite the mark: setproctitle")
         if "VLLM_RPC_BASE_PATH" not in before:
             wanted["VLLM_RPC_BASE_PATH"] = (private, "vLLM never removes its sockets")
         if found.kind.startswith("vllm"):

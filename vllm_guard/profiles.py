@@ -43,7 +43,12 @@ def load_profile(name: str, env: Mapping[str, str]) -> Profile:
 
     Raises GuardError: status 2 when there is none, 125 when it cannot be used.
     """
-    return _load(_find(name, env), env, ())
+    return load_found(_find(name, env), env)
+
+
+def load_found(found: Found, env: Mapping[str, str]) -> Profile:
+    """A profile that `list_profiles` named. Raises GuardError (125) when it cannot be used."""
+    return _load(found, env, ())
 
 
 def list_profiles(env: Mapping[str, str]) -> list[Found]:

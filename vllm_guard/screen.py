@@ -19,7 +19,7 @@ def shortened(text: str, limit: int = 120) -> str:
     text = printable(text)
     if len(text) <= limit:
         return text
-    half = (limit - 20) // 2
+    half = max(2, (limit - 20) // 2)
     return f"{text[:half]} ..{len(text) - 2 * half} more.. {text[-half:]}"
 
 
@@ -27,7 +27,7 @@ def wants_colour(env: Mapping[str, str], is_terminal: bool) -> bool:
     """NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE and TERM=dumb, in the order of no-color.org."""
     if env.get("NO_COLOR"):
         return False
-    if env.get("FORCE_COLOR", "0") != "0" or env.get("CLICOLOR_FORCE", "0") != "0":
+    if any(env.get(name) not in (None, "", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
         return True
     return is_terminal and env.get("TERM", "dumb") != "dumb"
 

@@ -4,9 +4,9 @@ import json
 import os
 import sys
 
-status = dict(
-    line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line
-)
+with open("/proc/self/status") as file:
+    STATUS = file.read()
+status = dict(line.split(":\t", 1) for line in STATUS.splitlines() if ":\t" in line)
 with open("/proc/self/cmdline", "rb") as file:
     argv = file.read().split(b"\0")[:-1]
 with open("/proc/self/environ", "rb") as file:

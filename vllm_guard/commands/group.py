@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vllm_guard import __version__, cli, options, screen, voice
-from vllm_guard.commands import completion, env, profile
+from vllm_guard import __version__, ending, options, screen, voice
+from vllm_guard.commands import completion, env, profile, run
 from vllm_guard.errors import USAGE, GuardError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_HELP = ("-h", "--help")
+_SETTINGS = {"help_option_names": list(_HELP)}
 _EPILOG = "The bare form `vllm-guard [RUN OPTIONS] -- COMMAND` is short for `vllm-guard run`."
 
 
@@ -34,7 +36,7 @@ def main(words: Sequence[str]) -> int:
     """Run a command other than the launch form; returns its exit status."""
     try:
         status = root.main(
-            list(words),
+            _with_verb(words),
             prog_name="vllm-guard",
             standalone_mode=False,
             color=screen.wants_colour(os.environ, sys.stdout.isatty()),
@@ -45,13 +47,20 @@ def main(words: Sequence[str]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return cli.die_of_sigint()
+        return ending.die_of_sigint()
     except BrokenPipeError:
         return _reader_left()
     return status if isinstance(status, int) else 0
 
 
-@click.group(cls=_Group, invoke_without_command=True, epilog=_EPILOG)
+def _with_verb(words: Sequence[str]) -> list[str]:
+    """The bare launch form comes here when it asks for help: `vllm-guard -p debug --help`."""
+    first = words[0] if words else ""
+    of_root = (*_HELP, "--version")
+    return ["run", *words] if first.startswith("-") and first not in of_root else list(words)
+
+
+@click.group(cls=_Group, invoke_without_command=True, epilog=_EPILOG, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="vllm-guard")
 @click.pass_context
 def root(ctx: click.Context) -> int:
@@ -67,9 +76,8 @@ def _run_options() -> list[click.Parameter]:
     parameters: list[click.Parameter] = [
         click.Option(
             [word for word in (option.short, option.long, option.field) if word],
-            is_flag=not option.metavar,
-            metavar=option.metavar or None,
             multiple=option.many,
+            **({"metavar": option.metavar} if option.metavar else {"is_flag": True}),
             type=click.Choice(option.choices) if option.choices else None,
             help=option.help,
         )
@@ -82,7 +90,7 @@ def _run_options() -> list[click.Parameter]:
 def _run(**values: Any) -> None:
     """Launch COMMAND under profiles, and end as it ends."""
     given = {name: value for name, value in values.items() if value not in (None, (), False)}
-    cli.start(options.finish_values(given))
+    run.start(options.finish_values(given))
 
 
 root.add_command(

@@ -11,12 +11,14 @@ import click
 from vllm_guard import audit, facts, profiles, target
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
+from vllm_guard.frozen import plain
 from vllm_guard.model import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vllm_guard.model import Part, Profile, Setting
+    from vllm_guard.model import Part, Setting
+    from vllm_guard.profiles import Found
     from vllm_guard.target import VllmInstall
 
 
@@ -30,23 +32,13 @@ def profile() -> None:
 def list_(as_json: bool) -> int:
     """List the profiles that can be named with -p."""
     found = profiles.list_profiles(os.environ)
-    loaded = [(row, _load_quietly(row.path)) for row in found]
-    rows = [
-        {
-            "name": row.name,
-            "origin": row.origin,
-            "path": row.path,
-            "shadowed": row.shadowed,
-            "summary": item.summary if item else "cannot be read: see `vllm-guard profile check`",
-        }
-        for row, item in loaded
-    ]
+    rows = [{**plain(row), "summary": _summary(row)} for row in found]
     if as_json:
         output.print_json("", profiles=rows, findings=[])
         return 0
     cells = (
-        (row["name"], row["origin"] + (" (hidden)" if row["shadowed"] else ""), row["summary"])
-        for row in rows
+        (row.name, row.origin + (" (hidden)" if row.shadowed else ""), _summary(row))
+        for row in found
     )
     output.print_table(("PROFILE", "FROM", "SUMMARY"), cells)
     return 0
@@ -137,11 +129,11 @@ def _vllm(python: str | None) -> VllmInstall | None:
     return None
 
 
-def _load_quietly(path: str) -> Profile | None:
+def _summary(row: Found) -> str:
     try:
-        return profiles.load_profile(path, os.environ)
+        return profiles.load_found(row, os.environ).summary
     except GuardError:
-        return None
+        return "cannot be used: see `vllm-guard profile check`"
 
 
 def _part_lines(part: Part) -> Iterator[str]:

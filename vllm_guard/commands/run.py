@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from vllm_guard import launch, leftovers, paths, prepare, record, report, voice
+from vllm_guard import ending, launch, leftovers, paths, prepare, record, report, voice
 from vllm_guard.environment import too_big
 from vllm_guard.errors import REFUSED, GuardError
 from vllm_guard.frozen import replace
@@ -13,13 +13,20 @@ from vllm_guard.model import Launch, Outcome, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from vllm_guard.launch import Result
     from vllm_guard.options import RunOptions
     from vllm_guard.prepare import Prepared
 
 _VLLM_GRACE = 10.0  #: seconds vLLM needs to end its workers, beyond its own --shutdown-timeout
 _RAISED = ("fail", "warn")
-_INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def start(options: RunOptions) -> NoReturn:
+    """Carry out a launch and end as its command ended."""
+    closed = launch.plug_closed_stdio()
+    ending.end_as(run(options, closed))
 
 
 def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
@@ -56,7 +63,7 @@ def _launch(
             order, closed_stdio, log.keep, lambda keeper: _mark(prepared, keeper)
         )
     except BaseException:
-        leftovers.remove((), order.private, order.cache)
+        leftovers.remove((), order.private)
         raise
     finally:
         log.close()
@@ -84,16 +91,10 @@ def _order(prepared: Prepared, path: str) -> Launch:
         argv=argv,
         env=prepared.entries,
         private=prepared.private,
-        cache=_missing(prepared.after.get(_INDUCTOR_CACHE, "")) if prepared.private else "",
         watch=not options.no_watch,
         deadline=options.deadline,
         grace=_VLLM_GRACE + _shutdown_timeout(prepared),
     )
-
-
-def _missing(path: str) -> str:
-    """The path, if there is nothing yet; empty if there is."""
-    return "" if os.path.lexists(path) else path
 
 
 def _make_private(prepared: Prepared, folder: str) -> None:

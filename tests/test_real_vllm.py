@@ -1,0 +1,141 @@
+"""The main job on a real vLLM: `vllm-guard --profile debug -- vllm serve MODEL`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit import environ_of, gone, guard
+from tests.kit.serving import Machine, Serving, carriers, port_is_free, vllm_env
+
+pytestmark = pytest.mark.vllm
+
+DEBUG = {
+    "VLLM_LOGGING_LEVEL": "DEBUG",
+    "VLLM_LOG_STATS_INTERVAL": "1.",
+    "NCCL_DEBUG": "TRACE",
+    "CUDA_LAUNCH_BLOCKING": "1",
+    "PYTHONFAULTHANDLER": "1",
+}
+
+
+@pytest.fixture
+def machine(clean_world: Path) -> Machine:
+    return Machine(Path(os.environ["TMPDIR"]))
+
+
+@pytest.fixture
+def serving(clean_world: Path) -> Iterator[list[Serving]]:
+    """Servers that the test starts; whatever happens, they do not outlive it."""
+    started: list[Serving] = []
+    yield started
+    for server in started:
+        server.kill()
+
+
+def nothing_left(server: Serving, machine: Machine) -> None:
+    """The run is over and the machine is as it was."""
+    gone(server.pids)
+    assert machine.left() == {}
+    assert port_is_free(server.port)
+    (record,) = records()
+    assert carriers(record["id"]) == []
+    assert list(state().glob("active/*")) == []
+
+
+def records() -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(state().glob("runs/*/run.json"))]
+
+
+def state() -> Path:
+    return Path(os.environ["HOME"], ".local/state/vllm-guard")
+
+
+def test_two_workers_serve_under_debug_and_end_with_ctrl_cs_signal(clean_world, machine, serving):
+    before = environ_of(os.getpid()), dict(os.environ)
+    server = Serving(clean_world, "--tensor-parallel-size", "2", guard=("-p", "debug"))
+    serving.append(server)
+    server.until_ready()
+    text = server.complete("The quick brown fox")
+
+    (engine,) = server.named("VLLM::EngineCore")
+    workers = server.named("VLLM::Worker")
+    assert len(workers) == 2
+    for pid in (server.api_server, engine, *workers):
+        env = environ_of(pid)
+        assert {name: env.get(name) for name in DEBUG} == DEBUG
+        assert env["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    assert " DEBUG " in server.said()
+    assert text
+
+    server.process.send_signal(signal.SIGINT)
+    assert server.ended() == 0
+    nothing_left(server, machine)
+    assert (environ_of(os.getpid()), dict(os.environ)) == before
+    (record,) = records()
+    assert record["vllm"] == "0.32.0+cpu"
+    assert record["outcome"]["ended_by"] == "SIGINT sent to vllm-guard"
+    assert record["outcome"]["freed"] > 0, "vLLM leaves its CPU workers' shared memory behind"
+    assert "left behind: nothing" in server.said()
+
+
+def test_sigterm_ends_one_worker_and_leaves_nothing(clean_world, machine, serving):
+    server = Serving(clean_world, guard=("-p", "eager", "-p", "stats"))
+    serving.append(server)
+    server.until_ready()
+    assert server.complete("One, two,")
+
+    server.process.terminate()
+    assert server.ended() == 0
+    nothing_left(server, machine)
+    assert "note engine-option-kept: --enforce-eager" in server.said()
+
+
+def test_a_start_that_fails_in_a_worker_leaves_nothing_and_keeps_its_status(
+    clean_world, machine, serving
+):
+    broken = clean_world / "broken"
+    shutil.copytree(os.environ["VGUARD_TEST_MODEL"], broken)
+    weights = broken / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    flags = ("--tensor-parallel-size", "2")
+    server = Serving(clean_world, *flags, guard=("-p", "debug"), model=str(broken))
+    serving.append(server)
+    server.note_pids()
+
+    assert server.process.wait(300) == 1
+    nothing_left(server, machine)
+    assert "exited 1 after" in server.said()
+
+
+def test_a_start_that_is_certain_to_fail_is_refused_before_it_starts(clean_world):
+    missing = clean_world / "no-such-model"
+
+    result = guard("-p", "debug", "--", "vllm", "serve", f"{missing}", env=vllm_env())
+
+    assert result.returncode == 78
+    assert f"fail model-path: {missing}: no such folder".encode() in result.stderr
+    assert result.stdout == b""
+
+
+def test_every_builtin_profile_is_known_to_the_installed_vllm(clean_world):
+    result = guard("profile", "check", "--strict", "--json", env=vllm_env())
+    answer = json.loads(result.stdout)
+
+    assert result.returncode == 0
+    assert answer["vllm"] == "0.32.0+cpu"
+    assert [f["id"] for f in answer["findings"]] == ["profile-valid"] * 11
+
+
+def test_an_unguarded_script_gets_the_profile_too(clean_world):
+    code = "import os, vllm.envs as e; print(e.VLLM_LOGGING_LEVEL, os.environ['NCCL_DEBUG'])"
+
+    result = guard("-p", "debug", "--", "python", "-c", code, env=vllm_env(), timeout=120)
+
+    assert result.stdout.splitlines()[-1] == b"DEBUG TRACE"
