@@ -21,7 +21,7 @@ class Redactor:
     def knowing(self, env: Mapping[str, str], argv: Sequence[str] = ()) -> Redactor:
         """The same rules, with the values of `env`'s and `argv`'s secrets known."""
         values = [value for name, value in env.items() if self.is_secret(name)]
-        values += [_value_of(word) for word, secret in self._flagged(argv) if secret]
+        values += [secret for _, secret in self._flagged(argv) if secret]
         return Redactor(self._rules, [*self._known, *values])
 
     def is_secret(self, name: str) -> bool:
@@ -40,9 +40,7 @@ class Redactor:
 
     def argv(self, words: Sequence[str]) -> tuple[str, ...]:
         """The words of a command line, as they may be shown."""
-        return tuple(
-            self.text(self._hide_flag(word, secret)) for word, secret in self._flagged(words)
-        )
+        return tuple(self.text(_hidden(word, secret)) for word, secret in self._flagged(words))
 
     def text(self, text: str) -> str:
         """The text with known secrets and secret shapes masked."""
@@ -61,25 +59,33 @@ class Redactor:
 
         return tuple(os.fsencode(secret) for secret in self._known)
 
-    def _flagged(self, words: Sequence[str]) -> list[tuple[str, bool]]:
-        """Each word with: is it the value of a secret flag, or `--flag=value` of one?"""
-        flags = self._rules["flags"]["secret"]
-        result = []
-        before = ""
+    def _flagged(self, words: Sequence[str]) -> list[tuple[str, str | None]]:
+        """Each word, and its end that is a secret: of `--flag=value`, or of `NAME=value`.
+
+        A word is all secret behind a flag that takes one, or several (`--api-key A B`).
+        """
+        flags = self._rules["flags"]
+        several = flags.get("several", ())
+        result: list[tuple[str, str | None]] = []
+        flag = ""
         for word in words:
-            inline = word.partition("=")[0] in flags and "=" in word
-            result.append((word, inline or before in flags))
-            before = word
+            name, equals, value = word.partition("=")
+            if word.startswith("-"):
+                flag = name.replace("_", "-")
+                inline = bool(equals) and flag in flags["secret"]
+                result.append((word, value if inline else None))
+                continue
+            if flag in flags["secret"]:
+                result.append((word, word))
+                flag = flag if flag in several else ""
+            else:
+                result.append((word, value if equals and self.is_secret(name) else None))
+                flag = ""
         return result
 
-    @staticmethod
-    def _hide_flag(word: str, secret: bool) -> str:
-        return word.removesuffix(_value_of(word)) + MASK if secret else word
 
-
-def _value_of(word: str) -> str:
-    """The secret part of `--flag=value`, or of a word that is a value by itself."""
-    return word.partition("=")[2] if word.startswith("--") and "=" in word else word
+def _hidden(word: str, secret: str | None) -> str:
+    return word if secret is None else word.removesuffix(secret) + MASK
 
 
 def _like(name: str, pattern: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from vllm_guard import screen
 from vllm_guard.frozen import replace
 
@@ -43,9 +45,10 @@ def masked(change: Change, redactor: Redactor) -> Change:
 def plan_lines(plan: EnvPlan, redactor: Redactor) -> Iterator[str]:
     """One line for each change, with what was there, why and from where."""
     for change in plan.changes:
-        why = f"; {screen.printable(change.why)}" if change.why else ""
+        why = f"; {change.why}" if change.why else ""
         was = before_words(change, redactor)
-        yield f"{change_words(change, redactor)}   (was {was}; {change.origin}{why})"
+        about = screen.printable(change.origin + why)
+        yield f"{change_words(change, redactor)}   (was {was}; {about})"
 
 
 def launch_lines(plan: EnvPlan, profiles: Sequence[Profile], redactor: Redactor) -> Iterator[str]:
@@ -54,9 +57,10 @@ def launch_lines(plan: EnvPlan, profiles: Sequence[Profile], redactor: Redactor)
         origin = f"profile {profile.name}"
         changes = [c for c in plan.changes if c.origin == origin]
         words = [_with_before(c, redactor) for c in changes]
-        yield f"{origin}, this run only: {', '.join(words) or 'no variable changes'}"
+        name = screen.printable(origin)
+        yield f"{name}, this run only: {', '.join(words) or 'no variable changes'}"
         if profile.cost:
-            yield f"  cost: {profile.cost}"
+            yield f"  cost: {screen.printable(profile.cost)}"
 
 
 def command_line(argv: Sequence[str], redactor: Redactor) -> str:
@@ -96,7 +100,7 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
     if run.plan.changes:
         yield f"environment: {len(run.plan.changes)} variables held for this run only; yours is as it was"
     if run.log:
-        yield f"record: {run.log.rpartition('/')[0]}"
+        yield f"record: {screen.printable(run.log.rpartition('/')[0])}"
 
 
 def _with_before(change: Change, redactor: Redactor) -> str:
@@ -105,10 +109,15 @@ def _with_before(change: Change, redactor: Redactor) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Shell-quoted where needed; control characters in bash's $'...' form."""
+    """Shell-quoted where needed; what cannot be printed in bash's $'...' form, byte by byte."""
     if word and all(c.isalnum() or c in "@%+=:,./-_" for c in word) and word.isascii():
         return word
     if word.isprintable():
         return "'" + word.replace("'", "'\"'\"'") + "'"
     inner = word.replace("\\", "\\\\").replace("'", "\\'")
-    return f"$'{screen.printable(inner)}'"
+    return "$'" + "".join(c if c.isprintable() else _escaped(c) for c in inner) + "'"
+
+
+def _escaped(char: str) -> str:
+    known = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
+    return known or "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
