@@ -204,7 +204,7 @@ def dev_recipe() -> Recipe:
 
 
 def vllm_recipe() -> Recipe:
-    """vLLM for CPUs, in the best Python that is here. Raises SetupError if there is none."""
+    """VLLM for CPUs, in the best Python that is here. Raises SetupError if there is none."""
     requirements = DEV / "requirements-vllm.txt"
     python = find_python(VLLM_PYTHONS)
 
@@ -241,7 +241,9 @@ def model_recipe(root: Path, own_vllm: Path | None = None) -> Recipe:
         build.run("making a tiny Llama", python, "-I", maker, build.folder)
 
     holds = (vllm.digest if vllm else str(own_vllm), maker.read_text())
-    return Recipe("model", holds, make, hint="the environment of vLLM must have torch and transformers")
+    return Recipe(
+        "model", holds, make, hint="the environment of vLLM must have torch and transformers"
+    )
 
 
 def find_python(versions: Sequence[str]) -> Python:

@@ -286,6 +286,7 @@ class _Supervisor:
 
     def _finish(self) -> Result:
         self._terminal.take_back()
+        self._wait_for_keeper()
         outside = bool(self._sent) or self._deadline_hit
         for stream in self._streams:
             stream.finish(_STALLED_READER if outside else None)
@@ -298,6 +299,13 @@ class _Supervisor:
         return Result(
             outcome, tuple(self._survivors), tuple(self._stays), tuple(self._strays), lost
         )
+
+    def _wait_for_keeper(self) -> None:
+        """Its last word was that it is done: not even a zombie of the run outlives us."""
+        try:
+            os.waitpid(self._keeper, 0)
+        except ChildProcessError:  # it was lost, and reaped with the rest
+            return
 
     def _outcome(self, seconds: float) -> Outcome:
         status = self._status
