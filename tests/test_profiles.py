@@ -1,0 +1,513 @@
+"""Profiles: the schema, the lookup, the built-in ones against released vLLMs, and a corpus of bad files."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.kit import ROOT, guard, guard_env
+from vllm_guard import profile_schema, profiles
+from vllm_guard.audit import check_parts
+from vllm_guard.errors import GUARD_FAILED, USAGE, GuardError
+from vllm_guard.model import EnvPlan, Profile, Setting
+from vllm_guard.plan import make_plan
+
+DATA = Path(__file__).parent / "data"
+NAMES = sorted(path.stem for path in (ROOT / "profiles").glob("*.toml"))
+VERSIONS = sorted(path.stem for path in (DATA / "envs").glob("*.json"))
+BUILT_IN = {
+    *("clean", "debug", "dummy-weights", "eager", "nccl", "network", "p2p-off"),
+    *("single-process", "stats", "trace", "vllm-sampling"),
+}
+HEAD = 'schema = 1\nsummary = "s"\n'
+
+
+def load(name: str) -> Profile:
+    return profiles.load_profile(name, os.environ)
+
+
+def settings_of(profile: Profile) -> dict[str, Setting]:
+    return {s.name: s for part in profile.parts for s in part.settings}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a profile; returns its path."""
+
+    def write(text: str | bytes, name: str = "mine.toml") -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def user(monkeypatch) -> Path:
+    """The folder of the user's own profiles."""
+    folder = Path(os.environ["HOME"], ".config/vllm-guard/profiles")
+    folder.mkdir(parents=True)
+    return folder
+
+
+# ---- the built-in ones
+
+
+def test_the_built_in_profiles_are_those_of_the_design() -> None:
+    assert set(NAMES) == BUILT_IN
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_built_in_profile_says_what_it_is_for_what_it_costs_and_why(name: str) -> None:
+    profile = load(name)
+
+    assert profile.origin == "builtin"
+    assert profile.summary
+    assert profile.cost
+    assert profile.uri.startswith("https://")
+    for setting in settings_of(profile).values():
+        assert setting.why or setting.kind == "unset", f"{setting.name} has no why"
+
+
+def engine_table(path: Path) -> dict[str, Any] | None:
+    """The options of one release, where they were sampled; annotations were not."""
+    if not path.exists():
+        return None
+    fields = json.loads(path.read_text())
+    return {name: {"annotation": "", "options": options} for name, options in fields.items()}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_vllm_that_a_built_in_profile_is_meant_for_knows_all_it_sets(name, version) -> None:
+    profile = load(name)
+    if not profiles.meant_for(profile, version):
+        assert profile.vllm
+        return
+    variables = json.loads((DATA / "envs" / f"{version}.json").read_text())
+    engine = engine_table(DATA / "engine_args" / f"{version}.json")
+    parts = profiles.settings_for([profile], version)
+
+    assert list(check_parts(parts, variables, engine)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(st.dictionaries(st.sampled_from(["NCCL_DEBUG", "VLLM_LOGGING_LEVEL", "A"]), st.text()))
+def test_a_built_in_profile_can_be_undone(name: str, env: dict[str, str]) -> None:
+    plan, _ = make_plan(env, profiles.settings_for([load(name)], "0.32.0+cpu"))
+
+    assert plan.reverse().apply(plan.apply(env)) == env
+
+
+def test_trace_is_debug_and_more() -> None:
+    debug, trace = settings_of(load("debug")), settings_of(load("trace"))
+
+    assert set(trace) - set(debug) == {"VLLM_TRACE_FUNCTION"}
+    assert set(debug) <= set(trace)
+
+
+def test_clean_removes_what_the_debugging_profiles_set() -> None:
+    left_on = set()
+    for name in BUILT_IN - {"clean"}:
+        left_on |= {s.name for s in settings_of(load(name)).values() if s.kind != "unset"}
+
+    assert left_on - set(settings_of(load("clean"))) == set()
+    plan, _ = make_plan(dict.fromkeys(left_on, "1"), profiles.settings_for([load("clean")], None))
+    assert plan.apply(dict.fromkeys(left_on, "1")) == {}
+
+
+# ---- the schema
+
+
+EVERYTHING = """
+schema  = 1
+summary = "all there is"
+cost    = "slow"
+uri     = "https://example.org/"
+vllm    = ">=0.8"
+extends = ["debug"]
+
+[env]
+PLAIN = "x"
+EMPTY = ""
+REASON = { value = "y", why = "because" }
+MAYBE = { default = "4", why = "a guess" }
+NEEDED = { required = "get one" }
+GONE = false
+GONE_TOO = { value = false, why = "harmful" }
+LINES = "a\\nb"
+
+[engine]
+enforce_eager = true
+seed = 0
+gpu_memory_utilization = 0.5
+load_format = "dummy"
+served_model_name = ["a", "b"]
+compilation_config = { mode = 0, pass_config = { fuse = false } }
+
+[preflight]
+probes = ["collective"]
+
+[[when]]
+vllm = ">=0.10.2"
+env.LATER = "1"
+engine.max_model_len = 128
+preflight.probes = ["shm"]
+"""
+
+
+def test_everything_that_the_design_has_is_read(write) -> None:
+    profile = load(write(EVERYTHING))
+    *_, own, later = profile.parts
+
+    assert (profile.name, profile.origin) == ("mine", "path")
+    assert (profile.summary, profile.cost, profile.uri) == (
+        "all there is",
+        "slow",
+        "https://example.org/",
+    )
+    assert own.settings == (
+        Setting("PLAIN", "set", "x"),
+        Setting("EMPTY", "set", ""),
+        Setting("REASON", "set", "y", "because"),
+        Setting("MAYBE", "default", "4", "a guess"),
+        Setting("NEEDED", "required", "get one"),
+        Setting("GONE", "unset"),
+        Setting("GONE_TOO", "unset", "", "harmful"),
+        Setting("LINES", "set", "a\nb"),
+    )
+    assert dict(own.engine)["compilation_config"] == {"mode": 0, "pass_config": {"fuse": False}}
+    assert own.probes == ("collective",)
+    assert later.vllm == ">=0.10.2"
+    assert later.settings == (Setting("LATER", "set", "1"),)
+    assert dict(later.engine) == {"max_model_len": 128}
+    assert later.probes == ("shm",)
+
+
+def test_the_digest_is_that_of_the_files_bytes(write) -> None:
+    import hashlib
+
+    path = write(HEAD)
+
+    assert load(path).digest == hashlib.sha256(HEAD.encode()).hexdigest()
+
+
+def test_a_changed_file_is_read_anew(write) -> None:
+    assert "A" in settings_of(load(write(HEAD + '[env]\nA = "1"\n')))
+    assert settings_of(load(write(HEAD + '[env]\nA = "2"\n')))["A"].value == "2"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "`schema` is missing or not 1", "schema = 1"),
+        ('schema = 2\nsummary = "s"\n', "`schema` is missing or not 1", "schema = 1"),
+        ('schema = true\nsummary = "s"\n', "`schema` is missing or not 1", ""),
+        ("schema = 1\n", "`summary` is missing", "one line"),
+        ('schema = 1\nsummary = ""\n', "`summary` is missing", ""),
+        ("schema = 1\nsummary = 5\n", "summary is a number, not text", ""),
+        ('schema = 1\nsummary = "a\\nb"\n', "summary has a line break", "one line"),
+        ('schema = 1\nsummary = "a\\u001b[2J"\n', "control character", ""),
+        (HEAD + "cost = []\n", "cost is a list, not text", ""),
+        (HEAD + 'uri = "ftp://x"\n', "`uri` is no web address", "https://"),
+        (HEAD + 'vllm = "0.8 or so"\n', "no version specifier", ">=0.10.2"),
+        (HEAD + "vllm = 0.8\n", "vllm is a number, not text", ""),
+        (HEAD + 'extends = "debug"\n', "extends is text, not a list", "["),
+        (HEAD + "extends = [1]\n", "extends is a number, not text", ""),
+        (HEAD + 'extends = ["a", "b", "c", "d", "e"]\n', "at most 4", ""),
+        (HEAD + "trust = true\n", "unknown key 'trust'", "known keys: schema"),
+        (HEAD + "sumary = 1\n", "unknown key 'sumary'", "did you mean summary?"),
+        (HEAD + "[enviroment]\n", "unknown key 'enviroment'", "known keys: schema"),
+        (HEAD + "[envs]\n", "unknown key 'envs'", "did you mean env?"),
+        (HEAD + 'env = "x"\n', "env is text, not a table", "[env]"),
+        (HEAD + "[env]\nA = 1\n", "env.A is a number, not text", 'write it in quotes: "1"'),
+        (HEAD + "[env]\nA = 1.5\n", "env.A is a number, not text", '"1.5"'),
+        (HEAD + "[env]\nA = true\n", "env.A is true, which is not text", '"1"'),
+        (HEAD + "[env]\nA = []\n", "env.A is a list, not text", "false unsets it"),
+        (HEAD + "[env]\nA = 2026-01-01\n", "env.A is a date or time, not text", ""),
+        (HEAD + "[env]\nA = {}\n", "env.A needs one of value, default, required", ""),
+        (HEAD + '[env]\nA = { why = "x" }\n', "it has none", ""),
+        (HEAD + '[env]\nA = { value = "x", default = "y" }\n', "value and default", ""),
+        (HEAD + '[env]\nA = { valu = "x" }\n', "unknown key 'env.A.valu'", "value?"),
+        (HEAD + '[env]\nA = { value = "x", why = 1 }\n', "env.A.why is a number", ""),
+        (HEAD + "[env]\nA = { default = false }\n", "env.A.default is a boolean", ""),
+        (HEAD + "[env]\nA = { required = true }\n", "env.A.required is a boolean", ""),
+        (HEAD + '[env]\nA = "a\\u0000b"\n', "env.A holds a NUL character", ""),
+        (HEAD + '[env]\n"A=B" = "x"\n', "'A=B' is not a variable name", "letters"),
+        (HEAD + '[env]\n"A\\nB" = "x"\n', "'A\\nB' is not a variable name", ""),
+        (HEAD + '[env]\n"" = "x"\n', "'' is not a variable name", ""),
+        (HEAD + '[env]\n"1A" = "x"\n', "'1A' is not a variable name", ""),
+        (HEAD + '[env]\nVGUARD_RUN_ID = "x"\n', "vllm-guard's own", "leave it out"),
+        (HEAD + "[engine]\nenforce-eager = true\n", "not a Python name", "write enforce_eager"),
+        (HEAD + "[engine]\na = 2026-01-01\n", "engine.a is a date or time", ""),
+        (HEAD + '[engine]\na = "x\\u0000"\n', "engine.a is text", ""),
+        (HEAD + "[preflight]\nprobe = []\n", "unknown key 'preflight.probe'", "probes?"),
+        (HEAD + '[preflight]\nprobes = "x"\n', "preflight.probes is text, not a list", ""),
+        (HEAD + '[preflight]\nprobes = ["../x"]\n', "no name of a probe", ""),
+        (HEAD + "[when]\n", "`when` is not a list of tables", "two brackets"),
+        (HEAD + "when = [1]\n", "`when` is not a list of tables", ""),
+        (HEAD + '[[when]]\nenv.A = "1"\n', "[[when]] names no versions", ">="),
+        (HEAD + '[[when]]\nvllm = "new"\n', "when.vllm: 'new' is no version", ""),
+        (HEAD + '[[when]]\nvllm = ">1"\nsummary = "x"\n', "unknown key 'when.summary'", ""),
+        (HEAD + '[[when]]\nvllm = ">1"\nenv.A = 1\n', "when.env.A is a number", '"1"'),
+    ],
+)
+def test_what_the_schema_does_not_have_is_refused_with_a_hint(text, message, hint) -> None:
+    with pytest.raises(GuardError) as caught:
+        profile_schema.parse(text.encode())
+
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert caught.value.message.isprintable()
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_bytes_do_anything_but_parse_or_be_refused(content: bytes) -> None:
+    message = ""
+    try:
+        profile_schema.parse(HEAD.encode() + content)
+    except GuardError as error:
+        message = error.message
+
+    assert "\n" not in message
+
+
+# ---- lookup, extends, versions
+
+
+def test_a_users_profile_hides_a_built_in_one_and_a_file_is_named_by_its_path(user, write) -> None:
+    (user / "debug.toml").write_text(HEAD + '[env]\nMINE = "1"\n')
+    rows = {(r.name, r.origin): r.shadowed for r in profiles.list_profiles(os.environ)}
+
+    assert load("debug").origin == "user"
+    assert rows["debug", "user"] is False
+    assert rows["debug", "builtin"] is True
+    assert rows["trace", "builtin"] is False
+    assert load(write(HEAD, "debug.toml")).origin == "path"
+
+
+def test_an_unknown_name_is_a_usage_error_with_the_nearest_one() -> None:
+    for name, hint in (("debgu", "did you mean debug?"), ("zzzz", "profile list"), ("", "list")):
+        with pytest.raises(GuardError) as caught:
+            load(name)
+        assert (caught.value.exit_code, hint in caught.value.hint) == (USAGE, True)
+
+
+def test_a_file_that_is_not_there_is_a_usage_error() -> None:
+    with pytest.raises(GuardError, match=r"no such profile: \./nowhere\.toml") as caught:
+        load("./nowhere.toml")
+
+    assert caught.value.exit_code == USAGE
+
+
+@pytest.mark.parametrize("folder", ["profiles", ".vllm-guard"])
+def test_a_repositorys_profile_is_not_used_by_name_but_named(folder, tmp_path, monkeypatch) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "theirs.toml").write_text("hostile")
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+
+    with pytest.raises(GuardError) as caught:
+        load("theirs")
+
+    assert caught.value.exit_code == USAGE
+    assert caught.value.hint.endswith(f"-p ./../../{folder}/theirs.toml")
+
+
+def test_the_search_ends_at_the_root_of_the_repository(tmp_path, monkeypatch) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "theirs.toml").write_text(HEAD)
+    inner = tmp_path / "inner"
+    (inner / ".git").mkdir(parents=True)
+    monkeypatch.chdir(inner)
+
+    with pytest.raises(GuardError) as caught:
+        load("theirs")
+
+    assert "repository" not in caught.value.hint
+
+
+def test_bases_come_first_in_their_order_and_a_relative_one_lies_beside(write) -> None:
+    write(HEAD + 'cost = "much"\nvllm = ">=0.9"\n[env]\nA = "base"\nB = "base"\n', "sub/base.toml")
+    path = write(HEAD + 'extends = ["stats", "./base.toml"]\n[env]\nA = "own"\n', "sub/own.toml")
+    profile = load(path)
+    plan, _ = make_plan({}, profiles.settings_for([profile], "0.32.0"))
+
+    assert plan.apply({}) == {"VLLM_LOG_STATS_INTERVAL": "1.", "A": "own", "B": "base"}
+    assert {change.origin for change in plan.changes} == {"profile own"}
+    assert profile.cost.endswith("much")
+    assert profile.vllm == ">=0.10.2,>=0.9"
+
+
+def test_circles_missing_bases_and_long_chains_are_refused(write) -> None:
+    a = write(HEAD + 'extends = ["./b.toml"]\n', "a.toml")
+    write(HEAD + 'extends = ["./a.toml"]\n', "b.toml")
+    with pytest.raises(GuardError, match="extends itself"):
+        load(a)
+    missing = write(HEAD + 'extends = ["no-such"]\n', "c.toml")
+    with pytest.raises(GuardError, match="extends 'no-such': none") as caught:
+        load(missing)
+    assert caught.value.exit_code == GUARD_FAILED
+    for index in range(6):
+        write(HEAD + f'extends = ["./{index + 1}.toml"]\n', f"{index}.toml")
+    write(HEAD, "6.toml")
+    with pytest.raises(GuardError, match="more than 4 files in a row"):
+        load(str(Path(a).parent / "0.toml"))
+
+
+@pytest.mark.parametrize(
+    ("specifier", "version", "applies"),
+    [
+        (">=0.10.2", "0.10.2", True),
+        (">=0.10.2", "0.10.1", False),
+        (">=0.10.2", "0.32.0+cpu", True),
+        ("==0.32.0", "0.32.0+cpu", True),
+        (">=0.10.2", "0.33.0rc1", True),
+        (">=0.10.2", "0.33.1.dev7+g0123abc", True),
+        ("<0.10", "0.9.2", True),
+        (">=0.8,<0.10", "0.10.0", False),
+        (">=0.8", "unknown", False),
+        (">=0.8", None, False),
+    ],
+)
+def test_a_when_applies_to_its_versions_only(specifier, version, applies, write) -> None:
+    path = write(HEAD + f'[env]\nA = "1"\n[[when]]\nvllm = "{specifier}"\nenv.B = "2"\n')
+
+    plan, _ = make_plan({}, profiles.settings_for([load(path)], version))
+
+    assert plan.apply({}) == ({"A": "1", "B": "2"} if applies else {"A": "1"})
+
+
+# ---- a corpus of files that must do no harm
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    target = path.with_name("target.toml")
+    target.write_text(HEAD)
+    path.symlink_to(target)
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+def listening(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def anybodys(path: Path) -> None:
+    path.write_text(HEAD)
+    path.chmod(0o666)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+CORPUS: dict[str, Any] = {
+    "dotted keys": HEAD + "a." * 15_000 + "a = 1\n",
+    "dotted keys, many lines": HEAD + "".join(f"k{i}.{'a.' * 1900}a = 1\n" for i in range(7)),
+    "dotted header": HEAD + "[" + "a." * 1900 + "a]\n",
+    "deep arrays": HEAD + "a = " + "[" * 2000 + "]" * 2000 + "\n",
+    "deep arrays over lines": HEAD + "a = " + "[\n" * 8000 + "]\n" * 8000,
+    "deep inline tables": HEAD + "a = " + "{a = " * 900 + "1" + "}" * 900 + "\n",
+    "a huge integer": HEAD + "a = " + "9" * 30_000 + "\n",
+    "integers": HEAD + "".join(f"a{i} = {'9' * 4000}\n" for i in range(7)),
+    "ten thousand tables": HEAD + "[[when]]\n" * 10_000,
+    "three thousand tables": HEAD + "[[when]]\n" * 3_000,
+    "a long string": HEAD + '[env]\nA = "' + "x" * 40_000 + '"\n',
+    "not closed": HEAD + '[env\nA = "x"\n',
+    "a raw line break in a string": HEAD + '[env]\nA = "a\nb"\n',
+    "a line break in a name": HEAD + '[env]\n"A\\nB" = "x"\n',
+    "an equals sign in a name": HEAD + '[env]\n"A=B" = "x"\n',
+    "a NUL byte": HEAD.encode() + b'[env]\nA = "a\0b"\n',
+    "an escaped NUL": HEAD + '[env]\nA = "a\\u0000b"\n',
+    "not UTF-8": HEAD.encode() + b'[env]\nA = "\xff"\n',
+    "UTF-16": HEAD.encode("utf-16"),
+    "a key twice": HEAD + '[env]\nA = "1"\nA = "2"\n',
+    "a number": HEAD + "[env]\nA = 1\n",
+    "an unknown key": HEAD + "trusted = true\n",
+    "the guard's own": HEAD + '[env]\nVGUARD_LEVEL = "9"\n',
+    "extends itself": HEAD + 'extends = ["./bad.toml"]\n',
+    "extends nothing": HEAD + 'extends = ["/no/such.toml"]\n',
+    "an escape sequence": HEAD.replace('"s"', '"\\u001b]0;x\\u0007"'),
+    "empty": "",
+    "random": bytes(range(256)) * 20,
+    "huge": huge,
+    "a symbolic link": link,
+    "a fifo": fifo,
+    "a folder": folder,
+    "a socket": listening,
+    "writable by everybody": anybodys,
+}
+
+
+@pytest.mark.parametrize("make", CORPUS.values(), ids=CORPUS)
+def test_a_bad_file_is_one_line_and_125_at_once(make: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    if callable(make):
+        make(path)
+    else:
+        path.write_bytes(make if isinstance(make, bytes) else make.encode())
+        path.chmod(0o644)
+
+    result = guard("-p", str(path), "--", "true", cwd=tmp_path)
+    lines = result.stderr.decode().splitlines()
+
+    assert result.returncode == 125
+    assert lines[0].startswith("vllm-guard: error: ")
+    assert [line for line in lines[1:] if not line.startswith("vllm-guard: hint: ")] == []
+    assert len(lines) <= 2
+    assert all(line.isprintable() and len(line) < 500 for line in lines)
+    assert min(seconds_to_refuse(path) for _ in range(3)) < 0.2
+
+
+def seconds_to_refuse(path: Path) -> float:
+    start = time.process_time()
+    with pytest.raises(GuardError):
+        load(str(path))
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/proc/self/fd/0", "/proc/self/mem"])
+def test_devices_are_no_profiles(device: str) -> None:
+    result = guard("-p", device, "--", "true", env=guard_env())
+
+    assert result.returncode == 125
+    assert result.stderr.count(b"\n") <= 2
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_no_reason_to_refuse(write) -> None:
+    text = "\ufeff" + (HEAD + '[env]\nA = "1"\n').replace("\n", "\r\n")
+
+    assert settings_of(load(write(text)))["A"].value == "1"
+
+
+def test_values_arrive_without_any_expansion(write) -> None:
+    value = "$HOME `id` %s ~ ../x"
+    path = write(HEAD + f"[env]\nA = '{value}'\n")
+
+    result = guard("-p", path, "--", "sh", "-c", 'printf %s "$A"')
+
+    assert result.stdout.decode() == value
+
+
+def test_nothing_is_left_over_from_an_empty_plan() -> None:
+    assert make_plan({}, profiles.settings_for([], "0.32.0")) == (EnvPlan(), [])
