@@ -77,7 +77,8 @@ class _Keeper:
     def run(self) -> None:
         if not self._start():
             return
-        signals.listen([signal.SIGCHLD], self._wakeup_write)
+        signals.listen([signal.SIGCHLD, signal.SIGIO], self._wakeup_write)
+        self._claim()
         self._let_go_of_files()
         limits = self._watch()
         self._clean_up(tree.end(self._reaper, limits))
@@ -138,14 +139,11 @@ class _Keeper:
         poll = select.poll()
         poll.register(self._ends.control, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
-        if self._shm.fd >= 0:
-            poll.register(self._shm.fd, select.POLLIN)
         while True:
             ready = dict(poll.poll(self._milliseconds_left()))
-            if self._shm.fd in ready:
-                self._claim()
             if self._wakeup in ready:
-                tree.drain(self._wakeup)
+                if signal.SIGIO in tree.drain(self._wakeup):
+                    self._claim()
                 self._note_changes()
             if self._main_ended:
                 return tree.Limits()

@@ -1,4 +1,4 @@
-"""The files of /dev/shm that a run makes: seen when they are made, by inotify. Standard library only.
+"""The files of /dev/shm that a run makes: seen when they are made. Standard library only.
 
 A process that has ended no longer tells what it had mapped, and a name such as `psm_47559172` tells
 nothing. So whoever watches over a run looks, at each file that appears, whether a process of the run
@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
-
-from vllm_guard import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,28 +19,24 @@ if TYPE_CHECKING:
     Segment = tuple[int, str]
 
 SHM = "/dev/shm/"  # noqa: S108  (the folder itself is the subject)
-_IN_CREATE, _IN_MOVED_TO, _IN_CLOSE_WRITE = 0x100, 0x80, 0x8  #: inotify(7)
-_HEADER = 16  #: bytes of `struct inotify_event` before the name
-_NAME_LENGTH = slice(12, 16)
 
 
 class Watch:
-    """Files of /dev/shm made from now on; `fd` (or -1) becomes readable when there is news."""
+    """Files of /dev/shm made from now on; this process gets SIGIO for each (F_NOTIFY of fcntl(2)).
+
+    Not inotify, whose end takes the kernel up to 16 ms, at the end of every launch. Where the kernel
+    has neither, nothing is seen, and what is mapped at the end is all that is known.
+    """
 
     def __init__(self) -> None:
+        self._before = set(_segments())
         self.claimed: set[Segment] = set()
         self.unclaimed: set[Segment] = set()  #: nobody of the run was seen to hold them
-        self.fd = libc.call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
-        events = _IN_CREATE | _IN_MOVED_TO | _IN_CLOSE_WRITE
-        if self.fd >= 0 and libc.call("inotify_add_watch", self.fd, SHM.encode(), events) < 0:
-            os.close(self.fd)
-            self.fd = -1
+        self.fd = _notify()
 
     def claim(self, pids: Callable[[], Iterable[int]]) -> set[Segment]:
-        """Read the news; returns the new files that one of these processes holds."""
-        if self.fd < 0:
-            return set()
-        new = set(_segments(_names(self._read()))) - self.claimed
+        """Look what is new; returns the new files that one of these processes holds."""
+        new = {s for s in set(_segments()) - self._before - self.claimed if _is_mine(s)}
         if not new:
             return set()
         inodes = held(pids())
@@ -52,11 +45,22 @@ class Watch:
         self.unclaimed = (self.unclaimed | new) - found
         return found
 
-    def _read(self) -> bytes:
-        try:
-            return os.read(self.fd, 65536)
-        except BlockingIOError:
-            return b""
+
+def _notify() -> int:
+    """A descriptor of /dev/shm that has SIGIO sent for each new name there; -1 where that fails."""
+    import fcntl
+
+    try:
+        fd = os.open(SHM, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    try:
+        events = fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT
+        fcntl.fcntl(fd, fcntl.F_NOTIFY, events)
+    except OSError:
+        os.close(fd)
+        return -1
+    return fd
 
 
 def abandoned(segments: Iterable[Segment]) -> Iterator[Segment]:
@@ -69,7 +73,7 @@ def abandoned(segments: Iterable[Segment]) -> Iterator[Segment]:
 def of(pids: Iterable[int]) -> set[Segment]:
     """The files of /dev/shm that these processes hold."""
     inodes = held(pids)
-    return {segment for segment in _segments(_list()) if segment[0] in inodes} if inodes else set()
+    return {segment for segment in _segments() if segment[0] in inodes} if inodes else set()
 
 
 def held(pids: Iterable[int]) -> set[int]:
@@ -77,8 +81,13 @@ def held(pids: Iterable[int]) -> set[int]:
     return {inode for pid in pids for inode in (*_mapped(pid), *_open(pid))}
 
 
-def _segments(names: Iterable[str]) -> Iterator[Segment]:
-    for name in set(names):
+def _segments() -> Iterator[Segment]:
+    """All files of /dev/shm."""
+    try:
+        names = os.listdir(SHM)
+    except OSError:
+        return
+    for name in names:
         try:
             yield os.lstat(SHM + name).st_ino, SHM + name
         except OSError:  # it is gone already
@@ -100,23 +109,6 @@ def all_pids() -> list[int]:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return []
-
-
-def _list() -> list[str]:
-    try:
-        return os.listdir(SHM)
-    except OSError:
-        return []
-
-
-def _names(events: bytes) -> Iterator[str]:
-    """The name in each inotify event."""
-    while events:
-        end = _HEADER + int.from_bytes(events[_NAME_LENGTH], sys.byteorder)
-        name = events[_HEADER:end].rstrip(b"\0")
-        events = events[end:]
-        if name:
-            yield os.fsdecode(name)
 
 
 def _mapped(pid: int) -> Iterator[int]:
