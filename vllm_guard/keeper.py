@@ -17,7 +17,7 @@ import select
 import time
 
 from vllm_guard import environment, leftovers, signals, tree
-from vllm_guard.segments import Watch, abandoned
+from vllm_guard.segments import Watch, abandoned, notify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ class _Keeper:
         self._give_up: float | None = None  #: when grace is over (monotonic)
         os.setpgid(0, 0)
         signals.become_subreaper()
-        signals.ignore(signals.FORWARDED)
         self._wakeup, wakeup_write = _pipe()
         os.set_blocking(wakeup_write, False)
         self._reaper = tree.Reaper(self._wakeup)
@@ -77,9 +76,12 @@ class _Keeper:
     def run(self) -> None:
         if not self._start():
             return
+        self._let_go_of_files()
+        signals.ignore(
+            signals.FORWARDED
+        )  # blocked up to now, and not ignored for the command's sake
         signals.listen([signal.SIGCHLD, signal.SIGIO], self._wakeup_write)
         self._claim()
-        self._let_go_of_files()
         limits = self._watch()
         self._clean_up(tree.end(self._reaper, limits))
 
@@ -88,15 +90,14 @@ class _Keeper:
         self._claim()
         segments = self._shm.claimed.union(ended.segments)
         removed = leftovers.remove(segments, self._launch.private)
-        self._tell(f"ended {ended.left_behind}")
-        self._tell(f"removed {removed.freed}")
-        for pid in ended.survivors:
-            self._tell(f"survivor {pid}")
-        for path in removed.stays:
-            self._tell(f"stays {path}")
-        for _, path in abandoned(self._shm.unclaimed):
-            self._tell(f"stray {path}")
-        self._tell("done")
+        self._tell(
+            f"ended {ended.left_behind}",
+            f"removed {removed.freed}",
+            *(f"survivor {pid}" for pid in ended.survivors),
+            *(f"stays {path}" for path in removed.stays),
+            *(f"stray {path}" for _, path in abandoned(self._shm.unclaimed)),
+            "done",
+        )
 
     def _start(self) -> bool:
         """Fork the command; True once it has been executed."""
@@ -123,7 +124,7 @@ class _Keeper:
     def _let_go_of_files(self) -> None:
         """Held files and folders would keep the caller's pipes open and its mounts busy."""
         ours = {self._ends.control, self._ends.status, self._wakeup, self._wakeup_write}
-        kept = ours | ({self._shm.fd} - {-1})
+        kept = ours | ({notify()} - {-1})
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd, inheritable=False)
@@ -169,8 +170,7 @@ class _Keeper:
 
     def _claim(self) -> None:
         """Note new shared memory of the run; the guard is told at once, for it may outlive us."""
-        for inode, path in self._shm.claim(tree.descendants):
-            self._tell(f"segment {inode} {path}")
+        self._tell(*(f"segment {i} {path}" for i, path in self._shm.claim(tree.descendants)))
 
     def _note_changes(self) -> None:
         for pid, status in self._reaper.reap():
@@ -182,9 +182,9 @@ class _Keeper:
                 self._main_ended = True
                 self._tell(f"exited {status}")
 
-    def _tell(self, line: str) -> None:
+    def _tell(self, *lines: str) -> None:
         try:
-            os.write(self._ends.status, os.fsencode(line) + b"\n")
+            os.write(self._ends.status, b"".join(os.fsencode(line) + b"\n" for line in lines))
         except OSError:
             return  # the guard is dead: there is nobody to tell
 

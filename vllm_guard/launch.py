@@ -7,6 +7,7 @@ One thread, one poll loop, no polling interval: an idle guard does nothing at al
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import time
@@ -46,6 +47,7 @@ class Result:
     """What a launch came to: how the command ended, and what had to be done about the rest."""
 
     outcome: Outcome
+    keeper: int  #: its pid
     survivors: tuple[int, ...] = ()  #: processes that nothing could end
     stays: tuple[str, ...] = ()  #: files that could not be removed
     strays: tuple[str, ...] = ()  #: files of /dev/shm that may be the run's
@@ -82,6 +84,14 @@ def supervise(
     Raises GuardError when the command could not be started at all.
     """
     return _Supervisor(launch, closed, keep).run(on_start)
+
+
+def wait_for_keeper(pid: int) -> None:
+    """Its last word was that it is done: not even a zombie of the run outlives us."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:  # it was lost, and reaped with the rest
+        return
 
 
 def failure(launch: Launch, number: int) -> GuardError:
@@ -174,6 +184,8 @@ class _Supervisor:
                 stdio[fd] = end
         placed = tuple(-1 if fd in self._closed else source for fd, source in enumerate(stdio))
         ends = keeper.Ends(control_read, report_write, placed, self._terminal.lendable)  # type: ignore[arg-type]
+        gc.freeze()
+        gc.enable()
         try:
             self._keeper = os.fork()
         except OSError as error:
@@ -286,7 +298,6 @@ class _Supervisor:
 
     def _finish(self) -> Result:
         self._terminal.take_back()
-        self._wait_for_keeper()
         outside = bool(self._sent) or self._deadline_hit
         for stream in self._streams:
             stream.finish(_STALLED_READER if outside else None)
@@ -297,15 +308,13 @@ class _Supervisor:
             self._terminal.restore()
         lost = sum(stream.lost for stream in self._streams)
         return Result(
-            outcome, tuple(self._survivors), tuple(self._stays), tuple(self._strays), lost
+            outcome,
+            self._keeper,
+            tuple(self._survivors),
+            tuple(self._stays),
+            tuple(self._strays),
+            lost,
         )
-
-    def _wait_for_keeper(self) -> None:
-        """Its last word was that it is done: not even a zombie of the run outlives us."""
-        try:
-            os.waitpid(self._keeper, 0)
-        except ChildProcessError:  # it was lost, and reaped with the rest
-            return
 
     def _outcome(self, seconds: float) -> Outcome:
         status = self._status

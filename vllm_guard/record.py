@@ -16,13 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from dataclasses import dataclass
-    from json.encoder import encode_basestring_ascii as _quoted
     from typing import Any
 
     from vllm_guard.model import Run
 else:
-    from _json import encode_basestring_ascii as _quoted
-
     from vllm_guard.frozen import dataclass
 
 KEPT_RUNS = 50
@@ -185,7 +182,17 @@ def _json(value: Any) -> str:
         return "[" + ", ".join(map(_json, value)) + "]"
     if isinstance(value, str):
         return _quoted(value)
-    return {None: "null", True: "true", False: "false"}.get(value) or repr(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
+
+
+def _quoted(text: str) -> str:
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    import json
+
+    return json.dumps(text)
 
 
 def remove_tree(path: str) -> None:

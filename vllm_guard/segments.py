@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import stat
 
+from vllm_guard import libc
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -18,21 +20,18 @@ if TYPE_CHECKING:
     #: A file of /dev/shm: inode and path. The inode tells whether it is still the same file.
     Segment = tuple[int, str]
 
+_F_NOTIFY = 1026  #: <linux/fcntl.h>; importing `fcntl` for it costs 0.3 ms before every launch
+_DN_CREATE, _DN_RENAME, _DN_MULTISHOT = 0x4, 0x10, -(1 << 31)  #: the last one is the sign bit
 SHM = "/dev/shm/"  # noqa: S108  (the folder itself is the subject)
 
 
 class Watch:
-    """Files of /dev/shm made from now on; this process gets SIGIO for each (F_NOTIFY of fcntl(2)).
-
-    Not inotify, whose end takes the kernel up to 16 ms, at the end of every launch. Where the kernel
-    has neither, nothing is seen, and what is mapped at the end is all that is known.
-    """
+    """Files of /dev/shm made since this was."""
 
     def __init__(self) -> None:
         self._before = set(_segments())
         self.claimed: set[Segment] = set()
         self.unclaimed: set[Segment] = set()  #: nobody of the run was seen to hold them
-        self.fd = _notify()
 
     def claim(self, pids: Callable[[], Iterable[int]]) -> set[Segment]:
         """Look what is new; returns the new files that one of these processes holds."""
@@ -46,20 +45,17 @@ class Watch:
         return found
 
 
-def _notify() -> int:
-    """A descriptor of /dev/shm that has SIGIO sent for each new name there; -1 where that fails."""
-    import fcntl
+def notify() -> int:
+    """A descriptor; while it is open, this process gets SIGIO for each new name in /dev/shm.
 
+    F_NOTIFY of fcntl(2), not inotify, whose end takes the kernel up to 16 ms, at the end of every
+    launch. Where the kernel has it not, or there is no such folder, nothing is seen before the end.
+    """
     try:
         fd = os.open(SHM, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return -1
-    try:
-        events = fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT
-        fcntl.fcntl(fd, fcntl.F_NOTIFY, events)
-    except OSError:
-        os.close(fd)
-        return -1
+    libc.call("fcntl", fd, _F_NOTIFY, _DN_CREATE | _DN_RENAME | _DN_MULTISHOT)
     return fd
 
 

@@ -50,8 +50,9 @@ def hold() -> Inherited:
 def give_back(inherited: Inherited) -> None:
     """Dispositions, then the mask: the last thing before exec."""
     for number in ALL - {int(signal.SIGKILL), int(signal.SIGSTOP)}:
-        ignored = number in inherited.ignored
-        signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        wanted = signal.SIG_IGN if number in inherited.ignored else signal.SIG_DFL
+        if signal.getsignal(number) != wanted:  # 60 system calls less before every command
+            signal.signal(number, wanted)
     signal.pthread_sigmask(signal.SIG_SETMASK, inherited.blocked)
 
 

@@ -75,6 +75,7 @@ def _launch(
     prepared.shelf.write(done)
     _write_json(sink, done)
     _say_after(prepared, done, result)
+    launch.wait_for_keeper(result.keeper)
     return result.outcome
 
 
