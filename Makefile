@@ -9,7 +9,8 @@ BUILD := $(PYTHON) dev/environments.py path
 SET_DEV := set -e; dev=$$($(BUILD) dev)
 SET_ALL := $(SET_DEV); vllm=$(if $(VLLM),$(abspath $(VLLM)),$$($(BUILD) vllm)); \
 	model=$$($(BUILD) model $(if $(VLLM),--vllm $(abspath $(VLLM))))
-PYTEST := VGUARD_TEST_VLLM=$$vllm VGUARD_TEST_MODEL=$$model $$dev/bin/python -m pytest
+GUARDS := guards=$$($(PYTHON) dev/environments.py guards)
+PYTEST := VGUARD_TEST_CACHE=$$guards VGUARD_TEST_VLLM=$$vllm VGUARD_TEST_MODEL=$$model $$dev/bin/python -m pytest
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
@@ -18,10 +19,10 @@ demo: ## `vllm-guard --profile debug -- vllm serve` for real: start, one complet
 	@$(SET_ALL); $$dev/bin/python dev/demo.py $$vllm $$model
 
 test: lint types ## lint, types and every test, real vLLM included
-	@$(SET_ALL); $(PYTEST)
+	@$(SET_ALL); $(GUARDS); $(PYTEST)
 
 soak: ## the long matrices; run them before a release
-	@$(SET_ALL); HYPOTHESIS_PROFILE=soak $(PYTEST) -m soak
+	@$(SET_ALL); $(GUARDS); HYPOTHESIS_PROFILE=soak $(PYTEST) -m soak
 
 quick: ## the tests that start no vLLM
 	@$(SET_DEV); $$dev/bin/python -m pytest -m "not vllm and not soak"

@@ -3,6 +3,7 @@
     python3 dev/environments.py path dev      tests, checks and benchmarks
     python3 dev/environments.py path vllm     a real vLLM that runs on the CPU (about 3.5 GB)
     python3 dev/environments.py path model    a tiny model for it;  --vllm FOLDER: made with that vLLM
+    python3 dev/environments.py guards        what installing vllm-guard takes, for each Python that is here
 
 Builds what is not there yet and prints the folder. Needs Python >= 3.10 with pip, and nothing else.
 The folders are in `$VGUARD_DEV_CACHE`, or else `vllm-guard-dev` in the user's cache folder, each under
@@ -40,6 +41,8 @@ TORCH = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 VLLM = "0.32.0"
 VLLM_PYTHONS = ("3.11", "3.12", "3.13")  #: the best first
+GUARD_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+NOT_TO_INSTALL = ("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv")
 
 HEARTBEAT = 15.0  #: seconds between signs of life
 SHOWN = 15  #: lines of a failed program's output
@@ -152,7 +155,10 @@ def main() -> int:
     options = _arguments()
     try:
         with _ended_by_signals():
-            print(ensure(_recipe(options.name, options.vllm), cache_root()))
+            if options.command == "guards":
+                print(ensure_guards(cache_root()))
+            else:
+                print(ensure(_recipe(options.name, options.vllm), cache_root()))
     except SetupError as error:
         print(*error.output, f"error: {error}", f"hint: {error.hint}", sep="\n", file=sys.stderr)
         return 1
@@ -201,6 +207,31 @@ def dev_recipe() -> Recipe:
         build.pip("-r", requirements)
 
     return Recipe("dev", (python.identity, PIP, requirements.read_text()), make)
+
+
+def guard_recipe(version: str) -> Recipe:
+    """What vllm-guard needs to be built and to run, without itself. Raises SetupError: no such Python."""
+    python = find_python([version])
+    lines = (DEV / "requirements-dev.txt").read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith(("#", *NOT_TO_INSTALL))]
+
+    def make(build: Build) -> None:
+        _make_venv(build, python)
+        build.pip(*wanted)
+
+    return Recipe(f"guard-{version}", (python.identity, PIP, *wanted), make)
+
+
+def ensure_guards(root: Path) -> Path:
+    """Build an environment for each Python that is here; returns `root`, where `ensure` finds them."""
+    for version in GUARD_PYTHONS:
+        try:
+            recipe = guard_recipe(version)
+        except SetupError:
+            _say("guards", f"there is no Python {version} on this machine")
+            continue
+        ensure(recipe, root)
+    return root
 
 
 def vllm_recipe() -> Recipe:
@@ -254,7 +285,7 @@ def find_python(versions: Sequence[str]) -> Python:
             if python and python.version.startswith(f"{version}."):
                 return python
     raise SetupError(
-        f"vllm: no working Python {', '.join(versions)} on PATH or from pyenv",
+        f"no working Python {', '.join(versions)} on PATH or from pyenv",
         "install one of them, or use a vLLM that you have: make ... VLLM=/path/to/its/venv",
     )
 
@@ -287,6 +318,9 @@ def _arguments() -> argparse.Namespace:
     path.add_argument("name", choices=("dev", "vllm", "model"))
     path.add_argument(
         "--vllm", type=Path, metavar="FOLDER", help="a virtual environment with vLLM to use instead"
+    )
+    commands.add_parser(
+        "guards", help="build one for each Python, print the folder that holds them"
     )
     return parser.parse_args()
 

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.kit import ROOT, gone
-from vllm_guard import target
-from vllm_guard.target import find_executable, find_target, find_vllm
+from vllm_guard.target import find_executable, find_target
+from vllm_guard.target import install as vllm_install
+from vllm_guard.target.install import find_vllm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -917,20 +918,20 @@ def test_the_tables_are_read_and_follow_the_file(tmp_path: Path) -> None:
     install = find_vllm([str(tmp_path)])
     assert install is not None
     for _ in range(2):
-        table = target.env_table(install)
+        table = vllm_install.env_table(install)
         assert table is not None
         assert table["VLLM_X"]["default"] == "1"
-        arguments = target.engine_args(install)
+        arguments = vllm_install.engine_args(install)
         assert arguments is not None
         assert list(arguments) == ["model", "enforce_eager"]
     (path / "envs.py").write_text(ENVS.replace("VLLM_X", "VLLM_LONGER"))
-    table = target.env_table(install)
+    table = vllm_install.env_table(install)
     assert table is not None
     assert list(table) == ["VLLM_LONGER"]
     (path / "envs.py").write_text("environment_variables = {")
-    assert target.env_table(install) is None
+    assert vllm_install.env_table(install) is None
     (path / "envs.py").unlink()
-    assert target.env_table(install) is None
+    assert vllm_install.env_table(install) is None
 
 
 def test_the_real_vllm() -> None:
@@ -946,7 +947,7 @@ def test_the_real_vllm() -> None:
     assert found.vllm.version == said_by([found.interpreter, "-c", code], env())
     code = "from importlib.util import find_spec; print(find_spec('vllm').origin)"
     assert f"{found.vllm.package}/__init__.py" == said_by([found.interpreter, "-c", code], env())
-    table, arguments = target.env_table(found.vllm), target.engine_args(found.vllm)
+    table, arguments = vllm_install.env_table(found.vllm), vllm_install.engine_args(found.vllm)
     assert table is not None
     assert arguments is not None
     assert "VLLM_LOGGING_LEVEL" in table

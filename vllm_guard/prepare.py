@@ -202,7 +202,9 @@ def _with_engine_flags(
         return options.command, []
     if found is None or found.args_at is None:
         return options.command, [engine.not_applied(wanted)]
-    known = target.engine_args(found.vllm) if found.vllm else None
+    from vllm_guard.target import install
+
+    known = install.engine_args(found.vllm) if found.vllm else None
     config = _config_text(options.command[found.args_at :])
     return engine.add_flags(options.command, found.args_at, wanted, known or {}, config)
 

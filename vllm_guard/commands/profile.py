@@ -13,13 +13,14 @@ from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.frozen import plain
 from vllm_guard.model import Finding
+from vllm_guard.target import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vllm_guard.model import Part, Setting
     from vllm_guard.profiles import Found
-    from vllm_guard.target import VllmInstall
+    from vllm_guard.target.install import VllmInstall
 
 
 @click.group()
@@ -111,7 +112,7 @@ def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
     if vllm is not None:
         parts = profiles.settings_for((item,), vllm.version)
         removed = facts.load("vars/vllm")["removed"]
-        tables = target.env_table(vllm), target.engine_args(vllm)
+        tables = install.env_table(vllm), install.engine_args(vllm)
         problems = list(audit.check_parts(parts, *tables, removed))
     yield from problems
     if not problems:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 
 from vllm_guard.errors import GuardError
-from vllm_guard.target.install import VllmInstall, engine_args, env_table, find_vllm
-from vllm_guard.target.python import ask
 from vllm_guard.target.rewrite import to_python
 from vllm_guard.target.words import Command, Executable, find_executable, read_options
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
     from typing import Literal
 
+    from vllm_guard.target.install import VllmInstall
     from vllm_guard.target.python import Python
 
     Kind = Literal["vllm-cli", "vllm-server", "script", "python-tool", "other"]
@@ -29,12 +28,8 @@ else:
 __all__ = [
     "Executable",
     "Target",
-    "VllmInstall",
-    "engine_args",
-    "env_table",
     "find_executable",
     "find_target",
-    "find_vllm",
 ]
 
 _TAKES_VALUE = ("-c", "-m", "-W", "-X", "--check-hash-based-pycs")
@@ -84,6 +79,9 @@ def find_target(
         path, problem = command.words[0], ""
     else:
         return None
+    from vllm_guard.target.install import find_vllm
+    from vllm_guard.target.python import ask
+
     call = _read(command) if command else _Call()
     what = (call.kind, call.subcommand, _args_at(argv, call))
     place = command or given

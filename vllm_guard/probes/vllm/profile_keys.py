@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vllm_guard import audit, facts, profiles, target
+from vllm_guard import audit, facts, profiles
 from vllm_guard.model import Finding
+from vllm_guard.target import install
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,5 +31,5 @@ def check(context: Context) -> Iterator[Finding]:
             )
     removed = facts.load("vars/vllm")["removed"]
     yield from audit.check_parts(
-        context.parts, target.env_table(vllm), target.engine_args(vllm), removed
+        context.parts, install.env_table(vllm), install.engine_args(vllm), removed
     )

@@ -1,0 +1,169 @@
+"""Installed as users install it: wheel, sdist, editable; guard and vLLM in different environments."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dev import environments
+from tests.kit import ROOT, guard_env
+from tests.test_profiles import BUILT_IN
+
+CACHE = "VGUARD_TEST_CACHE"  #: where dev/environments.py keeps what `guards` built
+KINDS = ("wheel", "sdist", "editable")
+
+pytestmark = pytest.mark.skipif(CACHE not in os.environ, reason=f"{CACHE}: run `make test`")
+
+
+def run(*words: str | Path, **options) -> str:
+    done = subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> dict[str, Path]:
+    """A wheel and an sdist of the tree, built without any network."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return {"wheel": wheel, "sdist": sdist}
+
+
+Install = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="session")
+def install(built, tmp_path_factory) -> Install:
+    """Install (Python version, kind) into a virtual environment of its own; returns its bin folder."""
+    known: dict[tuple[str, str], Path] = {}
+
+    def make(version: str, kind: str) -> Path:
+        if (version, kind) not in known:
+            known[version, kind] = fresh(version, kind)
+        return known[version, kind]
+
+    def fresh(version: str, kind: str) -> Path:
+        try:
+            recipe = environments.guard_recipe(version)
+        except environments.SetupError as error:
+            pytest.skip(str(error))
+        needs = environments.ensure(recipe, Path(os.environ[CACHE]))
+        venv = tmp_path_factory.mktemp(f"{kind}-{version}") / "venv"
+        run(needs / "bin/python", "-I", "-m", "venv", "--without-pip", venv)
+        (packages,) = venv.glob("lib/python3*/site-packages")
+        (needed,) = needs.glob("lib/python3*/site-packages")
+        (packages / "needs.pth").write_text(f"{needed}\n")
+        what = ["-e", ROOT] if kind == "editable" else [built[kind]]
+        pip = (needs / "bin/python", "-I", "-m", "pip", "--python", venv / "bin/python", "install")
+        offline = ("--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "-q")
+        run(*pip, *offline, *what, env=without_ours())
+        return venv / "bin"
+
+    return make
+
+
+def without_ours(**extra: str) -> dict[str, str]:
+    """No PYTHONPATH to this checkout: what is installed must be enough."""
+    return guard_env(PYTHONPATH=None, **extra)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_a_launch_works_on_each_python_from_each_kind_of_install(version, kind, install) -> None:
+    programs = install(version, kind)
+    env = without_ours(PATH=f"{programs}:{os.environ['PATH']}")
+    code = "import os, sys; print(os.environ['NCCL_DEBUG'], sys.version_info[:2], sys.argv[1:])"
+
+    listed = json.loads(run("vllm-guard", "profile", "list", "--json", env=env))
+    said = run("vllm-guard", "-p", "debug", "--", sys.executable, "-c", code, "a b", env=env)
+    module = run(programs / "python", "-m", "vllm_guard", "--version", env=env)
+
+    assert {row["name"] for row in listed["profiles"]} == BUILT_IN
+    assert said == f"TRACE {sys.version_info[:2]} ['a b']\n"
+    assert module.startswith("vllm-guard, version ")
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_vllm_of_another_environment_is_found_and_read(version, install) -> None:
+    programs, vllm = install(version, "wheel"), os.environ["VGUARD_TEST_VLLM"]
+    env = without_ours(PATH=f"{vllm}/bin:{programs}:{os.environ['PATH']}")
+    model = os.environ["VGUARD_TEST_MODEL"]
+
+    done = subprocess.run(
+        [programs / "vllm-guard", "-nv", "-p", "eager", "--", "vllm", "serve", model, "--port=0"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"ok vllm-found: {vllm}/bin/python" in done.stderr
+    assert "vLLM 0.32.0+cpu in" in done.stderr
+    assert f"vllm serve {model} --port=0 --enforce-eager" in done.stderr
+
+
+def test_the_wheel_holds_profiles_data_completions_and_types(built) -> None:
+    with zipfile.ZipFile(built["wheel"]) as wheel:
+        names = set(wheel.namelist())
+
+    profiles = {f"vllm_guard/_profiles/{name}.toml" for name in BUILT_IN}
+    shared = {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
+    assert profiles <= names
+    assert {f"vllm_guard/data/{n}.toml" for n in ("redact", "families", "vars/vllm")} <= names
+    assert "vllm_guard/py.typed" in names
+    assert shared == {
+        "share/bash-completion/completions/vllm-guard",
+        "share/zsh/site-functions/_vllm-guard",
+        "share/fish/vendor_completions.d/vllm-guard.fish",
+    }
+    assert not [n for n in names if n.startswith(("tests/", "dev/")) or n.endswith(".pyc")]
+
+
+def test_a_wheel_made_from_the_sdist_is_the_same(built, tmp_path) -> None:
+    with tarfile.open(built["sdist"]) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, source)
+    (again,) = tmp_path.glob("*.whl")
+
+    assert contents(again) == contents(built["wheel"])
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def test_a_package_without_its_profiles_takes_no_stranger_for_them(install, tmp_path) -> None:
+    (installed,) = install("3.11", "wheel").parent.glob("lib/python3*/site-packages/vllm_guard")
+    copy = shutil.copytree(installed, tmp_path / "vllm_guard")
+    shutil.rmtree(copy / "_profiles")
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/debug.toml").write_text('schema = 1\nsummary = "a stranger"\n')
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "another"\n')
+    needed = environments.ensure(environments.guard_recipe("3.11"), Path(os.environ[CACHE]))
+
+    done = subprocess.run(
+        [needed / "bin/python", "-m", "vllm_guard", "-p", "debug", "--", "true"],
+        env=guard_env(PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 125
+    assert "_profiles is missing" in done.stderr
