@@ -160,6 +160,7 @@ def test_a_package_without_its_profiles_takes_no_stranger_for_them(install, tmp_
     done = subprocess.run(
         [needed / "bin/python", "-m", "vllm_guard", "-p", "debug", "--", "true"],
         env=guard_env(PYTHONPATH=str(tmp_path)),
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
