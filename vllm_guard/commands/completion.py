@@ -7,11 +7,12 @@ from click.shell_completion import get_completion_class
 
 PROGRAM = "vllm-guard"
 VARIABLE = "_VLLM_GUARD_COMPLETE"
-SHELLS = ("bash", "zsh", "fish")
+#: The file of each shell in `completions/`, as its own loader wants it called.
+FILES = {"bash": "vllm-guard.bash", "zsh": "_vllm-guard", "fish": "vllm-guard.fish"}
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(list(FILES)))
 def completion(shell: str) -> int:
     """Print the completion script for a shell.
 

@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
         return ended.exit_code
     except (click.Abort, KeyboardInterrupt):
         return ending.die_of_sigint()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click turns the one into the other
         return _reader_left()
     return status if isinstance(status, int) else 0
 

@@ -81,22 +81,45 @@ class Context:
 
 
 def run_all(context: Context) -> list[Finding]:
-    """The findings of every probe that applies; a probe that breaks is a finding, not a crash."""
+    """The findings of every probe that applies, and of every one that a profile asks for in vain."""
     findings: list[Finding] = []
     for folder in context.folders:
-        for name, probe in load(folder):
-            try:
-                findings += probe.check(context)
-            except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop a launch)
-                text = f"{type(error).__name__}: {error}"
-                findings.append(Finding(f"probe-{name}", "unknown", probe.TITLE, text))
+        findings += run_each(load(folder), context)
+    for origin, part in context.parts:
+        known = _ids() if part.probes else ()
+        findings += [_unknown(probe, origin) for probe in part.probes if probe not in known]
     return findings
+
+
+def run_each(found: Iterable[tuple[str, Probe]], context: Context) -> Iterator[Finding]:
+    """The findings of these probes; one that breaks is a finding, not a crash."""
+    for name, probe in found:
+        try:
+            yield from list(probe.check(context))
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop a launch)
+            text = f"{type(error).__name__}: {error}"
+            yield Finding(f"probe-{name}", "unknown", probe.TITLE, text)
+
+
+def _ids() -> set[str]:
+    """The ids of all probes: their files' names with `-` for `_`."""
+    folders = ("command", "python", "vllm", "server")
+    return {name.replace("_", "-") for folder in folders for name in _names(folder)}
+
+
+def _unknown(probe: str, origin: str) -> Finding:
+    fact = f"asks for the probe {probe}, which this vllm-guard does not have"
+    return Finding("probe-unknown", "warn", origin, fact)
 
 
 def load(folder: str) -> Iterator[tuple[str, Probe]]:
     """(name, module) of each probe of a folder; `importlib` and `pkgutil` cost more than the probes."""
-    for file in sorted(os.listdir(os.path.join(os.path.dirname(__file__), folder))):
-        name, suffix = os.path.splitext(file)
-        if suffix == ".py" and not name.startswith("_"):
-            module: Any = __import__(f"{__name__}.{folder}.{name}", fromlist=("check",))
-            yield name, module
+    for name in _names(folder):
+        module: Any = __import__(f"{__name__}.{folder}.{name}", fromlist=("check",))
+        yield name, module
+
+
+def _names(folder: str) -> list[str]:
+    files = os.listdir(os.path.join(os.path.dirname(__file__), folder))
+    names = (file.removesuffix(".py") for file in sorted(files) if file.endswith(".py"))
+    return [name for name in names if not name.startswith("_")]

@@ -1,0 +1,376 @@
+"""The quick probes: real sockets, folders, mounts and interpreters; only certainty blocks a launch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit import GUARD, guard, guard_env
+from vllm_guard import environment, probes, record
+from vllm_guard.model import Finding, Part
+from vllm_guard.target import Target, find_target
+
+
+@pytest.fixture
+def fake_vllm(tmp_path) -> Path:
+    """A folder with a `vllm` command and package, as an install lays them out; it serves nothing."""
+    packages = tmp_path / "venv/lib/vllm-packages"
+    (packages / "vllm/engine").mkdir(parents=True)
+    (packages / "vllm/__init__.py").touch()
+    (packages / "vllm/envs.py").write_text(
+        "import os\nenvironment_variables = {\n"
+        '    "VLLM_LOGGING_LEVEL": lambda: os.getenv("VLLM_LOGGING_LEVEL", "INFO"),\n}\n'
+    )
+    (packages / "vllm/engine/arg_utils.py").write_text(
+        "class EngineArgs:\n    enforce_eager: bool = False\n"
+        'parser.add_argument("--enforce-eager")\n'
+    )
+    info = packages / "vllm-0.20.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.20.0\n")
+    program = tmp_path / "venv/bin/vllm"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nprint('served')\n")
+    program.chmod(0o755)
+    return tmp_path / "venv"
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def serve(fake_vllm, model):
+    """Run `vllm-guard -v -- vllm serve ...`; returns status and findings (id -> line)."""
+
+    def serve(*words: str, guard_words: tuple[str, ...] = (), **env: str | None):
+        extra = {
+            "PATH": f"{fake_vllm}/bin:{os.environ['PATH']}",
+            "PYTHONPATH": f"{guard_env()['PYTHONPATH']}:{fake_vllm}/lib/vllm-packages",
+            **env,
+        }
+        words = words or (str(model), "--port", str(free_port()))
+        result = guard("-v", *guard_words, "--", "vllm", "serve", *words, env=guard_env(**extra))
+        said = result.stderr.decode().replace("vllm-guard: ", "").splitlines()
+        statuses = ("ok", "note", "warn", "fail", "skip", "unknown")
+        lines = [line for line in said if line.partition(" ")[0] in statuses]
+        return result.returncode, {line.split()[1].rstrip(":"): line for line in lines}
+
+    return serve
+
+
+def free_port() -> int:
+    with listening("127.0.0.1") as port:
+        return port
+
+
+@contextmanager
+def listening(host: str, reuse: bool = False) -> Iterator[int]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as server:
+        if reuse:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind((host, 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def run_one(folder: str, name: str, **given: Any) -> list[Finding]:
+    """The findings of one probe."""
+    env = given.pop("env", {})
+    argv = given.pop("argv", ("vllm", "serve"))
+    target = Target(sys.executable, "vllm-cli", "serve", 2)
+    context = probes.Context(argv, env, env, target, (), (), record.Shelf(os.environ), **given)
+    return list(dict(probes.load(folder))[name].check(context))
+
+
+# ---- all of them
+
+
+def test_a_server_that_can_start_is_started_and_everything_is_ok(serve) -> None:
+    status, found = serve()
+
+    assert status == 0
+    assert {line.split()[0] for line in found.values()} <= {"ok", "warn"}
+    assert {"vllm-found", "model-path", "port-free"} <= set(found)
+
+
+def test_without_preflight_nothing_is_checked(serve, tmp_path) -> None:
+    status, found = serve(str(tmp_path / "nowhere"), guard_words=("--preflight", "off"))
+
+    assert (status, found) == (0, {})
+
+
+def test_a_probe_that_breaks_is_a_finding_and_stops_nothing(serve) -> None:
+    class Broken:
+        TITLE = "what it looks at"
+
+        @staticmethod
+        def check(_context: object) -> Iterator[Finding]:
+            raise ZeroDivisionError("by zero")
+
+    context = probes.Context(("true",), {}, {}, None, (), (), record.Shelf(os.environ))
+    findings = probes.run_each([("broken", Broken)], context)
+
+    assert [(f.id, f.status, f.subject, f.fact) for f in findings] == [
+        ("probe-broken", "unknown", "what it looks at", "ZeroDivisionError: by zero")
+    ]
+
+
+def test_a_probe_that_a_profile_asks_for_and_nobody_has_is_said() -> None:
+    parts = [("profile p", Part("", (), (), ("shared-memory", "collectiv")))]
+    context = probes.Context(("true",), {}, {}, None, (), parts, record.Shelf(os.environ))
+
+    (finding,) = [f for f in probes.run_all(context) if f.id == "probe-unknown"]
+
+    assert (finding.status, finding.subject) == ("warn", "profile p")
+    assert "collectiv" in finding.fact
+
+
+def test_all_quick_probes_together_take_less_than_a_second(fake_vllm, model) -> None:
+    env = environment.view(environment.inherited())
+    env |= {"PATH": f"{fake_vllm}/bin:{env['PATH']}", "NCCL_SOCKET_IFNAME": "lo"}
+    argv = ("vllm", "serve", str(model))
+    target = find_target(argv, env)
+    context = probes.Context(argv, env, env, target, (), (), record.Shelf(os.environ))
+
+    def seconds() -> float:
+        start = time.monotonic()
+        assert probes.run_all(context)
+        return time.monotonic() - start
+
+    assert min(seconds() for _ in range(3)) < 1.0
+
+
+# ---- port
+
+
+def test_a_busy_port_refuses_and_ignore_starts_all_the_same(serve, model) -> None:
+    with listening("0.0.0.0") as port:
+        words = (str(model), "--port", str(port))
+        refused, found = serve(*words)
+        ignored, demoted = serve(*words, guard_words=("--ignore", "port-busy"))
+
+    assert refused == 78
+    assert found["port-busy"].startswith(f"fail port-busy: *:{port}: ")
+    assert ignored == 0
+    assert demoted["port-busy"].startswith("warn ")
+
+
+def test_a_port_that_another_server_shares_is_a_warning(serve, model) -> None:
+    with listening("0.0.0.0", reuse=True) as port:
+        status, found = serve(str(model), f"--port={port}")
+
+    assert status == 0
+    assert found["port-shared"].startswith("warn ")
+
+
+@pytest.mark.parametrize(
+    ("words", "id_", "status"),
+    [
+        (["--port", "0"], "port-free", "ok"),
+        (["--port", "http"], "port-invalid", "fail"),
+        (["--port", "70000"], "port-invalid", "fail"),
+        (["--port=-1"], "port-invalid", "fail"),
+        (["--host", "203.0.113.7"], "host-not-here", "fail"),
+        (["--host", "::1", "--port", "0"], "port-free", "ok"),
+        (["--host", "localhost", "--port", "0"], "port-free", "ok"),
+    ],
+)
+def test_addresses_are_tried_as_vllm_will(words, id_, status) -> None:
+    (finding,) = run_one("server", "port", argv=("vllm", "serve", *words))
+
+    assert (finding.id, finding.status) == (id_, status)
+
+
+def test_a_unix_socket_needs_no_port() -> None:
+    assert run_one("server", "port", argv=("vllm", "serve", "--uds", "/tmp/x")) == []
+
+
+# ---- model
+
+
+def test_a_missing_model_folder_refuses(serve, tmp_path) -> None:
+    missing = tmp_path / "nowhere"
+    status, found = serve(str(missing), "--port", str(free_port()))
+
+    assert status == 78
+    assert found["model-path"] == f"fail model-path: {missing}: no such folder"
+
+
+def test_a_folder_without_config_refuses(serve, model) -> None:
+    (model / "config.json").unlink()
+    status, found = serve(str(model), "--port", str(free_port()))
+
+    assert status == 78
+    assert "config.json" in found["model-config"]
+
+
+def test_a_name_is_looked_up_in_the_cache(serve, tmp_path) -> None:
+    words = ("org/name", "--port", str(free_port()))
+    cache = tmp_path / "hub"
+    here = {"HF_HUB_CACHE": str(cache)}
+
+    online, missing = serve(*words, **here)
+    offline, certain = serve(*words, HF_HUB_OFFLINE="1", **here)
+    (cache / "models--org--name/snapshots/abc").mkdir(parents=True)
+    cached, there = serve(*words, HF_HUB_OFFLINE="1", **here)
+
+    assert (online, offline, cached) == (0, 78, 0)
+    assert missing["model-not-cached"].startswith("note ")
+    assert certain["model-not-cached"].startswith("fail ")
+    assert there["model-cached"].startswith("ok ")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["s3://bucket/x"], []),
+        (["--model", "/no/such"], ["model-path"]),
+        (["--model=/no/such"], ["model-path"]),
+        (["/no/such", "--model-tag", "/no/such"], ["model-path"]),
+        (["--port", "1"], []),
+        ([], []),
+    ],
+)
+def test_the_model_is_read_from_the_words_or_left_to_vllm(words, expected) -> None:
+    findings = run_one("server", "model", argv=("vllm", "serve", *words))
+
+    assert [finding.id for finding in findings] == expected
+
+
+def test_a_single_file_is_a_model_too(tmp_path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" * (1 << 19))
+
+    (finding,) = run_one("server", "model", argv=("vllm", "serve", str(file)))
+
+    assert (finding.id, finding.status, finding.fact) == ("model-path", "ok", "2 MiB")
+
+
+# ---- shared memory
+
+
+def test_a_small_dev_shm_is_a_warning_with_what_is_free(model, fake_vllm) -> None:
+    script = 'mount -t tmpfs -o size=64m none /dev/shm && exec "$@"'
+    words = ["--", "vllm", "serve", str(model), "--port", str(free_port())]
+    tried = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no mount namespace here: {tried.stderr.decode().strip()}")
+
+    result = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, "sh", *GUARD, *words],
+        env=guard_env(PATH=f"{fake_vllm}/bin:{os.environ['PATH']}"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+
+    assert result.returncode == 0
+    assert b"warn shm-size: /dev/shm/: 64 MiB free" in result.stderr
+    assert b"--shm-size" in result.stderr
+
+
+# ---- network
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "id_", "status"),
+    [
+        ("NCCL_SOCKET_IFNAME", "lo", "socket-ifname", "ok"),
+        ("NCCL_SOCKET_IFNAME", "l", "socket-ifname", "ok"),
+        ("NCCL_SOCKET_IFNAME", "=lo", "socket-ifname", "ok"),
+        ("NCCL_SOCKET_IFNAME", "=l", "socket-ifname", "warn"),
+        ("NCCL_SOCKET_IFNAME", "nosuch0,lo", "socket-ifname", "ok"),
+        ("NCCL_SOCKET_IFNAME", "nosuch0", "socket-ifname", "warn"),
+        ("NCCL_SOCKET_IFNAME", "^docker", "socket-ifname", "ok"),
+        ("GLOO_SOCKET_IFNAME", "lo", "socket-ifname", "ok"),
+        ("GLOO_SOCKET_IFNAME", "l", "socket-ifname", "warn"),
+        ("TP_SOCKET_IFNAME", "nosuch0", "socket-ifname", "warn"),
+        ("VLLM_HOST_IP", "127.0.0.1", "host-ip", "ok"),
+        ("VLLM_HOST_IP", "203.0.113.7", "host-ip", "warn"),
+        ("VLLM_LOOPBACK_IP", "203.0.113.7", "host-ip", "warn"),
+    ],
+)
+def test_names_of_the_network_are_held_against_this_host(name, value, id_, status) -> None:
+    (finding,) = run_one("python", "network", env={name: value})
+
+    assert (finding.id, finding.status, finding.subject) == (id_, status, f"{name}={value}")
+    assert status == "ok" or (
+        finding.fix and ("127.0.0.1" if "IP" in name else "lo") in finding.fact
+    )
+
+
+def test_psutil_gives_the_same_addresses_where_netifaces_is_missing() -> None:
+    from vllm_guard.probes.python import network
+
+    one, other = network.addresses_by_interface(), network._by_psutil()
+
+    assert {"127.0.0.1"} <= set(one["lo"]) & set(other["lo"])
+    assert {k: set(v) for k, v in one.items() if v} == {k: set(v) for k, v in other.items() if v}
+
+
+# ---- vLLM and the profile's keys
+
+
+def test_an_interpreter_without_vllm_is_a_warning(tmp_path) -> None:
+    program = tmp_path / "vllm"
+    program.write_text(f"#!{sys.executable}\n")
+    program.chmod(0o755)
+
+    result = guard("--", str(program), "serve", "org/x", "--port", str(free_port()))
+
+    assert result.returncode == 0
+    assert b"warn vllm-not-found: " in result.stderr
+    assert b"pip install vllm" in result.stderr
+
+
+def test_a_checkout_in_the_way_is_told(fake_vllm, tmp_path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(fake_vllm / "lib/vllm-packages/vllm", clone / "vllm")
+    paths = f"{guard_env()['PYTHONPATH']}:{clone}:{fake_vllm}/lib/vllm-packages"
+
+    result = guard("--", sys.executable, "-c", "pass", env=guard_env(PYTHONPATH=paths))
+
+    assert b"warn vllm-shadowed: " in result.stderr
+
+
+def test_keys_that_this_vllm_does_not_know_are_named(serve, tmp_path) -> None:
+    profile = tmp_path / "new.toml"
+    profile.write_text(
+        'schema = 1\nsummary = "s"\nvllm = ">=0.30"\n[env]\nVLLM_LOGING_LEVEL = "DEBUG"\n'
+        "[engine]\nenforce_egaer = true\n"
+    )
+
+    status, found = serve(guard_words=("-p", str(profile)))
+
+    assert status == 78
+    assert found["variable-unknown"].startswith("warn variable-unknown: profile new: VLLM_LOGING")
+    assert found["engine-option-unknown"].startswith("fail ")
+    assert "this is 0.20.0" in found["profile-version"]
+
+
+def test_a_refused_run_is_in_the_json_with_its_findings(serve, tmp_path, model) -> None:
+    answer = tmp_path / "run.json"
+    status, _ = serve(str(model), "--port", "x", guard_words=("--json", str(answer)))
+    run = json.loads(answer.read_text())
+
+    assert status == 78
+    assert run["outcome"]["kind"] == "not-started"
+    assert run["outcome"]["code"] == 78
+    assert [f["id"] for f in run["findings"] if f["status"] == "fail"] == ["port-invalid"]
