@@ -239,7 +239,7 @@ RUN = Run(
             7,
             [
                 "vllm exited 0 after 0.0 s",
-                "it left 3 processes behind; they were ended",
+                "it left 3 processes behind; ended now",
                 "7 bytes of its output could not be written",
                 "left behind: nothing (no process, no file of this run)",
             ],
@@ -247,7 +247,7 @@ RUN = Run(
         (
             {"leftovers": (Finding("left-behind", "warn", "/tmp/x", "not removed"),)},
             0,
-            ["vllm exited 0 after 1.0 s", "left behind: 1 things, listed above"],
+            ["vllm exited 0 after 1.0 s", "left behind: 1 thing, listed above"],
         ),
         (
             {"plan": PLAN, "log": "/state/runs/x/output.log"},

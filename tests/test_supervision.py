@@ -199,7 +199,7 @@ def test_escapees_die_with_the_run_and_are_counted() -> None:
     pids = [int(word) for word in result.stdout.split()[1:]]
     assert len(pids) == 6
     assert not any(is_alive(pid) for pid in pids)
-    assert b"left 6 processes behind; they were ended" in result.stderr
+    assert b"left 6 processes behind; ended now" in result.stderr
 
 
 @pytest.mark.parametrize("victims", ["guard", "keeper", "group"])

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _VALUE_WIDTH = 80
 
 
+def count(number: int, noun: str, plural: str = "s") -> str:
+    """`1 check`, `2 checks`."""
+    return f"{number} {noun}{'' if number == 1 else plural}"
+
+
 def change_words(change: Change, redactor: Redactor, quote: bool = False) -> str:
     """`NAME=VALUE`, or `unset NAME`; secrets masked, nothing that could drive the terminal."""
     if change.after is None:
@@ -88,17 +93,18 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
     assert outcome is not None
     yield f"{screen.shortened(run.command[0])} {outcome_words(outcome)}"
     if outcome.left_behind:
-        yield f"it left {outcome.left_behind} processes behind; they were ended"
+        yield f"it left {count(outcome.left_behind, 'process', 'es')} behind; ended now"
     if outcome.freed:
         yield f"it left {outcome.freed >> 20} MiB of shared memory behind; it was removed"
     if lost_bytes:
         yield f"{lost_bytes} bytes of its output could not be written"
     if run.leftovers:
-        yield f"left behind: {len(run.leftovers)} things, listed above"
+        yield f"left behind: {count(len(run.leftovers), 'thing')}, listed above"
     else:
         yield "left behind: nothing (no process, no file of this run)"
     if run.plan.changes:
-        yield f"environment: {len(run.plan.changes)} variables held for this run only; yours is as it was"
+        held = count(len(run.plan.changes), "variable")
+        yield f"environment: {held} held for this run only; yours is as it was"
     if run.log:
         yield f"record: {screen.printable(run.log.rpartition('/')[0])}"
 

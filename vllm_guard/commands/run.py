@@ -126,7 +126,7 @@ def _mark(prepared: Prepared, keeper: int) -> None:
 def _refuse(prepared: Prepared, sink: int | None) -> Outcome:
     failed = sum(finding.status == "fail" for finding in prepared.findings)
     ids = " ".join(f"--ignore {f.id}" for f in prepared.findings if f.status == "fail")
-    voice.say(f"error: not started: {failed} checks failed", "error")
+    voice.say(f"error: not started: {report.count(failed, 'check')} failed", "error")
     voice.say(f"hint: to start it all the same: {ids}", "hint")
     outcome = Outcome("not-started", REFUSED, ended_by="preflight")
     _write_json(sink, _record(prepared, outcome))
