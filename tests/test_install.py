@@ -111,6 +111,11 @@ def test_the_vllm_of_another_environment_is_found_and_read(version, install) -> 
     )
 
     assert done.returncode == 0, done.stderr
+    assert (
+        run(programs / "vllm-guard", "-p", "debug", "--", "vllm", "--version", env=env)
+        .split()[-1]
+        .startswith("0.32.0")
+    )
     assert f"ok vllm-found: {vllm}/bin/python" in done.stderr
     assert "vLLM 0.32.0+cpu in" in done.stderr
     assert f"vllm serve {model} --port=0 --enforce-eager" in done.stderr

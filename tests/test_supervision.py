@@ -278,6 +278,50 @@ def test_a_command_that_ignores_sigterm_is_killed_after_its_grace() -> None:
     assert b"deadline" in err
 
 
+def test_the_second_sigterm_goes_to_every_process_and_the_third_kills() -> None:
+    process = start("--", *program("hydra", 6, "stay"))
+    assert process.stdout is not None
+    assert process.stderr is not None
+    Lines(process.stdout.fileno()).until(b"\n")
+    said = Lines(process.stderr.fileno())
+    keeper = _keeper(process.pid)
+    everybody = list(tree_of(keeper))
+    os.kill(children(keeper)[0], signal.SIGSTOP)  # the command itself answers nothing
+
+    process.terminate()
+    said.until(
+        b"SIGTERM passed on; waiting for the command to end, for at most 10 s (again: faster)"
+    )
+    process.terminate()
+    said.until(b"SIGTERM again: SIGTERM to every process of the run (again: SIGKILL)")
+    process.terminate()
+    process.wait(PATIENCE)
+    process.stdout.close()
+    process.stderr.close()
+
+    assert process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
+    gone(everybody)
+
+
+def test_a_command_that_is_killed_in_the_end_is_told_with_the_reason() -> None:
+    process = start("--", *program("stubborn"))
+    assert process.stderr is not None
+    wait_for(lambda: len(list(tree_of(process.pid))) == 3, "keeper and two that ignore all")
+    said = Lines(process.stderr.fileno())
+
+    for word in (b"passed on", b"to every process", b"SIGKILL to every"):
+        process.terminate()
+        said.until(word)
+    process.wait(PATIENCE)
+    rest = process.stderr.read()
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stderr.close()
+
+    assert process.returncode == 128 + signal.SIGKILL
+    assert b"ended by SIGTERM sent to vllm-guard, which it ignored: SIGKILL" in said.seen + rest
+
+
 SHARED = """
 import ctypes, mmap, os, sys
 fd = os.open("/dev/shm/" + sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -5,9 +5,10 @@ group of its own and ignores what a terminal sends. It starts the command, passe
 the guard asks for, and when the command, or the guard, has ended it ends whatever is left.
 
 The guard writes bytes to the control pipe: 1-64 is a signal for the command's process group, END asks
-for its end. End of file there means that the guard is dead. The keeper answers with lines on the status
-pipe: `started PID`, `failed ERRNO`, `stopped N`, `segment INODE PATH`, `exited STATUS`, `ended LEFT`,
-`removed BYTES`, `survivor PID`, `stays PATH`, `stray PATH`, `done`.
+for its end, HURRY for that of every process at once, KILL for their death. End of file there means that
+the guard is dead. The keeper answers with lines on the status pipe: `started PID`, `failed ERRNO`,
+`stopped N`, `segment INODE PATH`, `expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`,
+`survivor PID`, `stays PATH`, `stray PATH`, `done`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ else:
 
     from vllm_guard.frozen import dataclass
 
-END = 0x80
+END, HURRY, KILL = 0x80, 0x81, 0x82
+_HURRIED = 3.0  #: seconds from HURRY to SIGKILL
 _GUARD_DIED = tree.Limits(settle=0.0, term=0.5, tracker=1.0, kill=5.0)
 
 
@@ -87,6 +89,7 @@ class _Keeper:
 
     def _clean_up(self, ended: Ended) -> None:
         """Done here and not by the guard, which may be dead."""
+        self._note_the_end()
         self._claim()
         segments = self._shm.claimed.union(ended.segments)
         removed = leftovers.remove(segments, self._launch.private)
@@ -118,6 +121,7 @@ class _Keeper:
             self._tell(f"failed {failure.decode()}")
             return False
         self._main = pid
+        self._reaper.ended[pid] = None
         self._tell(f"started {pid}")
         return True
 
@@ -151,7 +155,8 @@ class _Keeper:
             if self._ends.control in ready and not self._obey(os.read(self._ends.control, 256)):
                 return _GUARD_DIED
             if self._give_up is not None and time.monotonic() >= self._give_up:
-                return tree.Limits(settle=0.0, term=1.0)
+                self._tell("expired")
+                return tree.Limits(settle=0.0, term=0.0)
 
     def _milliseconds_left(self) -> float | None:
         if self._give_up is None:
@@ -161,12 +166,25 @@ class _Keeper:
     def _obey(self, orders: bytes) -> bool:
         """Carry out the guard's bytes; False when there is no guard any more."""
         for order in orders:
-            number = int(signal.SIGTERM) if order == END else order
-            tree.send_group(self._main, number)
-            if number == signal.SIGTERM:
-                tree.send_group(self._main, signal.SIGCONT)  # a stopped process cannot end
-                self._give_up = self._give_up or time.monotonic() + self._launch.grace
+            if order == KILL:
+                self._give_up = 0.0
+            elif order == HURRY:
+                pids = tree.descendants()
+                tree.send(pids, signal.SIGTERM)
+                tree.send(pids, signal.SIGCONT)
+                self._expect_the_end(_HURRIED)
+            else:
+                number = int(signal.SIGTERM) if order == END else order
+                tree.send_group(self._main, number)
+                if number == signal.SIGTERM:
+                    tree.send_group(self._main, signal.SIGCONT)  # a stopped process cannot end
+                    self._expect_the_end(self._launch.grace)
         return bool(orders)
+
+    def _expect_the_end(self, seconds: float) -> None:
+        """SIGKILL follows when that time is over; an earlier limit stays."""
+        limit = time.monotonic() + seconds
+        self._give_up = limit if self._give_up is None else min(limit, self._give_up)
 
     def _claim(self) -> None:
         """Note new shared memory of the run; the guard is told at once, for it may outlive us."""
@@ -174,13 +192,15 @@ class _Keeper:
 
     def _note_changes(self) -> None:
         for pid, status in self._reaper.reap():
-            if pid != self._main:
-                continue
-            if os.WIFSTOPPED(status):
+            if pid == self._main and os.WIFSTOPPED(status):
                 self._tell(f"stopped {os.WSTOPSIG(status)}")
-            elif not os.WIFCONTINUED(status):
-                self._main_ended = True
-                self._tell(f"exited {status}")
+        self._note_the_end()
+
+    def _note_the_end(self) -> None:
+        status = self._reaper.ended.get(self._main)
+        if status is not None and not self._main_ended:
+            self._main_ended = True
+            self._tell(f"exited {status}")
 
     def _tell(self, *lines: str) -> None:
         try:

@@ -12,7 +12,7 @@ import os
 import select
 import time
 
-from vllm_guard import keeper, leftovers, pump, signals, tree
+from vllm_guard import keeper, leftovers, pump, signals, tree, voice
 from vllm_guard.errors import (
     DEADLINE,
     GUARD_FAILED,
@@ -38,6 +38,8 @@ else:
     from vllm_guard.frozen import dataclass
 
 _SIGNALLED = 128
+_ENDING = (int(signal.SIGINT), int(signal.SIGTERM))
+_AGAIN = 2.0  #: seconds within which the same wish again means: faster
 _KEEPER_LOST = tree.Limits(settle=0.0, term=2.0)
 _STALLED_READER = 2.0  #: seconds to wait for it when the run was ended from outside
 
@@ -137,12 +139,16 @@ class _Supervisor:
         self._segments: set[Segment] = set()
         self._done = False
         self._sent: list[int] = []  #: signals this process got, in order
+        self._asked = 0  #: how often, in a row, this process was asked to end the run
+        self._asked_at = 0.0  #: monotonic
+        self._expired = False  #: the command did not end within its grace
         self._deadline_hit = False
         self._errno = 0
         self._hears = {
             "started": self._on_started,
             "failed": self._on_failed,
             "stopped": self._on_stopped,
+            "expired": self._on_expired,
             "exited": self._on_exited,
             "segment": self._on_segment,
             "ended": self._on_ended,
@@ -233,7 +239,23 @@ class _Supervisor:
                 self._terminal.lend(self._main)
             if number not in (signal.SIGCONT, signal.SIGWINCH):
                 self._sent.append(number)
-            self._order(number)
+            self._order(self._escalated(number) if number in _ENDING else number)
+
+    def _escalated(self, number: int) -> int:
+        """What to order: the signal itself first, then haste, then death, each within 2 s of the last."""
+        now = time.monotonic()
+        self._asked = self._asked + 1 if now - self._asked_at < _AGAIN else 1
+        self._asked_at = now
+        name = signals.name(number)
+        if self._asked == 1:
+            limit = f", for at most {self._launch.grace:g} s" if number == signal.SIGTERM else ""
+            voice.say(f"{name} passed on; waiting for the command to end{limit} (again: faster)")
+            return number
+        if self._asked == 2:
+            voice.say(f"{name} again: SIGTERM to every process of the run (again: SIGKILL)")
+            return keeper.HURRY
+        voice.say(f"{name} again: SIGKILL to every process of the run")
+        return keeper.KILL
 
     def _order(self, byte: int) -> None:
         try:
@@ -265,6 +287,9 @@ class _Supervisor:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(0, signal.SIGTSTP)
         signals.listen((signal.SIGTSTP,), signal.set_wakeup_fd(-1))
+
+    def _on_expired(self, _rest: str) -> None:
+        self._expired = True
 
     def _on_exited(self, rest: str) -> None:
         self._status = int(rest)
@@ -342,7 +367,8 @@ class _Supervisor:
         if self._status is None:
             return "the loss of its keeper process"
         if self._sent:
-            return f"{signals.name(self._sent[0])} sent to vllm-guard"
+            killed = ", which it ignored: SIGKILL" if self._expired else ""
+            return f"{signals.name(self._sent[0])} sent to vllm-guard{killed}"
         if killer == signal.SIGKILL:
             return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
         if killer == signal.SIGINT and self._terminal.lent:

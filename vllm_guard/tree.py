@@ -55,6 +55,7 @@ class Reaper:
         self._poll.register(wakeup, select.POLLIN)
         self._wakeup = wakeup
         self.empty = False  #: there is no child left
+        self.ended: dict[int, int | None] = {}  #: of the pids that were put here: wait status
 
     def reap(self) -> list[tuple[int, int]]:
         """(pid, status) of every change up to now; signals coalesce, so always to exhaustion."""
@@ -68,6 +69,8 @@ class Reaper:
             if pid == 0:
                 return changes
             changes.append((pid, status))
+            if pid in self.ended and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
+                self.ended[pid] = status
 
     def wait_until_empty(self, seconds: float) -> bool:
         """Reap until no child is left, for at most so long."""
