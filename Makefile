@@ -10,7 +10,7 @@ SET_DEV := set -e; dev=$$($(BUILD) dev)
 SET_ALL := $(SET_DEV); vllm=$(if $(VLLM),$(abspath $(VLLM)),$$($(BUILD) vllm)); \
 	model=$$($(BUILD) model $(if $(VLLM),--vllm $(abspath $(VLLM))))
 GUARDS := guards=$$($(PYTHON) dev/environments.py guards)
-PYTEST := VGUARD_TEST_CACHE=$$guards VGUARD_TEST_VLLM=$$vllm VGUARD_TEST_MODEL=$$model $$dev/bin/python -m pytest
+PYTEST := VGUARD_TEST_GUARDS="$$guards" VGUARD_TEST_VLLM=$$vllm VGUARD_TEST_MODEL=$$model $$dev/bin/python -m pytest
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22

@@ -222,16 +222,17 @@ def guard_recipe(version: str) -> Recipe:
     return Recipe(f"guard-{version}", (python.identity, PIP, *wanted), make)
 
 
-def ensure_guards(root: Path) -> Path:
-    """Build an environment for each Python that is here; returns `root`, where `ensure` finds them."""
+def ensure_guards(root: Path) -> str:
+    """Build an environment for each Python that is here; `3.10=FOLDER 3.11=FOLDER ...`."""
+    found = []
     for version in GUARD_PYTHONS:
         try:
             recipe = guard_recipe(version)
         except SetupError:
             _say("guards", f"there is no Python {version} on this machine")
             continue
-        ensure(recipe, root)
-    return root
+        found.append(f"{version}={ensure(recipe, root)}")
+    return " ".join(found)
 
 
 def vllm_recipe() -> Recipe:
@@ -319,9 +320,7 @@ def _arguments() -> argparse.Namespace:
     path.add_argument(
         "--vllm", type=Path, metavar="FOLDER", help="a virtual environment with vLLM to use instead"
     )
-    commands.add_parser(
-        "guards", help="build one for each Python, print the folder that holds them"
-    )
+    commands.add_parser("guards", help="build one for each Python, print VERSION=FOLDER of each")
     return parser.parse_args()
 
 
