@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -221,16 +220,6 @@ def test_bash_completes_the_verbs(tmp_path) -> None:
     )
 
     assert shown.stdout.split() == ["profile"]
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_other_shells_can_read_their_file(shell: str) -> None:
-    program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"{shell} is not on this machine")
-    file = ROOT / "completions" / completion.FILES[shell]
-
-    subprocess.run([program, "-n", str(file)], check=True, capture_output=True)
 
 
 def test_nothing_is_left_in_the_working_folder(tmp_path: Path) -> None:
