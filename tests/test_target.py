@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import glob
 import json
 import os
 import shutil
@@ -34,9 +33,10 @@ SCRIPT = (
 
 
 def pythons() -> list[str]:
-    """The interpreters of this machine, the one of the tests and pyenv's 3.10 to 3.13 among them."""
-    installed = glob.glob(os.path.expanduser("~/.pyenv/versions/3.1[0-3]*/bin/python"))
-    return sorted({os.path.realpath(sys.executable), *map(os.path.realpath, installed)})
+    """The interpreters of this machine: the one of the tests, and those that make found for the guard."""
+    pairs = os.environ.get("VGUARD_TEST_GUARDS", "").split()
+    found = (os.path.join(pair.partition("=")[2], "bin", "python") for pair in pairs)
+    return sorted({os.path.realpath(sys.executable), *map(os.path.realpath, found)})
 
 
 @pytest.fixture(autouse=True)
