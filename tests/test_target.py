@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.kit import ROOT, gone
+from vllm_guard import cache
 from vllm_guard.target import find_executable, find_target
 from vllm_guard.target import install as vllm_install
 from vllm_guard.target.install import find_vllm
@@ -456,9 +457,9 @@ def test_the_answer_is_kept_until_the_interpreter_changes(venv: Path, tmp_path: 
     first = search_path()
     entries = [e for e in (tmp_path / "home/.cache/vllm-guard").iterdir() if "python-" in e.name]
     assert len(entries) == 1
-    before = entries[0].stat()
+    before = cache.identity(str(entries[0]))
     assert search_path() == first
-    assert entries[0].stat() == before
+    assert cache.identity(str(entries[0])) == before
     config = venv / "pyvenv.cfg"
     config.write_text(config.read_text().replace("packages = false", "packages = true"))
     assert len(search_path()) > len(first)
