@@ -121,6 +121,17 @@ SECOND = "an0ther-no-shape"
         # assignments, as for `env` and `docker run -e`
         (["env", f"VLLM_API_KEY={KEY}", "vllm"], ["env", f"VLLM_API_KEY={MASK}", "vllm"]),
         (["docker", "run", "-e", f"MY_TOKEN={KEY}"], ["docker", "run", "-e", f"MY_TOKEN={MASK}"]),
+        (["docker", "run", f"-eMY_TOKEN={KEY}"], ["docker", "run", f"-eMY_TOKEN={MASK}"]),
+        (["docker", "run", f"--env=MY_TOKEN={KEY}"], ["docker", "run", f"--env=MY_TOKEN={MASK}"]),
+        (["-p", "8000:8000", "--env=A=b"], ["-p", "8000:8000", "--env=A=b"]),
+        # argparse takes the start of an option; other programs have key options of their own
+        (["--api-ke", KEY, SECOND], ["--api-ke", MASK, MASK]),
+        ([f"--hf_tok={KEY}"], [f"--hf_tok={MASK}"]),
+        (["--openai-api-key", KEY, "x"], ["--openai-api-key", MASK, "x"]),
+        (
+            ["--tokenizer", "gpt2", "--pad-token=<pad>"],
+            ["--tokenizer", "gpt2", "--pad-token=<pad>"],
+        ),
         (
             ["--model", "hf_hub", "--api-server-count", "2"],
             ["--model", "hf_hub", "--api-server-count", "2"],
@@ -166,6 +177,16 @@ IN_TEXT = {  # (text, the secret in it)
     "url, @ in the password": ("http://user:hun@ter22@proxy.example", "ter22"),
     "url in a list": ("ftp://a:first111@x,ftp://b:second22@y", "second22"),
     "url, database": ("postgresql+psycopg://u:hunter22@db/x?sslmode=on", "hunter22"),
+    "base64 of JSON, no signature": ("auth: eyJhdXRocyI6eyJnaGNyLmlvIjp7fX19", "XRocyI6eyJnaGNy"),
+    "header": ("curl -H 'X-Api-Key: hunter22' http://localhost", "hunter22"),
+    "header, lower case": ("api-key: hunter22", "hunter22"),
+    "option in a shell's word": ("cd /x; vllm serve m --api-key hunter22 --port 1", "hunter22"),
+    "option in a shell's word, =": ("exec vllm serve m --api-key=hunter22", "hunter22"),
+    "option in a shell's word, quoted": ("vllm serve m --hf-token 'hunter 22'", "hunter 22"),
+    "assignment in a shell's word": ("A=1 HF_TOKEN=hunter22 vllm serve m", "hunter22"),
+    "assignment, quoted": ('A=1; export VLLM_API_KEY="hunter 22"; vllm', "hunter 22"),
+    "assignment, password": ("A=1 DB_PASSWORD=hunter22 x", "hunter22"),
+    "assignment, AWS": ("A=1 AWS_SECRET_ACCESS_KEY=hunter22 x", "hunter22"),
     "pem": (
         "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----",
         "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC",
@@ -230,16 +251,21 @@ HOSTILE = {
     "half tokens": "eyJaaaaaaaa." * 1_300,
     "prefixes": "hf_sk-ghp_" * 1_600,
     "bearers": "earer " * 2_600,
+    "open options": " --api-key '" * 1_300,
+    "open assignments": "_TOKEN='_TOKEN=\"" * 1_000,
+    "headers": "api-key: " * 1_800,
 }
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_makes_the_rules_slow(text: str) -> None:
+    """As much as the kernel lets one variable hold: 128 KiB."""
+    text = (text * (131_072 // len(text) + 1))[:131_072]
     start = time.process_time()
 
     REDACTOR.text(text)
 
-    assert time.process_time() - start < 0.25  # 16 kB; one variable may hold 128 kB
+    assert time.process_time() - start < 0.25
 
 
 SAFE = st.characters(exclude_characters="[]", exclude_categories=())

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 MASK = "[masked]"
 _SHORTEST = 8  #: shorter secrets would mask ordinary words of a log
+_SHORTEST_FLAG = 6  #: shorter starts of an option are those of many
 
 
 class Redactor:
@@ -60,32 +61,47 @@ class Redactor:
         return tuple(os.fsencode(secret) for secret in self._known)
 
     def _flagged(self, words: Sequence[str]) -> list[tuple[str, str | None]]:
-        """Each word, and its end that is a secret: of `--flag=value`, or of `NAME=value`.
+        """Each word, and its end that is a secret: of `--flag=value`, or of an assignment.
 
         A word is all secret behind a flag that takes one, or several (`--api-key A B`).
         """
         flags = self._rules["flags"]
-        several = flags.get("several", ())
         result: list[tuple[str, str | None]] = []
         flag = ""
         for word in words:
             name, equals, value = word.partition("=")
             if word.startswith("-"):
                 flag = name.replace("_", "-")
-                inline = bool(equals) and flag in flags["secret"]
-                result.append((word, value if inline else None))
-                continue
-            if flag in flags["secret"]:
+                inline = equals and _is_flag(flag, flags["secret"])
+                result.append((word, value if inline else self._assigned(word)))
+            elif _is_flag(flag, flags["secret"]):
                 result.append((word, word))
-                flag = flag if flag in several else ""
+                flag = flag if _is_flag(flag, flags["several"]) else ""
             else:
-                result.append((word, value if equals and self.is_secret(name) else None))
+                result.append((word, self._assigned(word)))
                 flag = ""
         return result
+
+    def _assigned(self, word: str) -> str | None:
+        """The secret value in `NAME=value`, `-eNAME=value` or `--env=NAME=value`."""
+        if word.startswith("--"):
+            word = word.partition("=")[2]
+        elif word.startswith("-"):
+            word = word[2:]
+        name, equals, value = word.partition("=")
+        return value if equals and self.is_secret(name) else None
 
 
 def _hidden(word: str, secret: str | None) -> str:
     return word if secret is None else word.removesuffix(secret) + MASK
+
+
+def _is_flag(flag: str, patterns: Sequence[str]) -> bool:
+    """Is it one of these, or so much of one that argparse takes it for it (`--api-k`)?"""
+    known = any(_like(flag, pattern) for pattern in patterns)
+    return known or (
+        len(flag) >= _SHORTEST_FLAG and any(pattern.startswith(flag) for pattern in patterns)
+    )
 
 
 def _like(name: str, pattern: str) -> bool:
