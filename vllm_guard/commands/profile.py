@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import audit, facts, profiles, target
+from vllm_guard import audit, facts, profiles, screen, target
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
-from vllm_guard.frozen import plain
+from vllm_guard.frozen import plain, replace
 from vllm_guard.model import Finding
+from vllm_guard.redact import Redactor
 from vllm_guard.target import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vllm_guard.model import Part, Setting
+    from vllm_guard.model import Part, Profile, Setting
     from vllm_guard.profiles import Found
     from vllm_guard.target.install import VllmInstall
 
@@ -50,7 +51,7 @@ def list_(as_json: bool) -> int:
 @output.json_option
 def show(name: str, as_json: bool) -> int:
     """Show what a profile does, with the reason for each change."""
-    item = profiles.load_profile(name, os.environ)
+    item = _masked(profiles.load_profile(name, os.environ))
     if as_json:
         output.print_json("", profile=item, findings=[])
         return 0
@@ -63,10 +64,10 @@ def show(name: str, as_json: bool) -> int:
         ("sha256", item.digest),
     ):
         if text:
-            click.echo(f"{label:9} {text}")
+            click.echo(screen.printable(f"{label:9} {text}"))
     for part in item.parts:
         for line in _part_lines(part):
-            click.echo(line)
+            click.echo(screen.printable(line))
     return 0
 
 
@@ -135,6 +136,24 @@ def _summary(row: Found) -> str:
         return profiles.load_found(row, os.environ).summary
     except GuardError:
         return "cannot be used: see `vllm-guard profile check`"
+
+
+def _masked(item: Profile) -> Profile:
+    """The profile as it may be shown: a value, not the hint of a `required` one, may be a secret."""
+    mask = Redactor(facts.load("redact"))
+
+    def shown(part: Part) -> Part:
+        settings = tuple(
+            replace(s, value=mask.value(s.name, s.value)) if s.kind in ("set", "default") else s
+            for s in part.settings
+        )
+        engine = tuple(
+            (name, mask.value(name, value) if isinstance(value, str) else value)
+            for name, value in part.engine
+        )
+        return replace(part, settings=settings, engine=engine)  # type: ignore[no-any-return]
+
+    return replace(item, parts=tuple(map(shown, item.parts)))  # type: ignore[no-any-return]
 
 
 def _part_lines(part: Part) -> Iterator[str]:

@@ -1,0 +1,74 @@
+"""`profile show`: what a file says is shown, but drives no terminal and tells no secret."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vllm_guard.commands import group
+
+PROFILE = """
+schema = 1
+summary = "x"
+
+[env]
+CONTROLS = "a\\u001b[2Jb\\u009bc\\u202ed\\ne"
+MY_TOKEN = "s3cr3t-no-shape"
+HF_TOKEN = { required = "create one at https://huggingface.co" }
+OTHER = "bearer abcdefgh12345678"
+
+[engine]
+hf_token = "s3cr3t-no-shape"
+load_format = "dummy"
+enforce_eager = true
+
+[[when]]
+vllm = ">=0.1"
+env.LATER_API_KEY = { default = "s3cr3t-no-shape" }
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "b\x1b]0;title\x07.toml"
+    path.write_text(PROFILE)
+    return str(path)
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert group.main(["profile", "show", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_text_is_printable_and_has_one_line_for_each_setting(
+    file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = shown(capsys, file).splitlines()
+
+    assert all(line.isprintable() for line in lines)
+    assert r"  CONTROLS=a\x1b[2Jb\x9bc\u202ed\ne" in lines
+    assert "  HF_TOKEN must be set: create one at https://huggingface.co" in lines
+    assert "  [engine] load_format = 'dummy'" in lines
+    assert "  [engine] enforce_eager = True" in lines
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_no_secret_is_shown(
+    file: str, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    text = shown(capsys, file, *more)
+
+    assert "s3cr3t" not in text
+    assert "abcdefgh12345678" not in text
+    assert text.count("[masked]") == 4
+
+
+def test_json_holds_the_profile(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    document: dict[str, Any] = json.loads(shown(capsys, file, "--json"))
+
+    first = document["profile"]["parts"][0]
+    assert ["enforce_eager", True] in first["engine"]
+    assert first["settings"][0]["value"] == "a\x1b[2Jb\x9bc\u202ed\ne"
