@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.kit import guard
 from vllm_guard import facts, frozen, report
 from vllm_guard.model import Change, EnvPlan, Finding, Outcome, Profile, Run
 from vllm_guard.redact import MASK, Redactor
@@ -299,3 +302,28 @@ def test_nothing_that_is_said_can_drive_the_terminal() -> None:
     said = everything_said("x", HOSTILE, NO_RULES)
 
     assert [line for line in said if not line.isprintable()] == []
+
+
+def test_a_finding_tells_no_secret_that_it_quotes(redactor: Redactor) -> None:
+    finding = Finding(
+        "x", "warn", SECRET, f"--hf-token {SECRET}", SECRET, "why", "u", (SECRET, "e")
+    )
+
+    shown = report.masked_finding(finding, redactor)
+
+    assert shown == Finding("x", "warn", MASK, f"--hf-token {MASK}", MASK, "why", "u", (MASK, "e"))
+
+
+def test_a_token_that_a_profile_passes_on_is_said_nowhere_and_not_stored(tmp_path: Path) -> None:
+    (tmp_path / "vllm").write_text(f"#!{sys.executable}\n")
+    (tmp_path / "vllm").chmod(0o755)
+    profile = tmp_path / "mine.toml"
+    profile.write_text(f'schema = 1\nsummary = "x"\n[engine]\nhf_token = "{SECRET}"\n')
+    words = ("-v", "-p", str(profile), "--json", str(tmp_path / "run.json"))
+
+    done = guard(*words, "--", str(tmp_path / "vllm"), "serve", "m")
+
+    assert b"--hf-token" in done.stderr
+    assert SECRET.encode() not in done.stderr
+    assert "--hf-token" in (tmp_path / "run.json").read_text()
+    assert SECRET not in (tmp_path / "run.json").read_text()

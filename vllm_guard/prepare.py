@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import engine, environment, facts, plan, probes, profiles, record, target
+from vllm_guard import engine, environment, facts, plan, probes, profiles, record, report, target
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
 from vllm_guard.frozen import replace
 from vllm_guard.leftovers import TOKEN
@@ -74,6 +74,8 @@ def prepare(options: RunOptions) -> Prepared:
     context = probes.Context(argv, after, before, found, chosen, parts, shelf)
     if options.preflight != "off":
         findings = [*findings, *more, *probes.run_all(context)]
+    redactor = Redactor(facts.load("redact")).knowing(after, argv)
+    findings = [report.masked_finding(finding, redactor) for finding in findings]
     return Prepared(
         run_id=run_id,
         options=options,
@@ -87,7 +89,7 @@ def prepare(options: RunOptions) -> Prepared:
         findings=demoted(findings, options.ignore),
         private=private if _uses(env_plan, private) else "",
         shelf=shelf,
-        redactor=Redactor(facts.load("redact")).knowing(after, argv),
+        redactor=redactor,
     )
 
 

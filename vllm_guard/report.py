@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vllm_guard.model import Change, EnvPlan, Outcome, Profile, Run
+    from vllm_guard.model import Change, EnvPlan, Finding, Outcome, Profile, Run
     from vllm_guard.redact import Redactor
 
 _VALUE_WIDTH = 80
@@ -45,6 +45,17 @@ def masked(change: Change, redactor: Redactor) -> Change:
         for value in (change.before, change.after)
     )
     return replace(change, before=before, after=after)  # type: ignore[no-any-return]
+
+
+def masked_finding(finding: Finding, redactor: Redactor) -> Finding:
+    """The finding as it may be shown and stored: it may quote a value or a word of the command."""
+    return replace(  # type: ignore[no-any-return]
+        finding,
+        subject=redactor.text(finding.subject),
+        fact=redactor.text(finding.fact),
+        fix=redactor.text(finding.fix),
+        evidence=tuple(map(redactor.text, finding.evidence)),
+    )
 
 
 def plan_lines(plan: EnvPlan, redactor: Redactor) -> Iterator[str]:
