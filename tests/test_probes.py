@@ -106,14 +106,14 @@ def test_a_server_that_can_start_is_started_and_everything_is_ok(serve) -> None:
     status, found = serve()
 
     assert status == 0
-    assert {line.split()[0] for line in found.values()} <= {"ok", "warn"}
+    assert {id_ for id_, line in found.items() if not line.startswith("ok ")} == {"server-ended"}
     assert {"vllm-found", "model-path", "port-free"} <= set(found)
 
 
 def test_without_preflight_nothing_is_checked(serve, tmp_path) -> None:
     status, found = serve(str(tmp_path / "nowhere"), guard_words=("--preflight", "off"))
 
-    assert (status, found) == (0, {})
+    assert (status, set(found)) == (0, {"server-ended"})
 
 
 def test_a_probe_that_breaks_is_a_finding_and_stops_nothing(serve) -> None:
@@ -374,3 +374,16 @@ def test_a_refused_run_is_in_the_json_with_its_findings(serve, tmp_path, model) 
     assert run["outcome"]["kind"] == "not-started"
     assert run["outcome"]["code"] == 78
     assert [f["id"] for f in run["findings"] if f["status"] == "fail"] == ["port-invalid"]
+
+
+def test_who_asks_a_server_for_help_starts_none(serve) -> None:
+    status, found = serve("--help")
+
+    assert status == 0
+    assert not {"port-free", "server-ended"} & set(found)
+
+
+def test_a_server_that_ends_by_itself_is_told_even_if_it_ended_well(serve, model) -> None:
+    _, found = serve(str(model), "--port", "0")
+
+    assert found["server-ended"].startswith("warn server-ended: vllm: exited 0 although")

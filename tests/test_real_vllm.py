@@ -139,3 +139,97 @@ def test_an_unguarded_script_gets_the_profile_too(clean_world):
     result = guard("-p", "debug", "--", "python", "-c", code, env=vllm_env(), timeout=120)
 
     assert result.stdout.splitlines()[-1] == b"DEBUG TRACE"
+
+
+ONE, TWO = (), ("--tensor-parallel-size", "2")
+WITHIN = 10.0  #: seconds after which nothing may be left
+
+
+def victims(server: Serving, who: str) -> list[int]:
+    if who in ("EngineCore", "Worker"):
+        return server.named(f"VLLM::{who}")[:1]
+    known = {
+        "guard": [server.process.pid],
+        "keeper": [server.keeper],
+        "guard and keeper": [server.process.pid, server.keeper],
+        "API server": [server.api_server],
+    }
+    return known[who]
+
+
+@pytest.mark.parametrize(
+    ("flags", "who", "status"),
+    [
+        (ONE, "guard", -signal.SIGKILL),
+        (ONE, "keeper", 125),
+        (ONE, "guard and keeper", -signal.SIGKILL),
+        (ONE, "API server", 128 + signal.SIGKILL),
+        (ONE, "EngineCore", 0),
+        *(
+            pytest.param(TWO, *case, marks=pytest.mark.soak)
+            for case in [
+                ("guard", -signal.SIGKILL),
+                ("keeper", 125),
+                ("guard and keeper", -signal.SIGKILL),
+                ("API server", 128 + signal.SIGKILL),
+                ("EngineCore", 0),
+                ("Worker", 0),
+            ]
+        ),
+    ],
+)
+def test_whoever_is_killed_nothing_is_left(flags, who, status, clean_world, machine, serving):
+    server = Serving(clean_world, *flags)
+    serving.append(server)
+    server.until_ready()
+    pids = victims(server, who)
+    assert pids
+
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none sees the other's end
+        for pid in pids:
+            os.kill(pid, number)
+    found = server.process.wait(30)
+    if who == "guard and keeper":
+        swept = guard("--", "true")
+        assert b"note dead-run: " in swept.stderr
+
+    gone(server.pids, WITHIN)
+    assert machine.left() == {}
+    assert port_is_free(server.port)
+    assert found == status
+    if who in ("EngineCore", "Worker"):
+        assert "warn server-ended" in server.said()
+
+
+@pytest.mark.parametrize(
+    ("flags", "phase", "number"),
+    [
+        (ONE, "import", signal.SIGTERM),
+        (ONE, "load", signal.SIGINT),
+        *(
+            pytest.param(flags, phase, number, marks=pytest.mark.soak)
+            for flags in (ONE, TWO)
+            for phase in ("import", "load", "serving")
+            for number in (signal.SIGTERM, signal.SIGINT)
+        ),
+    ],
+)
+def test_asked_to_end_in_any_phase_nothing_is_left(
+    flags, phase, number, clean_world, machine, serving
+):
+    server = Serving(clean_world, *flags)
+    serving.append(server)
+    if phase == "import":
+        server.until_it_imports_torch()
+    elif phase == "load":
+        server.until("Starting to load model")
+    else:
+        server.until_ready()
+
+    server.process.send_signal(number)
+    server.process.wait(30)
+
+    gone(server.pids, WITHIN)
+    assert machine.left() == {}
+    assert port_is_free(server.port)
+    assert "left behind: nothing" in server.said()

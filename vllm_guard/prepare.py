@@ -48,6 +48,7 @@ class Prepared:
     private: str  #: folder for vLLM's sockets and temporary files; empty where none is used
     shelf: Shelf
     redactor: Redactor
+    is_server: bool  #: does the command start an API server?
 
     @property
     def refused(self) -> bool:
@@ -90,6 +91,7 @@ def prepare(options: RunOptions) -> Prepared:
         private=private if _uses(env_plan, private) else "",
         shelf=shelf,
         redactor=redactor,
+        is_server=context.is_server,
     )
 
 

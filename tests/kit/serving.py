@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.kit import GUARD, environ_of, guard_env, is_alive, tree_of
+from tests.kit import GUARD, children, environ_of, guard_env, is_alive, tree_of, wait_for
 
 READY = 300.0  #: seconds that a start may take on two busy cores
 ENDED = 60.0  #: seconds that an end may take
@@ -95,10 +95,26 @@ class Serving:
         return [pid for pid in sorted(self.pids) if _title(pid).startswith(title)]
 
     @property
-    def api_server(self) -> int:
-        """The pid of `vllm serve` itself: the child of the guard's keeper."""
-        (found,) = [pid for pid in self.named("") if "serve" in _words(pid) and _is_vllm(pid)]
+    def keeper(self) -> int:
+        """The pid of the guard's only child."""
+        (found,) = children(self.process.pid)
         return found
+
+    @property
+    def api_server(self) -> int:
+        """The pid of `vllm serve` itself: the keeper's first child."""
+        return min(children(self.keeper))
+
+    def until_it_imports_torch(self) -> None:
+        """Wait until the server is in the middle of its imports."""
+
+        def is_importing() -> bool:
+            with contextlib.suppress(OSError, ValueError):
+                return "libtorch_cpu" in Path(f"/proc/{self.api_server}/maps").read_text()
+            return False
+
+        wait_for(is_importing, "libtorch is mapped", READY)
+        self.note_pids()
 
     def ended(self) -> int:
         """Wait for the end; the exit status."""
@@ -164,11 +180,3 @@ def _title(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     return ""
-
-
-def _words(pid: int) -> list[str]:
-    return _title(pid).split("\0")
-
-
-def _is_vllm(pid: int) -> bool:
-    return any(word.endswith("/bin/vllm") for word in _words(pid)[:2])

@@ -9,7 +9,7 @@ from vllm_guard import ending, launch, leftovers, paths, prepare, record, report
 from vllm_guard.environment import too_big
 from vllm_guard.errors import REFUSED, GuardError
 from vllm_guard.frozen import replace
-from vllm_guard.model import Launch, Outcome, Run
+from vllm_guard.model import Finding, Launch, Outcome, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,13 +70,33 @@ def _launch(
     left = leftovers.findings(result.survivors, result.stays, result.strays)
     prepared.shelf.unmark(prepared.run_id)
     done = replace(
-        _record(prepared, result.outcome), leftovers=left, log=log.path, started=_utc(started)
+        _record(prepared, result.outcome),
+        findings=(*prepared.findings, *_about_the_end(prepared, result.outcome)),
+        leftovers=left,
+        log=log.path,
+        started=_utc(started),
     )
     prepared.shelf.write(done)
     _write_json(sink, done)
     _say_after(prepared, done, result)
     launch.wait_for_keeper(result.keeper)
     return result.outcome
+
+
+def _about_the_end(prepared: Prepared, outcome: Outcome) -> tuple[Finding, ...]:
+    """A server ends when it is asked to; vLLM returns 0 also when its engine died (vllm#48966)."""
+    if not prepared.is_server or outcome.ended_by != "itself" or outcome.code:
+        return ()
+    return (
+        Finding(
+            "server-ended",
+            "warn",
+            prepared.argv[0],
+            "exited 0 although nobody asked it to: its engine may have died",
+            fix="look for the first error in the log of the record",
+            uri="https://github.com/vllm-project/vllm/issues/48966",
+        ),
+    )
 
 
 def _order(prepared: Prepared, path: str) -> Launch:
@@ -175,14 +195,15 @@ def _say_plan(prepared: Prepared, path: str) -> None:
 
 
 def _say_after(prepared: Prepared, done: Run, result: Result) -> None:
-    voice.say_findings(done.leftovers, prepared.options.verbose)
+    news = done.findings[len(prepared.findings) :]
+    voice.say_findings((*news, *done.leftovers), prepared.options.verbose)
     if prepared.shelf.problem:
         voice.say(f"note {prepared.shelf.problem}", "note")
     outcome = result.outcome
     plain = outcome.kind == "exited" and outcome.ended_by == "itself"
     plain = plain and not outcome.left_behind and not outcome.freed
     silent = prepared.options.quiet or not (prepared.profiles or prepared.options.verbose)
-    if plain and not done.leftovers and not result.lost_bytes and silent:
+    if plain and not done.leftovers and not news and not result.lost_bytes and silent:
         return
     for line in report.closing_lines(done, result.lost_bytes):
         voice.say(line)

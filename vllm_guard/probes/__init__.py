@@ -53,12 +53,12 @@ class Context:
 
     @property
     def is_server(self) -> bool:
-        """Does this command start an API server?"""
+        """Does this command start an API server, and not only tell how?"""
         target = self.target
-        return target is not None and (
-            target.kind == "vllm-server"
-            or (target.kind == "vllm-cli" and target.subcommand == "serve")
-        )
+        if target is None or any(word == "-h" or word.startswith("--help") for word in self.argv):
+            return False
+        serves = target.kind == "vllm-cli" and target.subcommand == "serve"
+        return serves or target.kind == "vllm-server"
 
     @property
     def server_words(self) -> tuple[str, ...]:
