@@ -142,7 +142,12 @@ def test_no_default_of_a_released_vllm_is_called_a_problem() -> None:
     assert {name: problem for (_, name), problem in problems.items() if problem} == {}
 
 
-VARIABLES = {"VLLM_LOGGING_LEVEL": row("str"), "VLLM_PORT": row("int"), "CUDA_HOME": row("str")}
+VARIABLES = {
+    "VLLM_SKIP": row("one"),
+    "VLLM_LOGGING_LEVEL": row("str"),
+    "VLLM_PORT": row("int"),
+    "CUDA_HOME": row("str"),
+}
 REMOVED = [
     {"name": "VLLM_OLD", "last": "0.9.2", "absent": "0.10.2", "instead": "VLLM_NEW"},
     {"name": "VLLM_GONE", "last": "0.9.2", "absent": "0.10.2"},
@@ -157,6 +162,7 @@ REMOVED = [
         ("VLLM_LOGGING_LEVEL", "DEBUG", None),
         ("VLLM_PORT", "8000", None),
         ("VLLM_PORT", "eight", ("variable-value", "fail", "not an integer", "")),
+        ("VLLM_SKIP", "yes", ("variable-value", "warn", "would be read as false", "")),
         (
             "VLLM_LOGING_LEVEL",
             "DEBUG",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-    from vllm_guard.model import Part, Setting
+    from vllm_guard.model import Part, Setting, Status
 
 _TRUE_STYLES = {
     "one-true": ("0", "1", "true", "false"),
@@ -25,6 +25,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "float": (int, float),
     "str": (str,),
 }
+READ_AS_FALSE = "would be read as false"  #: vLLM starts all the same: no certain failure
 _URI = "https://docs.vllm.ai/en/latest/configuration/env_vars/"
 
 
@@ -60,7 +61,8 @@ def _variable(
     if setting.name in variables:
         problem = value_problem(setting.value, variables[setting.name])
         if problem:
-            yield Finding("variable-value", "fail", subject, problem, uri=_URI)
+            status: Status = "warn" if READ_AS_FALSE in problem else "fail"
+            yield Finding("variable-value", status, subject, problem, uri=_URI)
     elif setting.name in gone:
         row = gone[setting.name]
         instead = row.get("instead", "")
@@ -97,7 +99,7 @@ def value_problem(value: str, row: Mapping[str, Any]) -> str:
         return f"{value!r} is not a number: vLLM would stop with ValueError"
     accepted = _TRUE_STYLES.get(style)
     if accepted and value and value.lower() not in accepted:
-        return f"{value!r} would be read as false; it understands {' '.join(accepted)}"
+        return f"{value!r} {READ_AS_FALSE}; it understands {' '.join(accepted)}"
     return ""
 
 

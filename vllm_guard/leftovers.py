@@ -12,10 +12,10 @@ from vllm_guard.segments import abandoned, all_pids, of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from dataclasses import dataclass
 
-    from vllm_guard.record import Marker
+    from vllm_guard.record import Marker, Shelf
     from vllm_guard.segments import Segment
 else:
     import _signal as signal
@@ -97,6 +97,22 @@ def _remove_segments(segments: Iterable[Segment]) -> dict[str, int]:
             continue
         removed[path] = size
     return removed
+
+
+def sweep_dead(shelf: Shelf) -> Iterator[Finding]:
+    """Sweep every run whose guard and keeper are both gone; a finding for each."""
+    for marker in shelf.markers():
+        if marker.is_dead:
+            swept = sweep(marker)
+            shelf.unmark(marker.run_id)
+            yield Finding(
+                "dead-run",
+                "note",
+                f"run {marker.run_id}",
+                f"its guard was killed; ended {swept.processes} processes, "
+                f"removed {swept.segments} files of /dev/shm "
+                f"and {'its' if swept.private else 'no'} private folder",
+            )
 
 
 def sweep(marker: Marker) -> Swept:

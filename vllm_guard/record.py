@@ -29,8 +29,10 @@ SCHEMA_VERSION = 1
 
 
 def new_id() -> str:
-    """`20261124-143015-7f3a9c2e`: sortable, and not to be guessed or met twice."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(4).hex()
+    """`20261124-143015-c3f7f3a9c2e`: in the order of their start, not to be guessed or met twice."""
+    now = time.time()
+    start = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    return f"{start}-{int(now % 1 * 4096):03x}{os.urandom(4).hex()}"
 
 
 class Shelf:
@@ -80,6 +82,32 @@ class Shelf:
             return []
         found = (_read_marker(folder, name) for name in names if not name.endswith(".new"))
         return [marker for marker in found if marker is not None]
+
+    def ids(self) -> list[str]:
+        """The runs that have a record, by the time of their start."""
+        try:
+            return sorted(os.listdir(os.path.join(self.root, "runs")))
+        except OSError:
+            return []
+
+    def read(self, run_id: str) -> dict[str, Any] | None:
+        """The record as `to_json` wrote it; None where there is none, or none that can be read."""
+        import json
+
+        if "/" in run_id:
+            return None
+        try:
+            with open(os.path.join(self.root, "runs", run_id, "run.json"), "rb") as file:
+                document = json.loads(file.read())
+        except (OSError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def remove(self, run_id: str) -> bool:
+        """Remove the record of an ended run."""
+        folder = os.path.join(self.root, "runs", run_id)
+        remove_tree(folder)
+        return not os.path.exists(folder)
 
     def write(self, run: Run) -> None:
         """Write `run.json` and drop the oldest records beyond KEPT_RUNS."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vllm_guard import __version__, ending, options, screen, voice
-from vllm_guard.commands import completion, env, profile, run
+from vllm_guard.commands import completion, env, profile, run, runs
 from vllm_guard.errors import USAGE, GuardError
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ root.add_command(
 )
 root.add_command(env.env)
 root.add_command(profile.profile)
+root.add_command(runs.runs)
 root.add_command(completion.completion)
 
 

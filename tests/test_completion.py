@@ -1,0 +1,141 @@
+"""Completion: the files are what the program prints, and real shells complete with them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kit import GUARD, PATIENCE, ROOT, guard, guard_env
+from tests.test_terminal import screen
+from vllm_guard.commands.completion import SHELLS
+
+FILES = {
+    shell: ROOT / "completions" / name
+    for shell, name in (
+        ("bash", "vllm-guard.bash"),
+        ("zsh", "_vllm-guard"),
+        ("fish", "vllm-guard.fish"),
+    )
+}
+
+# What bash does when TAB is pressed after the last word.
+BASH = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+_vllm_guard_completion "$1"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+# How a terminal's shell starts, without anybody's settings, and how it loads the file.
+INTERACTIVE = {
+    "bash": ("bash --norc --noprofile -i", "source {file}"),
+    "zsh": ("zsh -f -i", "fpath=({folder} $fpath); autoload -U compinit; compinit -u -D"),
+}
+
+
+def needs(shell: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"there is no {shell} on this machine")
+
+
+@pytest.fixture
+def path(clean_world: Path) -> str:
+    """A PATH on which `vllm-guard` is the one of this checkout."""
+    program = clean_world / "bin" / "vllm-guard"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(GUARD)} "$@"\n')
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
+
+
+def in_bash(path: str, *words: str) -> list[str]:
+    """The words that bash offers for the last of these."""
+    done = subprocess.run(
+        ["bash", "--norc", "--noprofile", "-c", BASH, "bash", FILES["bash"], *words],
+        env=guard_env(PATH=path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_file_is_what_the_program_prints(shell) -> None:
+    done = guard("completion", shell)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert FILES[shell].read_bytes() == done.stdout, "run `make completions`"
+
+
+def test_every_file_belongs_to_a_shell() -> None:
+    assert sorted(FILES) == sorted(SHELLS)
+    assert set((ROOT / "completions").iterdir()) == set(FILES.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["pro"], ["profile"]),
+        (["profile", "sh"], ["show"]),
+        (["run", "--pref"], ["--preflight"]),
+        (["run", "--preflight", "o"], ["off"]),
+        (["completion", ""], list(SHELLS)),
+        (["profile", "no-such"], []),
+    ],
+)
+def test_bash_offers_commands_options_and_choices(words, offered, path) -> None:
+    needs("bash")
+
+    assert in_bash(path, "vllm-guard", *words) == offered
+
+
+def test_completion_launches_nothing(path, clean_world) -> None:
+    needs("bash")
+
+    in_bash(path, "vllm-guard", "run", "-p", "debug", "--", "touch", f"{clean_world}/made", "")
+
+    assert not (clean_world / "made").exists()
+
+
+@pytest.mark.parametrize("shell", INTERACTIVE)
+def test_the_tab_key_completes_in_a_terminal(shell, path) -> None:
+    needs(shell)
+    start, load = (
+        text.format(file=FILES[shell], folder=FILES[shell].parent) for text in INTERACTIVE[shell]
+    )
+    with screen(*start.split(), PATH=path) as terminal:
+        terminal.type(f"{load}; echo load''ed\r")
+        terminal.until("loaded")
+
+        terminal.type("vllm-guard pro\t")
+        terminal.until("file ")
+        terminal.type("show debug\r")
+
+        terminal.until("More logging from vLLM")
+        terminal.type("exit\r")
+        terminal.ended()
+
+
+def test_fish_completes(path) -> None:
+    needs("fish")
+    ask = f"source {FILES['fish']}; complete -C 'vllm-guard pro'"
+
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", ask],
+        env=guard_env(PATH=path),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+
+    assert done.stdout.split()[0] == "profile"

@@ -1,0 +1,91 @@
+"""`vllm-guard runs`: records listed and shown, dead runs cleaned by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+
+from tests.kit import Lines, children, gone, guard, program, start, wait_for
+from tests.test_supervision import _state
+
+
+def answer(*words: str) -> dict:
+    result = guard(*words, "--json")
+    assert result.returncode == 0
+    return json.loads(result.stdout)
+
+
+def test_runs_are_listed_with_how_they_ended_and_the_newest_is_shown() -> None:
+    guard("-p", "debug", "--", "true", "one")
+    guard("-e", "HF_TOKEN=s3cr3t-of-mine", "--", "sh", "-c", "echo out; exit 7")
+
+    listed = guard("runs", "list").stdout.decode()
+    rows = answer("runs", "list")["runs"]
+    shown = guard("runs", "show").stdout.decode()
+    first = answer("runs", "show", rows[0]["id"])["run"]
+
+    assert [(row["state"], row["command"][0]) for row in rows] == [
+        ("ended", "true"),
+        ("ended", "sh"),
+    ]
+    assert "exited 7 after" in listed
+    assert "exited 7 after" in shown
+    assert "  HF_TOKEN: unset -> [masked] (14 characters)" in shown
+    assert "s3cr3t" not in shown
+    assert first["profiles"] == ["debug"]
+
+
+def test_without_any_run_that_is_said() -> None:
+    assert guard("runs", "list").stdout == b"no runs are recorded\n"
+    assert guard("runs", "clean").stdout == b"no dead runs: nothing to end or remove\n"
+    for words in (["show"], ["show", "nonsense"], ["show", "../../x"]):
+        result = guard("runs", *words)
+        assert result.returncode == 2
+        assert b"error: no " in result.stderr
+
+
+def test_a_living_run_is_running_and_clean_leaves_it_alone() -> None:
+    process = start("--", "cat", stdin=subprocess.PIPE)
+    wait_for(lambda: list(_state().glob("active/*")), "the marker")
+
+    (row,) = answer("runs", "list")["runs"]
+    guard("runs", "clean", "--records")
+    out, _ = process.communicate(b"still here")
+
+    assert row["state"] == "running"
+    assert out == b"still here"
+    assert process.returncode == 0
+
+
+def test_a_dead_run_is_cleaned_by_hand() -> None:
+    process = start("--", *program("hydra", 6, "stay"), start_new_session=True)
+    assert process.stdout is not None
+    lines = Lines(process.stdout.fileno())
+    lines.until(b"\n")
+    pids = [int(word) for word in lines.seen.split()[1:]]
+    (keeper,) = children(process.pid)
+    wait_for(lambda: list(_state().glob("active/*")), "the marker")
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in (process.pid, keeper):
+            os.kill(pid, number)
+    process.communicate()
+
+    (row,) = answer("runs", "list")["runs"]
+    cleaned = guard("runs", "clean").stdout
+
+    assert row["state"] == "dead"
+    assert b"note dead-run: " in cleaned
+    assert b"ended 7 processes" in cleaned
+    gone(pids)
+    assert list(_state().glob("active/*")) == []
+
+
+def test_clean_removes_records_only_when_it_is_asked_to() -> None:
+    guard("--", "true")
+
+    guard("runs", "clean")
+    assert len(list(_state().glob("runs/*"))) == 1
+    assert b"1 record removed" in guard("runs", "clean", "--records").stdout
+    assert list(_state().glob("runs/*")) == []

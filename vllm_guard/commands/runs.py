@@ -1,0 +1,123 @@
+"""`vllm-guard runs list | show | clean`: the records, and what dead runs left."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vllm_guard import leftovers, report, screen
+from vllm_guard.commands import output
+from vllm_guard.errors import USAGE, GuardError
+from vllm_guard.model import Outcome
+from vllm_guard.record import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.group()
+def runs() -> None:
+    """List and show the records of runs, and remove what killed ones left."""
+
+
+@runs.command("list")
+@output.json_option
+def list_(as_json: bool) -> int:
+    """List the runs that are recorded or under way, the newest last."""
+    shelf = Shelf(os.environ)
+    states = _states(shelf)
+    rows = [{"id": i, "state": states.get(i, "ended"), **_summary(shelf, i)} for i in _ids(shelf)]
+    if as_json:
+        output.print_json("", runs=rows, findings=[])
+    elif rows:
+        cells = ((r["id"], r["state"], r["outcome"], " ".join(r["command"])) for r in rows)
+        output.print_table(("RUN", "STATE", "OUTCOME", "COMMAND"), cells)
+    else:
+        click.echo("no runs are recorded")
+    return 0
+
+
+@runs.command()
+@click.argument("run_id", required=False, metavar="[RUN]")
+@output.json_option
+def show(run_id: str | None, as_json: bool) -> int:
+    """Show the record of a run (default: the newest)."""
+    shelf = Shelf(os.environ)
+    known = _ids(shelf)
+    chosen = run_id or (known[-1] if known else "")
+    document = shelf.read(chosen)
+    if document is None:
+        which = f"no record of {chosen}" if chosen else "no runs are recorded"
+        raise GuardError(which, "see vllm-guard runs list", exit_code=USAGE)
+    if as_json:
+        output.print_json(document["vllm"], run=document, findings=document["findings"])
+    else:
+        for line in _lines(document):
+            click.echo(line)
+    return 0
+
+
+@runs.command()
+@click.option("--records", is_flag=True, help="Remove the records of ended runs as well.")
+@output.json_option
+def clean(records: bool, as_json: bool) -> int:
+    """End and remove what is left of runs whose guard and keeper were killed."""
+    shelf = Shelf(os.environ)
+    findings = list(leftovers.sweep_dead(shelf))
+    removed = 0
+    if records:
+        active = {marker.run_id for marker in shelf.markers()}
+        ended = [run_id for run_id in shelf.ids() if run_id not in active]
+        removed = sum(map(shelf.remove, ended))
+    if as_json:
+        output.print_json("", records_removed=removed, findings=findings)
+        return 0
+    output.print_findings(findings)
+    if not findings:
+        click.echo("no dead runs: nothing to end or remove")
+    if records:
+        click.echo(f"{report.count(removed, 'record')} removed")
+    return 0
+
+
+def _ids(shelf: Shelf) -> list[str]:
+    """Recorded or marked, by the time of their start."""
+    return sorted({*shelf.ids(), *(marker.run_id for marker in shelf.markers())})
+
+
+def _states(shelf: Shelf) -> dict[str, str]:
+    return {m.run_id: "dead" if m.is_dead else "running" for m in shelf.markers()}
+
+
+def _summary(shelf: Shelf, run_id: str) -> dict[str, Any]:
+    document = shelf.read(run_id) or {}
+    outcome = document.get("outcome")
+    words = report.outcome_words(Outcome(**outcome)) if outcome else ""
+    return {"outcome": words, "command": document.get("command", [])}
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    outcome = document["outcome"]
+    for label, text in (
+        ("run", document["id"]),
+        ("command", " ".join(document["command"])),
+        ("in", document["cwd"]),
+        ("profiles", ", ".join(document["profiles"]) or "none"),
+        ("vLLM", document["vllm"] or "none found"),
+        ("started", document["started"]),
+        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else "unknown"),
+        ("log", document["log"]),
+    ):
+        if text:
+            yield f"{label:9} {screen.printable(text)}"
+    for change in document["plan"]["changes"]:
+        before = "unset" if change["before"] is None else change["before"]
+        after = "unset" if change["after"] is None else change["after"]
+        name = screen.printable(change["name"])
+        yield f"  {name}: {screen.printable(before)} -> {screen.printable(after)}"
+    for finding in (*document["findings"], *document["leftovers"]):
+        if finding["status"] not in ("ok", "skip"):
+            subject, fact = (screen.printable(finding[key]) for key in ("subject", "fact"))
+            yield f"{finding['status']} {finding['id']}: {subject}: {fact}"
