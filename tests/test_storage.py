@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,25 @@ def test_a_log_masks_a_secret_that_is_written_in_pieces(tmp_path) -> None:
     kept = Path(log.path).read_bytes()
     assert b"s3cr3t-value" not in kept
     assert kept == b"before s3cret-val[masked] after s3cr3t"
+
+
+@given(st.lists(st.binary(max_size=40), max_size=30))
+def test_of_a_long_log_the_beginning_and_the_end_are_kept(pieces) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "HEAD_LIMIT", 64)
+        patch.setattr(record, "TAIL_LIMIT", 32)
+        log = record.Log(folder, ())
+        for piece in pieces:
+            log.keep(piece)
+        log.close()
+        parts = [Path(folder, f"output{name}") for name in (".log", ".tail.log.1", ".tail.log")]
+        head, before, tail = (part.read_bytes() if part.exists() else b"" for part in parts)
+
+    whole = b"".join(pieces)
+    assert head == whole[:64]
+    assert whole[64:].endswith(before + tail)
+    assert len(whole) == len(head + before + tail) + log.lost
+    assert len(before + tail) <= 64
 
 
 # ---- facts

@@ -19,35 +19,36 @@ if TYPE_CHECKING:
 
 _BLOCK = 65536
 _PIPE_BUF = 4096  #: after POLLOUT, a write of so much to a pipe does not block (POSIX)
-_HIGH_WATER = (
-    4 << 20
-)  #: bytes held for a slow reader before the command has to wait, as it would bare
+_HIGH_WATER = 4 << 20  #: bytes held for a slow reader
+_STALLED = 2.0  #: seconds that a stopped terminal (Ctrl-S) is waited for at the end
+_NOT_SHOWN = b"\r\n[vllm-guard: %d bytes are not shown here; the log has them]\r\n"
 
 
 class Stream:
-    """One source (the command's side) and its sink (ours)."""
+    """One source (the command's side) and its sink (ours).
+
+    A slow reader of a pipe makes the command wait, as it would bare: what it was promised is not dropped.
+    A stopped terminal does not: what it misses is in the log, and is counted.
+    """
 
     def __init__(self, source: int, sink: int, keep: Callable[[bytes], None]) -> None:
         os.set_blocking(source, False)
         self.source = source
-        self.sink = sink
-        self.bytes = 0
         self.lost = 0  #: bytes that the sink would not take
+        self._sink = sink
         self._keep = keep
         self._pending = bytearray()
-        self._is_tty = os.isatty(source)
-        mode = os.fstat(sink).st_mode
-        self._never_blocks = stat.S_ISREG(mode) or os.path.samestat(
-            os.fstat(sink), os.stat(os.devnull)
-        )
+        self._is_terminal = os.isatty(sink)
+        self._skipped = 0  #: bytes since the terminal was last up to date
         self._broken = False
+        self._out, self._never_blocks = _without_blocking(sink)
 
     def interests(self) -> Iterable[tuple[int, int]]:
         """(fd, poll events) this stream waits for now."""
-        if self.source >= 0 and len(self._pending) < _HIGH_WATER:
+        if self.source >= 0 and (self._is_terminal or len(self._pending) < _HIGH_WATER):
             yield self.source, select.POLLIN
         if self._pending:
-            yield self.sink, select.POLLOUT
+            yield self._out, select.POLLOUT
 
     def fill(self) -> None:
         """Take what the command wrote and pass it on as far as the sink takes it."""
@@ -62,41 +63,56 @@ class Stream:
         if not data:
             self._close_source()
             return
-        self.bytes += len(data)
-        if self._is_tty and os.isatty(self.sink):
-            terminal.copy_size(self.sink, self.source)
-        self._pending += data
-        self.flush()
+        if self._is_terminal:
+            terminal.copy_size(self._sink, self.source)
+        written = 0 if self._pending else self._write(data)
+        if written < len(data):
+            self._hold(data[written:])
         self._keep(data)
 
     def flush(self) -> None:
         """Write pending bytes while that cannot block."""
-        while self._pending and not self._broken and (self._never_blocks or _writable(self.sink)):
-            size = len(self._pending) if self._never_blocks else _PIPE_BUF
-            try:
-                written = os.write(self.sink, self._pending[:size])
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._give_up_sink(error)
-                return
+        while self._pending and (written := self._write(self._pending)):
             del self._pending[:written]
-        if self._broken:
-            self.lost += len(self._pending)
-            self._pending.clear()
+        if self._skipped and not self._pending and not self._broken:
+            self._pending += _NOT_SHOWN % self._skipped
+            self._skipped = 0
 
     def finish(self, patience: float | None) -> None:
         """After the end of the run: what is still in the pipe, then what is still pending.
 
         `patience` (seconds) bounds the wait for a stalled reader; None waits as the command would.
         """
-        while self.source >= 0 and _readable(self.source):
+        while self.source >= 0 and _ready(self.source, select.POLLIN, 0):
             self.fill()
         self._close_source()
+        patience = _STALLED if self._is_terminal and patience is None else patience
         milliseconds = None if patience is None else int(patience * 1000)
-        while self._pending and not self._broken and _writable(self.sink, milliseconds):
+        while self._pending and _ready(self._out, select.POLLOUT, milliseconds):
             self.flush()
         self.lost += len(self._pending)
+
+    def _write(self, data: bytes | bytearray) -> int:
+        """Write as much as goes without blocking; returns how much."""
+        if not self._never_blocks and not _ready(self._out, select.POLLOUT, 0):
+            return 0
+        try:
+            return os.write(self._out, data if self._never_blocks else data[:_PIPE_BUF])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._give_up_sink(error)
+            return 0
+
+    def _hold(self, data: bytes) -> None:
+        """Keep for later what the sink did not take, or count it."""
+        if self._broken:
+            self.lost += len(data)
+        elif self._is_terminal and (self._skipped or len(self._pending) >= _HIGH_WATER):
+            self._skipped += len(data)
+            self.lost += len(data)
+        else:
+            self._pending += data
 
     def _give_up_sink(self, error: OSError) -> None:
         """A reader that left ends the writer, as it would bare; a full disk does not."""
@@ -133,12 +149,22 @@ def is_open(fd: int) -> bool:
     return True
 
 
-def _writable(fd: int, milliseconds: int | None = 0) -> bool:
-    return _ready(fd, select.POLLOUT, milliseconds)
+def _without_blocking(sink: int) -> tuple[int, bool]:
+    """A descriptor of the same file, and whether writes to it return at once.
 
-
-def _readable(fd: int) -> bool:
-    return _ready(fd, select.POLLIN, 0)
+    O_NONBLOCK belongs to the open file, which others share; /proc gives one of our own, for pipes and
+    terminals, where they belong to this user.
+    """
+    info = os.fstat(sink)
+    if stat.S_ISREG(info.st_mode) or os.path.samestat(info, os.stat(os.devnull)):
+        return sink, True
+    if not stat.S_ISFIFO(info.st_mode) and not os.isatty(sink):
+        return sink, False
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        return os.open(f"/proc/self/fd/{sink}", flags), True
+    except OSError:
+        return sink, False
 
 
 def _ready(fd: int, event: int, milliseconds: int | None) -> bool:

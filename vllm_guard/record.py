@@ -1,6 +1,6 @@
 """The run on disk: a folder of its own under the state folder, and a marker while it is under way.
 
-<state>/runs/<id>/run.json, output.log      the record, redacted, mode 0600
+<state>/runs/<id>/run.json, output*.log     the record, redacted, mode 0600
 <state>/active/<id>                         who runs it; gone at the end, so a left one is a dead run
 """
 
@@ -24,7 +24,8 @@ else:
 
 KEPT_RUNS = 50
 _PRUNE_AT = KEPT_RUNS + 25  #: not at every run
-LOG_LIMIT = 64 << 20  #: bytes of output.log; what comes later is counted, not kept
+HEAD_LIMIT = 32 << 20  #: bytes of output.log: the start, and mostly the first error
+TAIL_LIMIT = 16 << 20  #: bytes of output.tail.log and of its predecessor: the end
 SCHEMA_VERSION = 1
 
 
@@ -150,27 +151,32 @@ class Marker:
 
 
 class Log:
-    """`output.log`: what the command wrote, with the known secrets masked, up to LOG_LIMIT."""
+    """What the command wrote, with the known secrets masked: the beginning, and the end.
+
+    `output.log` holds the first HEAD_LIMIT bytes; what comes later goes to `output.tail.log`, of which
+    one full predecessor is kept (`output.tail.log.1`). Nothing here disturbs the run.
+    """
 
     def __init__(self, folder: str, secrets: Sequence[bytes]) -> None:
         self.path = os.path.join(folder, "output.log") if folder else ""
+        self.lost = 0  #: bytes that are in none of the files
+        self._tail = os.path.join(folder, "output.tail.log")
         self._secrets = secrets
         self._overlap = max((len(s) for s in secrets), default=1) - 1
         self._held = b""
-        self._size = 0
-        self._fd = -1
-        if folder:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self.path, flags, paths.PRIVATE_FILE)
+        self._room = HEAD_LIMIT
+        self._fd = _new_file(self.path) if folder else -1
 
     def keep(self, data: bytes) -> None:
         """Add to the log, holding back what could be the start of a secret."""
         if self._fd < 0:
             return
-        data = self._masked(self._held + data)
-        cut = len(data) - self._overlap
-        self._held = data[max(0, cut) :] if self._overlap else b""
-        self._append(data[: max(0, cut)])
+        if self._secrets:
+            data = self._masked(self._held + data)
+            cut = max(0, len(data) - self._overlap)
+            self._held = data[cut:]
+            data = data[:cut]
+        self._append(data)
 
     def close(self) -> None:
         self._append(self._held)
@@ -184,15 +190,36 @@ class Log:
         return data
 
     def _append(self, data: bytes) -> None:
-        data = data[: LOG_LIMIT - self._size]
-        if self._fd < 0 or not data:
-            return
-        try:
-            paths.write_all(self._fd, data)
-            self._size += len(data)
-        except OSError:  # a full disk must not disturb the run
-            os.close(self._fd)
-            self._fd = -1
+        while data and self._fd >= 0:
+            try:
+                if not self._room:
+                    self._rotate()
+                paths.write_all(self._fd, data[: self._room])
+            except OSError:  # a full disk, a removed folder
+                os.close(self._fd)
+                self._fd = -1
+                break
+            written = min(len(data), self._room)
+            self._room -= written
+            data = data[written:]
+        self.lost += len(data)
+
+    def _rotate(self) -> None:
+        """Begin a new tail; the one before it is kept, the one before that is not."""
+        os.close(self._fd)
+        self._fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)  # should the next step fail
+        if os.path.exists(self._tail):
+            if os.path.exists(f"{self._tail}.1"):
+                self.lost += TAIL_LIMIT
+            os.replace(self._tail, f"{self._tail}.1")
+        os.close(self._fd)
+        self._fd = _new_file(self._tail)
+        self._room = TAIL_LIMIT
+
+
+def _new_file(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, paths.PRIVATE_FILE)
 
 
 def to_json(run: Run) -> bytes:

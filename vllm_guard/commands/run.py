@@ -78,6 +78,8 @@ def _launch(
     )
     prepared.shelf.write(done)
     _write_json(sink, done)
+    if log.lost:
+        voice.say(f"note {log.lost} bytes of the output are not in the log", "note")
     _say_after(prepared, done, result)
     launch.wait_for_keeper(result.keeper)
     return result.outcome
