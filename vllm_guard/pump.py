@@ -10,17 +10,21 @@ import errno
 import os
 import select
 import stat
+import time
 
-from vllm_guard import terminal
+from vllm_guard import libc, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_BLOCK = 65536
+_BLOCK = 256 << 10  #: bytes read at once, and held by the command's pipe
+_F_SETPIPE_SZ = 1031  #: <linux/fcntl.h>
 _PIPE_BUF = 4096  #: after POLLOUT, a write of so much to a pipe does not block (POSIX)
 _HIGH_WATER = 4 << 20  #: bytes held for a slow reader
 _STALLED = 2.0  #: seconds that a stopped terminal (Ctrl-S) is waited for at the end
+_RUSH = 0.0005  #: seconds; small pieces that follow each other faster are waited for a little,
+_PAUSE = 0.0003  #: so long: 1000 lines then cost about as much as one
 _NOT_SHOWN = b"\r\n[vllm-guard: %d bytes are not shown here; the log has them]\r\n"
 
 
@@ -41,6 +45,7 @@ class Stream:
         self._is_terminal = os.isatty(sink)
         self._skipped = 0  #: bytes since the terminal was last up to date
         self._broken = False
+        self._read_at = 0.0  #: when the last small piece came (monotonic)
         self._out, self._never_blocks = _without_blocking(sink)
 
     def interests(self) -> Iterable[tuple[int, int]]:
@@ -52,6 +57,8 @@ class Stream:
 
     def fill(self) -> None:
         """Take what the command wrote and pass it on as far as the sink takes it."""
+        if time.monotonic() - self._read_at < _RUSH:
+            time.sleep(_PAUSE)
         try:
             data = os.read(self.source, _BLOCK)
         except BlockingIOError:
@@ -63,6 +70,7 @@ class Stream:
         if not data:
             self._close_source()
             return
+        self._read_at = time.monotonic() if len(data) < _BLOCK // 2 else 0.0
         if self._is_terminal:
             terminal.copy_size(self._sink, self.source)
         written = 0 if self._pending else self._write(data)
@@ -138,7 +146,11 @@ def channels(watch: bool) -> tuple[tuple[int, ...], ...]:
 
 def open_channel(sink: int) -> tuple[int, int]:
     """(our end, the command's end) of what stands in for our descriptor `sink`."""
-    return terminal.open_pty(sink) if os.isatty(sink) else os.pipe()
+    if os.isatty(sink):
+        return terminal.open_pty(sink)
+    ours, theirs = os.pipe()
+    libc.call("fcntl", ours, _F_SETPIPE_SZ, _BLOCK)  # or as it was: a fast writer then waits more
+    return ours, theirs
 
 
 def is_open(fd: int) -> bool:

@@ -1,0 +1,148 @@
+"""What it costs that output passes through vllm-guard: CPU, throughput, latency, next to `tee`.
+
+    python benchmarks/pump.py [--megabytes N] [--rounds N]
+
+A writer writes vLLM-like lines, or one NCCL trace line with each write, through vllm-guard, through `tee`
+and straight into the same drained pipe; all of them once a round, so that a busy moment meets all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+GOALS = {"cpu": 1.3, "throughput": 0.85, "latency": 1.5}  #: against tee
+
+#: Writes ARGV[2] megabytes of the lines named by ARGV[1], and its own CPU seconds into the file ARGV[3].
+#: `ticks`: one line each 2 ms with the time.
+WRITER = r"""
+import os, sys, time
+kind, size = sys.argv[1], int(sys.argv[2]) << 20
+if kind == "ticks":
+    for _ in range(300):
+        os.write(1, b"%d\n" % time.monotonic_ns())
+        time.sleep(0.002)
+    sys.exit()
+vllm = (b"(EngineCore pid=1234) INFO 11-25 08:21:17 [v1/metrics/loggers.py:335] Engine 000: Avg prompt "
+        b"throughput: 0.0 tokens/s, Avg generation throughput: 12.3 tokens/s, Running: 1 reqs, "
+        b"Waiting: 0 reqs, GPU KV cache usage: 0.1%, Prefix cache hit rate: 0.0%\n")
+nccl = (b"host:1234:5678 [0] NCCL INFO AllReduce: opCount 1a sendbuff 0x7f0000000000 recvbuff "
+        b"0x7f0000000000 count 4096 datatype 9 op 0 root 0\n")
+block = vllm * 256 if kind == "vllm" else nccl
+for _ in range(size // len(block)):
+    os.write(1, block)
+with open(sys.argv[3], "w") as file:
+    file.write(str(time.process_time()))
+"""
+
+
+def main() -> int:
+    """0 when the goals hold against tee, 1 when one does not."""
+    parser = argparse.ArgumentParser(description="Measure the output path, next to tee.")
+    parser.add_argument("--megabytes", type=int, default=200, metavar="N", help="default: 200")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
+    options = parser.parse_args()
+    failed = 0
+    with tempfile.TemporaryDirectory() as home:
+        ways = commands(home)
+        for kind, size in (("vllm", options.megabytes), ("nccl", options.megabytes // 2)):
+            rows = {name: [one(ways[name], kind, size) for _ in range(1)] for name in ways}
+            for name in list(ways) * (options.rounds - 1):
+                rows[name].append(one(ways[name], kind, size))
+            failed += print_rates(kind, size, rows)
+        failed += print_latency(ways, options.rounds)
+    return min(failed, 1)
+
+
+def commands(home: str) -> dict[str, list[str]]:
+    """The ways that output takes; each is a prefix of the writer's command."""
+    env = ["env", f"HOME={home}", f"PYTHONPATH={ROOT}"]
+    guard = [*env, sys.executable, "-m", "vllm_guard", "--"]
+    tee = ["sh", "-c", f'"$@" | tee {home}/tee.log', "sh"]
+    return {"straight": [], "tee": tee, "vllm-guard": guard}
+
+
+def one(way: list[str], kind: str, size: int) -> tuple[float, float]:
+    """(MB/s, CPU seconds of all but reader and writer) of one run."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    with tempfile.NamedTemporaryFile("r") as told:
+        words = [*way, sys.executable, "-S", "-c", WRITER, kind, str(size), told.name]
+        total = drained(words)
+        writer = float(told.read())
+    seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return total / 1e6 / seconds, cpu - writer
+
+
+def drained(words: list[str]) -> int:
+    """Run a command to its end and read all it writes; how many bytes."""
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        total = 0
+        while data := os.read(process.stdout.fileno(), 1 << 20):
+            total += len(data)
+    return total
+
+
+def print_rates(kind: str, size: int, rows: dict[str, list[tuple[float, float]]]) -> int:
+    """A table; the number of goals that do not hold."""
+    rate = {name: median(r for r, _ in found) for name, found in rows.items()}
+    cpu = {name: median(c for _, c in found) for name, found in rows.items()}
+    print(f"\n{kind} lines, {size} MB, {len(rows['tee'])} rounds\n")
+    print("| way | MB/s | CPU ms/MB, without the writer's | x tee, throughput | x tee, CPU |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name in rows:
+        per_mb = f"{cpu[name] * 1000 / size:.2f}"
+        ratios = f"{rate[name] / rate['tee']:.2f} | {cpu[name] / cpu['tee']:.2f}"
+        print(f"| {name} | {rate[name]:.0f} | {per_mb} | {ratios} |")
+    slow = rate["vllm-guard"] < GOALS["throughput"] * rate["tee"]
+    return slow + (cpu["vllm-guard"] > GOALS["cpu"] * cpu["tee"])
+
+
+def print_latency(ways: dict[str, list[str]], rounds: int) -> int:
+    """Microseconds from a line's write to its arrival; the number of goals that do not hold."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            found[name].append(latency(way))
+    p50 = {name: median(values) for name, values in found.items()}
+    added = {name: p50[name] - p50["straight"] for name in ways}
+    print("\none line each 2 ms: median time from write to arrival\n")
+    print("| way | us | added us | x tee |")
+    print("| --- | ---: | ---: | ---: |")
+    for name in ways:
+        print(f"| {name} | {p50[name]:.0f} | {added[name]:.0f} | {p50[name] / p50['tee']:.2f} |")
+    return int(p50["vllm-guard"] > GOALS["latency"] * p50["tee"])
+
+
+def latency(way: list[str]) -> float:
+    """Median microseconds of one run of ticks."""
+    words = [*way, sys.executable, "-S", "-c", WRITER, "ticks", "0"]
+    times: list[float] = []
+
+    def read(fd: int) -> None:
+        while data := os.read(fd, 65536):
+            now = time.monotonic_ns()
+            times.extend((now - int(word)) / 1000 for word in data.split())
+
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        reader = threading.Thread(target=read, args=(process.stdout.fileno(),))
+        reader.start()
+        reader.join()
+    return median(times)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
