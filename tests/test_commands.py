@@ -12,7 +12,6 @@ import pytest
 
 from tests.kit import GUARD, ROOT, guard, guard_env
 from tests.test_probes import fake_vllm  # noqa: F401  (a fixture)
-from vllm_guard.commands import completion
 
 SECRET = "s3cr3t-of-mine"
 
@@ -193,33 +192,6 @@ def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_crash(tmp_path) -> None
 
     assert result.returncode in (0, 125)
     assert b"Traceback" not in result.stderr
-
-
-# ---- completion
-
-
-@pytest.mark.parametrize(("shell", "file"), sorted(completion.FILES.items()))
-def test_the_files_in_completions_are_what_is_generated(shell: str, file: str) -> None:
-    result = guard("completion", shell)
-
-    assert result.stdout == (ROOT / "completions" / file).read_bytes()
-
-
-def test_bash_completes_the_verbs(tmp_path) -> None:
-    program = tmp_path / "vllm-guard"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m vllm_guard "$@"\n')
-    program.chmod(0o755)
-    script = (
-        f"source {ROOT}/completions/vllm-guard.bash\n"
-        "COMP_WORDS=(vllm-guard pro) COMP_CWORD=1\n"
-        f"_vllm_guard_completion {program}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-    )
-
-    shown = subprocess.run(
-        ["bash", "-c", script], env=guard_env(), capture_output=True, text=True, check=True
-    )
-
-    assert shown.stdout.split() == ["profile"]
 
 
 def test_nothing_is_left_in_the_working_folder(tmp_path: Path) -> None:
