@@ -32,7 +32,7 @@ def list_(as_json: bool) -> int:
     if as_json:
         output.print_json("", runs=rows, findings=[])
     elif rows:
-        cells = ((r["id"], r["state"], r["outcome"], " ".join(r["command"])) for r in rows)
+        cells = ((r["id"], r["state"], r["outcome"], _short(r["command"])) for r in rows)
         output.print_table(("RUN", "STATE", "OUTCOME", "COMMAND"), cells)
     else:
         click.echo("no runs are recorded")
@@ -96,6 +96,10 @@ def _summary(shelf: Shelf, run_id: str) -> dict[str, Any]:
     outcome = document.get("outcome")
     words = report.outcome_words(Outcome(**outcome)) if outcome else ""
     return {"outcome": words, "command": document.get("command", [])}
+
+
+def _short(command: list[str]) -> str:
+    return screen.shortened(" ".join(command), 60)
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:
