@@ -5,42 +5,47 @@ PYTHON ?= python3
 # A virtual environment with a vLLM of your own, to use instead of building one for the CPU.
 VLLM ?=
 
-BUILD := $(PYTHON) dev/environments.py path
-SET_DEV := set -e; dev=$$($(BUILD) dev)
-SET_ALL := $(SET_DEV); vllm=$(if $(VLLM),$(abspath $(VLLM)),$$($(BUILD) vllm)); \
-	model=$$($(BUILD) model $(if $(VLLM),--vllm $(abspath $(VLLM))))
-GUARDS := guards=$$($(PYTHON) dev/environments.py guards)
-PYTEST := VGUARD_TEST_GUARDS="$$guards" VGUARD_TEST_VLLM=$$vllm VGUARD_TEST_MODEL=$$model $$dev/bin/python -m pytest
+ENVIRONMENTS := $(PYTHON) dev/environments.py
+SET_DEV := set -e; dev="$$($(ENVIRONMENTS) path dev)"
+ifeq ($(VLLM),)
+SET_ALL := $(SET_DEV); vllm="$$($(ENVIRONMENTS) path vllm)"; model="$$($(ENVIRONMENTS) path model)"
+else
+SET_ALL := $(SET_DEV); vllm="$$(cd "$(VLLM)" && pwd)"; \
+	model="$$($(ENVIRONMENTS) path model --vllm "$$vllm")"
+endif
+SET_GUARDS := $(SET_ALL); guards="$$($(ENVIRONMENTS) guards)"
+PYTEST := VGUARD_TEST_GUARDS="$$guards" VGUARD_TEST_VLLM="$$vllm" VGUARD_TEST_MODEL="$$model" \
+	"$$dev/bin/python" -m pytest
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 demo: ## `vllm-guard --profile debug -- vllm serve` for real: start, one completion, Ctrl-C, report
-	@$(SET_ALL); $$dev/bin/python dev/demo.py $$vllm $$model
+	@$(SET_ALL); "$$dev/bin/python" dev/demo.py "$$vllm" "$$model"
 
 test: lint types ## lint, types and every test, real vLLM included
-	@$(SET_ALL); $(GUARDS); $(PYTEST)
+	@$(SET_GUARDS); echo '==> pytest'; $(PYTEST)
 
 soak: ## the long matrices; run them before a release
-	@$(SET_ALL); $(GUARDS); HYPOTHESIS_PROFILE=soak $(PYTEST) -m soak
+	@$(SET_GUARDS); HYPOTHESIS_PROFILE=soak $(PYTEST) -m soak
 
 quick: ## the tests that start no vLLM
-	@$(SET_DEV); $$dev/bin/python -m pytest -m "not vllm and not soak"
+	@$(SET_DEV); "$$dev/bin/python" -m pytest -m "not vllm and not soak"
 
 lint: ## ruff: rules and format
-	@$(SET_DEV); $$dev/bin/ruff check .; $$dev/bin/ruff format --check .
+	@$(SET_DEV); echo '==> ruff'; "$$dev/bin/ruff" check .; "$$dev/bin/ruff" format --check .
 
 types: ## mypy, strict
-	@$(SET_DEV); $$dev/bin/mypy
+	@$(SET_DEV); echo '==> mypy'; "$$dev/bin/mypy"
 
 format: ## ruff: mend what it can
-	@$(SET_DEV); $$dev/bin/ruff check --fix .; $$dev/bin/ruff format .
+	@$(SET_DEV); "$$dev/bin/ruff" check --fix .; "$$dev/bin/ruff" format .
 
 completions: ## write completions/ anew
-	@$(SET_DEV); write() { $$dev/bin/python -m vllm_guard completion $$1 > completions/$$2; }; \
+	@$(SET_DEV); write() { "$$dev/bin/python" -m vllm_guard completion $$1 > completions/$$2; }; \
 	write bash vllm-guard.bash; write zsh _vllm-guard; write fish vllm-guard.fish
 
 bench: ## what a launch costs, next to its peers
-	@$(SET_DEV); $$dev/bin/python benchmarks/launch.py
+	@$(SET_DEV); "$$dev/bin/python" benchmarks/launch.py
 
 .PHONY: help demo test soak quick lint types format completions bench

@@ -20,11 +20,17 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT = 600.0  #: seconds until it must answer: two slow cores, cold caches
 END_LIMIT = 60.0  #: seconds from Ctrl-C to the end
 PROMPT = "The quick brown fox"
+MARK = "VGUARD_RUN_ID"
+NVIDIA = ("/dev/nvidiactl", "/proc/driver/nvidia")
 SHM = Path("/dev/shm")  # noqa: S108  (looked at, not written to)
 
 
@@ -34,10 +40,24 @@ class DemoError(Exception):
 
 def main(vllm: str, model: str) -> int:
     """0 when a completion came and nothing is left."""
-    if Path("/dev/nvidiactl").exists():
-        say("this machine has an NVIDIA GPU. To use a vLLM of yours instead of one for the CPU:")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # what ends the demo ends the server
+    if any(Path(trace).exists() for trace in NVIDIA):
+        say("this machine has an NVIDIA GPU. To see a vLLM of yours instead of one for the CPU:")
         say("    make demo VLLM=/path/to/its/virtual/environment")
         say("and at any time:  vllm-guard --profile debug -- vllm serve YOUR_MODEL")
+    try:
+        demonstrate(vllm, model)
+    except DemoError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def demonstrate(vllm: str, model: str) -> None:
+    """Start, show, end, look. Raises DemoError when anything is not as it should be."""
     before = shared_memory()
     port = free_port()
     serve = ["vllm", "serve", model, "--port", str(port), "--max-model-len", "128"]
@@ -46,30 +66,28 @@ def main(vllm: str, model: str) -> int:
     process = subprocess.Popen(
         [sys.executable, "-m", "vllm_guard", *command[1:]],
         env=environment(vllm),
+        cwd=ROOT,  # where `-m` finds this checkout's guard
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # so that your own Ctrl-C comes to the guard once: from us
     )
     try:
+        wait_until_healthy(process, f"http://127.0.0.1:{port}/health")
+        run = run_id(process.pid)
         text = show(process, port, model)
-    except DemoError as error:
-        say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
     finally:
         end(process)
-    left = what_is_left(process.pid, before)
+    left = [f"process {pid}" for pid in carriers(run)]
+    left += [str(SHM / name) for name in sorted(shared_memory() - before)]
+    if left:
+        raise DemoError(f"left of run {run}: {', '.join(left)}")
     say(f"it completed {PROMPT!r} with {text!r}")
-    say(f"left of it: {', '.join(left) or 'no process, nothing in /dev/shm'}")
-    return 1 if left else 0
+    say(f"left of run {run}: no process that carries its {MARK}, nothing in {SHM}")
 
 
 def show(process: subprocess.Popen[bytes], port: int, model: str) -> str:
-    """Wait for the server, get a completion, end it as Ctrl-C does; returns the text."""
-    base = f"http://127.0.0.1:{port}"
-    wait_until_healthy(process, f"{base}/health")
+    """Get a completion, end the server as Ctrl-C does; returns the text."""
     say(f"it answers; asking it to complete {PROMPT!r}")
-    text = complete(f"{base}/v1/completions", model)
+    text = complete(f"http://127.0.0.1:{port}/v1/completions", model)
     say(f"the answer (a tiny model with random weights): {text!r}")
     say("sending SIGINT, which is what Ctrl-C does")
     process.send_signal(signal.SIGINT)
@@ -116,10 +134,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def environment(vllm: str) -> dict[str, str]:
-    """That vLLM first on PATH; nothing is sent to anybody; this checkout's guard."""
+    """That vLLM first on PATH; nothing is sent to anybody."""
     settings = {
         "PATH": f"{vllm}/bin:{os.environ.get('PATH', os.defpath)}",
-        "PYTHONPATH": str(ROOT),
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; read by vLLM for CPUs only
@@ -127,14 +144,28 @@ def environment(vllm: str) -> dict[str, str]:
     return {**os.environ, **settings}
 
 
-def what_is_left(guard: int, before: set[str]) -> list[str]:
-    """Processes of the guard's session (it led one of its own), and new files in /dev/shm."""
-    left = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            if os.getsid(int(entry.name)) == guard:
-                left.append(f"process {entry.name}")
-    return left + [str(SHM / name) for name in sorted(shared_memory() - before)]
+def run_id(guard: int) -> str:
+    """The id that every process of this guard's run carries. Raises DemoError when none does."""
+    for pid, mark in marks():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == guard:
+                return mark
+    raise DemoError(f"no process of the run carries {MARK}")
+
+
+def carriers(run: str) -> list[int]:
+    """The processes that belong to this run."""
+    return [pid for pid, mark in marks() if mark == run]
+
+
+def marks() -> Iterator[tuple[int, str]]:
+    """(pid, run id) of every process that belongs to a run."""
+    name = f"{MARK}=".encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended by now, or somebody else's
+            for pair in (entry / "environ").read_bytes().split(b"\0"):
+                if pair.startswith(name):
+                    yield int(entry.name), os.fsdecode(pair.removeprefix(name))
 
 
 def shared_memory() -> set[str]:

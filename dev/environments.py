@@ -122,7 +122,7 @@ class Build:
     def run(self, step: str, *command: str | Path) -> None:
         """Run one step of the recipe; its output is shown only if it fails (SetupError)."""
         self.say(step)
-        log = self.folder.with_suffix(".log")
+        log = _beside(self.folder, ".log")
         # The program inherits the lock: should this script be killed, nobody builds in the same
         # folder before the program has ended, too.
         with log.open("wb") as output:
@@ -185,7 +185,7 @@ def ensure(recipe: Recipe, root: Path) -> Path:
     if complete.exists():
         return folder
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_suffix(".lock"), recipe.name) as lock:
+    with _locked(_beside(folder, ".lock"), recipe.name) as lock:
         if not complete.exists():
             _build(Build(recipe, folder, lock))
             complete.touch()
@@ -236,7 +236,7 @@ def ensure_guards(root: Path) -> str:
 
 
 def vllm_recipe() -> Recipe:
-    """VLLM for CPUs, in the best Python that is here. Raises SetupError if there is none."""
+    """A vLLM for CPUs, in the best Python that is here. Raises SetupError if there is none."""
     requirements = DEV / "requirements-vllm.txt"
     python = find_python(VLLM_PYTHONS)
 
@@ -355,6 +355,11 @@ def _build(build: Build) -> None:
         shutil.rmtree(build.folder, ignore_errors=True)
         raise
     build.say("ready")
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    """A file next to the folder; `with_suffix` would take `.11-...` of `guard-3.11-...` for a suffix."""
+    return folder.with_name(folder.name + suffix)
 
 
 @contextlib.contextmanager

@@ -16,12 +16,20 @@ import pytest
 
 from tests.kit import ROOT, guard_env
 from tests.test_profiles import BUILT_IN
+from vllm_guard import __version__
 
 GUARDS = "VGUARD_TEST_GUARDS"  #: what `dev/environments.py guards` printed: VERSION=FOLDER ...
 NEEDS = dict(pair.split("=", 1) for pair in os.environ.get(GUARDS, "").split())
 KINDS = ("wheel", "sdist", "editable")
+VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 
 pytestmark = pytest.mark.skipif(not NEEDS, reason=f"{GUARDS} is not set: run `make test`")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(clean_world, monkeypatch) -> None:
+    """Not in the tree: `python -m` would find the package there, installed or not."""
+    monkeypatch.chdir(clean_world)
 
 
 def run(*words: str | Path, **options) -> str:
@@ -77,46 +85,73 @@ def without_ours(**extra: str) -> dict[str, str]:
     return guard_env(PYTHONPATH=None, **extra)
 
 
+def package(programs: Path) -> Path:
+    """Where the package was installed; not there in an editable install."""
+    (packages,) = programs.parent.glob("lib/python3*/site-packages")
+    return packages / "vllm_guard"
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_launch_works_on_each_python_from_each_kind_of_install(version, kind, install) -> None:
     programs = install(version, kind)
     env = without_ours(PATH=f"{programs}:{os.environ['PATH']}")
     code = "import os, sys; print(os.environ['NCCL_DEBUG'], sys.version_info[:2], sys.argv[1:])"
 
+    version_said = run("vllm-guard", "--version", env=env)
     listed = json.loads(run("vllm-guard", "profile", "list", "--json", env=env))
     said = run("vllm-guard", "-p", "debug", "--", sys.executable, "-c", code, "a b", env=env)
     module = run(programs / "python", "-m", "vllm_guard", "--version", env=env)
 
     assert {row["name"] for row in listed["profiles"]} == BUILT_IN
+    home = ROOT / "profiles" if kind == "editable" else package(programs) / "_profiles"
+    assert {Path(row["path"]).parent for row in listed["profiles"]} == {home}
     assert said == f"TRACE {sys.version_info[:2]} ['a b']\n"
-    assert module.startswith("vllm-guard, version ")
+    assert module == version_said == f"vllm-guard, version {__version__}\n"
+
+
+def beside_vllm(programs: Path) -> dict[str, str]:
+    """An environment with the programs of vLLM's virtual environment first, then the guard's."""
+    return without_ours(
+        PATH=f"{os.environ['VGUARD_TEST_VLLM']}/bin:{programs}:{os.environ['PATH']}"
+    )
+
+
+def version_of_vllm() -> str:
+    tell = "import importlib.metadata as m; print(m.version('vllm'))"
+    return run(f"{os.environ['VGUARD_TEST_VLLM']}/bin/python", "-I", "-c", tell).strip()
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
-def test_the_vllm_of_another_environment_is_found_and_read(version, install) -> None:
-    programs, vllm = install(version, "wheel"), os.environ["VGUARD_TEST_VLLM"]
-    env = without_ours(PATH=f"{vllm}/bin:{programs}:{os.environ['PATH']}")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_vllm_of_another_environment_is_found_and_read(version, kind, install) -> None:
+    programs, vllm = install(version, kind), os.environ["VGUARD_TEST_VLLM"]
     model = os.environ["VGUARD_TEST_MODEL"]
+    serve = ("vllm", "serve", model, "--port=0")
 
     done = subprocess.run(
-        [programs / "vllm-guard", "-nv", "-p", "eager", "--", "vllm", "serve", model, "--port=0"],
-        env=env,
+        ["vllm-guard", "-nv", "-p", "debug", "-p", "eager", "--", *serve],
+        env=beside_vllm(programs),
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert done.returncode == 0, done.stderr
-    assert (
-        run(programs / "vllm-guard", "-p", "debug", "--", "vllm", "--version", env=env)
-        .split()[-1]
-        .startswith("0.32.0")
-    )
     assert f"ok vllm-found: {vllm}/bin/python" in done.stderr
-    assert "vLLM 0.32.0+cpu in" in done.stderr
-    assert f"vllm serve {model} --port=0 --enforce-eager" in done.stderr
+    assert f"vLLM {version_of_vllm()} in" in done.stderr
+    assert f"{' '.join(serve)} --enforce-eager" in done.stderr
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(("version", "kind"), [*zip(VERSIONS, (*KINDS, "wheel"), strict=True)])
+def test_the_vllm_of_another_environment_is_launched(version, kind, install) -> None:
+    env = beside_vllm(install(version, kind))
+
+    said = run("vllm-guard", "-p", "debug", "--", "vllm", "--version", env=env)
+
+    assert said.splitlines()[-1] == version_of_vllm()
 
 
 def test_the_wheel_holds_profiles_data_completions_and_types(built) -> None:
@@ -152,8 +187,7 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def test_a_package_without_its_profiles_takes_no_stranger_for_them(install, tmp_path) -> None:
-    (installed,) = install("3.11", "wheel").parent.glob("lib/python3*/site-packages/vllm_guard")
-    copy = shutil.copytree(installed, tmp_path / "vllm_guard")
+    copy = shutil.copytree(package(install("3.11", "wheel")), tmp_path / "vllm_guard")
     shutil.rmtree(copy / "_profiles")
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles/debug.toml").write_text('schema = 1\nsummary = "a stranger"\n')
