@@ -35,6 +35,7 @@ FORWARDED = [
         signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE,
         signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS, signal.SIGTTIN, signal.SIGTTOU,
         signal.SIGTERM, signal.SIGUSR2,
+        signal.SIGPIPE, signal.SIGXFSZ,  # answers to the guard's own writes
     )
 ]  # fmt: skip
 
@@ -66,6 +67,19 @@ def test_every_signal_is_forwarded_once_and_in_order() -> None:
 
     assert got == [*FORWARDED, signal.SIGUSR2, signal.SIGUSR2]
     assert process.returncode == 0
+
+
+def test_a_reader_of_the_guards_words_that_left_does_not_end_the_command(tmp_path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    words = ["-v", "-p", "debug", "--", "sh", "-c", f"echo done > {tmp_path}/file; exit 5"]
+    result = subprocess.run(
+        [*GUARD, *words], env=guard_env(), stdin=subprocess.DEVNULL, stderr=write, check=False
+    )
+    os.close(write)
+
+    assert result.returncode == 5
+    assert (tmp_path / "file").read_text() == "done\n"
 
 
 def test_sigterm_ends_the_run_and_the_report_says_who_asked() -> None:

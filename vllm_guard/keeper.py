@@ -8,7 +8,7 @@ The guard writes bytes to the control pipe: 1-64 is a signal for the command's p
 for its end, HURRY for that of every process at once, KILL for their death. End of file there means that
 the guard is dead. The keeper answers with lines on the status pipe: `started PID`, `failed ERRNO`,
 `stopped N`, `segment INODE PATH`, `expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`,
-`survivor PID`, `stays PATH`, `stray PATH`, `done`.
+`survivor PID`, `stays PATH`, `stray PATH`, `stay N` (daemons that may), `done`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class _Keeper:
         signals.listen([signal.SIGCHLD, signal.SIGIO], self._wakeup_write)
         self._claim()
         limits = self._watch()
-        self._clean_up(tree.end(self._reaper, limits))
+        if limits is None:
+            self._tell(f"stay {len(tree.descendants())}", "done")
+        else:
+            self._clean_up(tree.end(self._reaper, limits))
 
     def _clean_up(self, ended: Ended) -> None:
         """Done here and not by the guard, which may be dead."""
@@ -139,8 +142,8 @@ class _Keeper:
         os.closerange(start, os.sysconf("SC_OPEN_MAX"))
         os.chdir("/")
 
-    def _watch(self) -> tree.Limits:
-        """Until the command has ended, or must; returns how the rest is to be ended."""
+    def _watch(self) -> tree.Limits | None:
+        """Until the command has ended, or must; returns how the rest is to be ended, if at all."""
         poll = select.poll()
         poll.register(self._ends.control, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
@@ -151,7 +154,7 @@ class _Keeper:
                     self._claim()
                 self._note_changes()
             if self._main_ended:
-                return tree.Limits()
+                return None if self._launch.allow_daemon else tree.Limits()
             if self._ends.control in ready and not self._obey(os.read(self._ends.control, 256)):
                 return _GUARD_DIED
             if self._give_up is not None and time.monotonic() >= self._give_up:

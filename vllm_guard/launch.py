@@ -133,6 +133,7 @@ class _Supervisor:
         self._main = 0
         self._left = 0
         self._freed = 0
+        self._daemons = 0  #: processes that were allowed to live on
         self._survivors: list[int] = []
         self._stays: list[str] = []
         self._strays: list[str] = []
@@ -156,6 +157,7 @@ class _Supervisor:
             "survivor": self._on_survivor,
             "stays": self._stays.append,
             "stray": self._strays.append,
+            "stay": self._on_stay,
             "done": self._on_done,
         }
 
@@ -307,6 +309,9 @@ class _Supervisor:
     def _on_survivor(self, rest: str) -> None:
         self._survivors.append(int(rest))
 
+    def _on_stay(self, rest: str) -> None:
+        self._daemons = int(rest)
+
     def _on_done(self, _rest: str) -> None:
         self._done = True
 
@@ -352,6 +357,7 @@ class _Supervisor:
             "seconds": round(seconds, 3),
             "left_behind": self._left,
             "freed": self._freed,
+            "daemons": self._daemons,
         }
         if self._deadline_hit:
             return Outcome("deadline", DEADLINE, **common)  # type: ignore[arg-type]

@@ -117,6 +117,7 @@ class Launch:
     env: tuple[Entry, ...]
     private: str  #: folder of the run's own, removed at the end; empty for none
     watch: bool  #: stdout and stderr pass through the guard
+    allow_daemon: bool  #: what outlives the command may live on
     deadline: float | None  #: seconds
     grace: float  #: seconds between the first signal and SIGKILL
 
@@ -133,6 +134,7 @@ class Outcome:
     seconds: float = 0.0
     left_behind: int = 0  #: descendants that outlived the command and were ended
     freed: int = 0  #: bytes of shared memory that they left and that was removed
+    daemons: int = 0  #: processes that live on, as `--allow-daemon` says
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class RunOptions:
     preflight: str = "quick"
     exec: bool = False
     no_watch: bool = False
+    allow_daemon: bool = False
     deadline: float | None = None  #: seconds
     python: str = ""
     json: str = ""
@@ -80,6 +81,7 @@ OPTIONS = (
     ),
     Option("exec", "--exec", "Check, then replace this process: no supervision."),
     Option("no_watch", "--no-watch", "The command inherits stdout and stderr untouched."),
+    Option("allow_daemon", "--allow-daemon", "What outlives the command may live on."),
     Option("deadline", "--deadline", "End the run after this time; exit 124.", "", "SECONDS"),
     Option("python", "--python", "The interpreter that the command will use.", "", "PATH"),
     Option("json", "--json", "Write the record of the run to this file.", "", "FILE"),

@@ -109,7 +109,9 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
         yield f"it left {outcome.freed >> 20} MiB of shared memory behind; it was removed"
     if lost_bytes:
         yield f"{lost_bytes} bytes of its output could not be written"
-    if run.leftovers:
+    if outcome.daemons:
+        yield f"{count(outcome.daemons, 'process', 'es')} live on: --allow-daemon"
+    elif run.leftovers:
         yield f"left behind: {count(len(run.leftovers), 'thing')}, listed above"
     else:
         yield "left behind: nothing (no process, no file of this run)"

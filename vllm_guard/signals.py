@@ -26,9 +26,10 @@ _NOT_OURS = frozenset(
         signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS, signal.SIGTTIN, signal.SIGTTOU,
     )
 )  # fmt: skip
-FORWARDED = ALL - _NOT_OURS
 #: Python ignores these two at start without keeping what was inherited; `subprocess` restores them too.
+#: They are answers to this process's own writes (a reader that left, a file too large), and never forwarded.
 _CHANGED_BY_PYTHON = frozenset(int(s) for s in (signal.SIGPIPE, signal.SIGXFSZ))
+FORWARDED = ALL - _NOT_OURS - _CHANGED_BY_PYTHON
 _PR_SET_CHILD_SUBREAPER = 36
 
 

@@ -115,6 +115,7 @@ def _order(prepared: Prepared, path: str) -> Launch:
         env=prepared.entries,
         private=prepared.private,
         watch=not options.no_watch,
+        allow_daemon=options.allow_daemon,
         deadline=options.deadline,
         grace=_VLLM_GRACE + _shutdown_timeout(prepared),
     )
