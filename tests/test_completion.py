@@ -94,3 +94,7 @@ def test_the_tab_key_completes_in_a_terminal(path) -> None:
         terminal.until("More logging from vLLM")
         terminal.type("exit\r")
         terminal.ended()
+
+
+def test_completing_the_commands_own_words_says_nothing(path) -> None:
+    assert in_bash(path, "vllm-guard", "--", "touch", "x", "") == []

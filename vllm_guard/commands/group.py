@@ -27,7 +27,8 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in self.commands and not name.startswith("-"):
+        completing = ctx.resilient_parsing  # then nothing may be said
+        if name not in self.commands and not name.startswith("-") and not completing:
             raise GuardError(f"no such command: {name}", _hint(name, self), exit_code=USAGE)
         return super().resolve_command(ctx, args)
 
