@@ -442,8 +442,18 @@ def test_fifty_guards_at_once_have_fifty_records() -> None:
         json.loads(path.read_text())
 
 
-def test_start_and_signal_race_leaves_no_orphan() -> None:
-    for delay_us in range(0, 60_000, 1_500):
+@pytest.mark.soak
+def test_a_thousand_rapid_runs_return_their_status_and_leave_nothing() -> None:
+    statuses = [guard("--", "sh", "-c", f"exit {n % 256}").returncode for n in range(1000)]
+
+    assert statuses == [n % 256 for n in range(1000)]
+    assert list(_state().glob("active/*")) == []
+
+
+@pytest.mark.parametrize("trials", [40, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_start_and_signal_race_leaves_no_orphan(trials: int) -> None:
+    for trial in range(trials):
+        delay_us = trial * 37_081 % 60_000  # every part of the start comes up
         process = start("--", "sleep", "61")
         subprocess.run(["sleep", str(delay_us / 1e6)], check=True)
         process.terminate()

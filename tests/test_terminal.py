@@ -13,7 +13,7 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.kit import GUARD, Lines, guard_env, program
+from tests.kit import GUARD, Lines, gone, guard_env, program, tree_of
 
 GUARD_WORDS = shlex.join(GUARD)
 
@@ -208,3 +208,60 @@ def test_a_resize_reaches_the_command() -> None:
         fcntl.ioctl(shown.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 20, 0, 0))
         shown.until("columns=20, lines=10")
         assert shown.ended() == 0
+
+
+def test_ctrl_backslash_reaches_the_command() -> None:
+    code = (
+        "import resource, signal\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        "print('ready', flush=True)\n"
+        "signal.pause()"
+    )
+    with screen(*GUARD, "--", *python(code)) as shown:
+        shown.until("ready")
+        shown.type("\x1c")
+
+        assert shown.ended() == 128 + signal.SIGQUIT
+
+
+def test_a_hang_up_ends_the_run_and_leaves_nothing() -> None:
+    with screen("bash", "--norc", "-i") as shown:
+        shown.until("$ ")
+        words = shlex.join(program("hydra", 4, "stay"))
+        shown.type(f"exec {GUARD_WORDS} -- {words}\n")
+        shown.until("pids ")
+        everybody = [shown.pid, *tree_of(shown.pid)]
+        os.close(shown.fd)  # the terminal is gone
+        shown.fd = os.open(os.devnull, os.O_RDONLY)
+        _, status = os.waitpid(shown.pid, 0)
+        shown.pid = 0
+
+    gone(everybody)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+
+
+def test_with_tostop_the_guard_never_stops_at_its_own_words() -> None:
+    with screen("bash", "--norc", "-i") as shown:
+        shown.until("$ ")
+        shown.type("stty tostop\n")
+        shown.until("$ ")
+        shown.type(f"{GUARD_WORDS} -v -p debug -- sh -c 'echo in''side; exit 3'; echo status $?\n")
+        shown.until("inside")
+        shown.until("status 3")
+        shown.type("exit\n")
+        shown.ended()
+
+
+def test_a_command_stopped_in_the_background_goes_on_with_bg() -> None:
+    with screen("bash", "--norc", "-i") as shown:
+        shown.until("$ ")
+        shown.type(f"{GUARD_WORDS} -- sh -c 'echo go; sleep 0.5; echo la''ter; exit 0'\n")
+        shown.until("go\r\n")
+        shown.type("\x1a")
+        shown.until("Stopped")
+        shown.type("bg\n")
+        shown.until("later")
+        shown.type("wait; echo status $?\n")
+        shown.until("status 0")
+        shown.type("exit\n")
+        shown.ended()

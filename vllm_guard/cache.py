@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import stat
 
 from vllm_guard import __version__, paths
 
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FORMAT = 4  #: a marshal version that every Python from 3.4 on reads
-_NAME_MAX = 200
+_NAME_MAX = 200  #: bytes
+_LIMIT = 64 << 20  #: bytes; an entry of that size is none of ours
 
 
 def remember(name: str, key: Any, compute: Callable[[], Any]) -> Any:
     """`compute()`, or what it gave for the same `key` (a marshal-able value) in an earlier run."""
     entry = _entry_path(name)
+    wanted = (__version__, key)
     known = _read(entry)
-    if known is not None and known[0] == (__version__, key):
+    if type(known) is tuple and len(known) == 2 and known[0] == wanted:
         return known[1]
     value = compute()
-    _write(entry, ((__version__, key), value))
+    _write(entry, (wanted, value))
     return value
 
 
@@ -39,21 +42,25 @@ def identity(path: str) -> tuple[int, ...]:
 
 
 def _entry_path(name: str) -> str:
-    file = name.replace("%", "%25").replace("/", "%2F")[-_NAME_MAX:]
-    return os.path.join(paths.base_dir("cache", os.environ), file)
+    """The file of an entry; of a long name the end, which tells more than its beginning."""
+    safe = name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    file = safe.encode("utf-8", "surrogatepass")[-_NAME_MAX:]
+    return os.path.join(paths.base_dir("cache", os.environ), os.fsdecode(file))
 
 
 def _read(path: str) -> Any:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > _LIMIT:
+            return None
         if info.st_uid != os.geteuid() or info.st_mode & 0o022:
             return None
         return marshal.loads(paths.read_fd(fd, info.st_size))  # noqa: S302  (only this user can write it)
-    except (OSError, EOFError, ValueError, TypeError):
+    except (OSError, EOFError, ValueError, TypeError, MemoryError):
         return None
     finally:
         os.close(fd)

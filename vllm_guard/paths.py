@@ -64,8 +64,16 @@ def make_private(path: str) -> str:
 def write_private(path: str, content: bytes) -> None:
     """Write the whole file, mode 0600, so that a reader sees the old content or the new, never half."""
     new = f"{path}.{os.getpid()}.new"
-    create_private(new, content)
-    os.replace(new, path)
+    try:
+        create_private(new, content)
+    except FileExistsError:  # of a process that had our id, and died here
+        os.unlink(new)
+        create_private(new, content)
+    try:
+        os.replace(new, path)
+    except OSError:
+        os.unlink(new)
+        raise
 
 
 def create_private(path: str, content: bytes) -> None:

@@ -24,6 +24,8 @@ SCHEMA = 1
 LIMIT = 32 << 10  #: bytes of a file; with that, no TOML keeps tomli 2.5 busy for longer than 20 ms
 _LINE_LIMIT = 4096
 _DEEPEST = 16  #: brackets open at once
+_INTEGERS = range(-(1 << 63), 1 << 63)  #: TOML's own; Python cannot even print much longer ones
+_INFINITE = float("inf")
 _MOST_BASES = 4  #: a profile's own; theirs come on top
 
 _TEXTS = ("summary", "cost", "uri", "vllm")
@@ -161,10 +163,13 @@ def _value(value: Any, place: str) -> str:
         if "\0" in value:
             raise GuardError(f"{place} holds a NUL character: the environment cannot")
         return value
-    if value is True:
-        raise GuardError(f"{place} is true, which is not text", 'vLLM reads "1" as true')
-    quoted = f'write it in quotes: "{value}"' if isinstance(value, (int, float)) else ""
-    raise GuardError(f"{place} is {_kind(value)}, not text", quoted or "false unsets it")
+    if isinstance(value, bool):
+        word, text = ("true", "1") if value else ("false", "0")
+        raise GuardError(f"{place} is {word}, which is not text", f'vLLM reads "{text}" as {word}')
+    hint = "false unsets it"
+    if isinstance(value, (int, float)):
+        hint = f'write it in quotes: "{value}"' if _plain(value) else "write it in quotes"
+    raise GuardError(f"{place} is {_kind(value)}, not text", hint)
 
 
 def _option(name: str, value: Any, where: str) -> tuple[str, Any]:
@@ -182,7 +187,11 @@ def _plain(value: Any) -> bool:
         return all(map(_plain, value.values()))
     if isinstance(value, list):
         return all(map(_plain, value))
-    return isinstance(value, (str, bool, int, float)) and "\0" not in str(value)
+    if isinstance(value, str):
+        return "\0" not in value
+    if isinstance(value, int):
+        return value in _INTEGERS
+    return isinstance(value, float) and -_INFINITE < value < _INFINITE
 
 
 def _table(data: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

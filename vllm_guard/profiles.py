@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import cache, paths
+from vllm_guard import cache, paths, screen
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.model import Part, Profile, Setting
 
@@ -25,6 +25,7 @@ else:
 SUFFIX = ".toml"
 _LIMIT = 32 << 10  #: bytes; as in `profile_schema`, which the launch path does not load
 _DEEPEST = 4  #: files that extend each other in a row
+_SHOWN = 200  #: characters of a message that quotes the file
 _IN_REPOSITORY = ("profiles", ".vllm-guard")
 
 
@@ -178,7 +179,8 @@ def _base(name: str, env: Mapping[str, str], found: Found, beside: str) -> Found
     try:
         return _find(name, env, beside)
     except GuardError as error:
-        raise GuardError(f"profile {found.path} extends {name!r}: none", error.hint) from None
+        named = screen.shortened(name, _SHOWN)
+        raise GuardError(f"profile {found.path} extends {named!r}: none", error.hint) from None
 
 
 def _read(found: Found) -> tuple[str, dict[str, Any]]:
@@ -197,7 +199,8 @@ def _read(found: Found) -> tuple[str, dict[str, Any]]:
         try:
             return hashlib.sha256(content).hexdigest(), profile_schema.parse(content)
         except GuardError as error:
-            raise GuardError(f"profile {found.path}: {error.message}", error.hint) from None
+            message, hint = (screen.shortened(s, _SHOWN) for s in (error.message, error.hint))
+            raise GuardError(f"profile {found.path}: {message}", hint) from None
 
     return cache.remember(f"profile-{found.path}", content, parse)  # type: ignore[no-any-return]
 
@@ -228,7 +231,8 @@ def _stems(folder: str) -> list[str]:
         names = os.listdir(folder)
     except OSError:
         return []
-    return [name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)]
+    shown = (name for name in names if not name.startswith("."))
+    return [name.removesuffix(SUFFIX) for name in shown if name.endswith(SUFFIX)]
 
 
 def _file(folder: str, name: str) -> str:

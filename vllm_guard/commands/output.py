@@ -39,7 +39,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     colour = screen.wants_colour(os.environ, terminal)
     console = Console(
         file=sys.stdout,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
+FOLDERS = ("command", "python", "vllm", "server")
+
 
 @dataclass(frozen=True)
 class Context:
@@ -79,47 +81,62 @@ class Context:
                 value = words[index + 1]
         return value
 
+    def has(self, *names: str) -> bool:
+        """Is one of these options of the server given, with a value or without?"""
+        given = (word.partition("=")[0].replace("_", "-") for word in self.server_words)
+        return any(name in names for name in given)
+
 
 def run_all(context: Context) -> list[Finding]:
     """The findings of every probe that applies, and of every one that a profile asks for in vain."""
     findings: list[Finding] = []
     for folder in context.folders:
-        findings += run_each(load(folder), context)
-    for origin, part in context.parts:
-        known = _ids() if part.probes else ()
-        findings += [_unknown(probe, origin) for probe in part.probes if probe not in known]
+        for name in names(folder):
+            findings += run_one(folder, name, context)
+    asked = dict.fromkeys((origin, p) for origin, part in context.parts for p in part.probes)
+    known = ids() if asked else ()
+    findings += [_unknown(probe, origin) for origin, probe in asked if probe not in known]
     return findings
 
 
-def run_each(found: Iterable[tuple[str, Probe]], context: Context) -> Iterator[Finding]:
-    """The findings of these probes; one that breaks is a finding, not a crash."""
-    for name, probe in found:
-        try:
-            yield from list(probe.check(context))
-        except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop a launch)
-            text = f"{type(error).__name__}: {error}"
-            yield Finding(f"probe-{name}", "unknown", probe.TITLE, text)
+def run_one(folder: str, name: str, context: Context) -> Iterator[Finding]:
+    """The findings of one probe; where it breaks, even on its import, is a finding and no crash."""
+    title = name
+    try:
+        probe = load(folder, name)
+        title = probe.TITLE
+        yield from probe.check(context)
+    except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop a launch)
+        text = f"could not look: {type(error).__name__}: {error}"
+        yield Finding(f"probe-{_id(name)}", "unknown", title, text)
 
 
-def _ids() -> set[str]:
-    """The ids of all probes: their files' names with `-` for `_`."""
-    folders = ("command", "python", "vllm", "server")
-    return {name.replace("_", "-") for folder in folders for name in _names(folder)}
+def load(folder: str, name: str) -> Probe:
+    """The module of one probe; `importlib` and `pkgutil` cost more than the probes."""
+    module: Any = __import__(f"{__name__}.{folder}.{name}", fromlist=("check",))
+    return module  # type: ignore[no-any-return]
+
+
+def names(folder: str) -> list[str]:
+    """The probes of a folder, by their files' names."""
+    files = os.listdir(os.path.join(os.path.dirname(__file__), folder))
+    stems = (file.removesuffix(".py") for file in sorted(files) if file.endswith(".py"))
+    return [stem for stem in stems if not stem.startswith("_")]
+
+
+def ids() -> set[str]:
+    """What a profile may ask for."""
+    return {_id(name) for folder in FOLDERS for name in names(folder)}
+
+
+def _id(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _unknown(probe: str, origin: str) -> Finding:
+    import difflib
+
+    near = difflib.get_close_matches(probe, ids(), 1)
+    fix = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(ids()))}"
     fact = f"asks for the probe {probe}, which this vllm-guard does not have"
-    return Finding("probe-unknown", "warn", origin, fact)
-
-
-def load(folder: str) -> Iterator[tuple[str, Probe]]:
-    """(name, module) of each probe of a folder; `importlib` and `pkgutil` cost more than the probes."""
-    for name in _names(folder):
-        module: Any = __import__(f"{__name__}.{folder}.{name}", fromlist=("check",))
-        yield name, module
-
-
-def _names(folder: str) -> list[str]:
-    files = os.listdir(os.path.join(os.path.dirname(__file__), folder))
-    names = (file.removesuffix(".py") for file in sorted(files) if file.endswith(".py"))
-    return [name for name in names if not name.startswith("_")]
+    return Finding("probe-unknown", "warn", origin, fact, fix=fix)

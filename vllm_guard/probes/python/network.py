@@ -64,8 +64,12 @@ def _by_psutil() -> dict[str, list[str]]:
 
 
 def _address(name: str, value: str, here: Mapping[str, list[str]]) -> Finding:
+    wanted = _packed(value)
+    if wanted is None:
+        fact = "a name, not an address: not looked up"
+        return Finding("host-ip", "unknown", f"{name}={value}", fact, uri=_URI)
     for interface, addresses in here.items():
-        if value in addresses:
+        if wanted in map(_packed, addresses):
             return Finding("host-ip", "ok", f"{name}={value}", f"on {interface}")
     known = sorted({a for addresses in here.values() for a in addresses})
     return Finding(
@@ -76,6 +80,17 @@ def _address(name: str, value: str, here: Mapping[str, list[str]]) -> Finding:
         fix=f"set {name} to one of them, or unset it",
         uri=_URI,
     )
+
+
+def _packed(address: str) -> bytes | None:
+    """The bytes of an address, which can be written in many ways; None for what is none."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.inet_pton(family, address.partition("%")[0])
+    except (OSError, ValueError):
+        return None
 
 
 def _interface(name: str, value: str, here: Mapping[str, list[str]]) -> Finding:
@@ -93,11 +108,9 @@ def _interface(name: str, value: str, here: Mapping[str, list[str]]) -> Finding:
 
 def _matches(name: str, value: str, here: Mapping[str, list[str]]) -> bool:
     """NCCL takes prefixes, `=` for exact names and `^` for all but these; Gloo takes exact names."""
-    if name.startswith("NCCL_"):
-        if value.startswith("^"):
-            return True
-        words = value.lstrip("=").split(",")
-        if value.startswith("="):
-            return any(word in here for word in words)
-        return any(interface.startswith(word) for word in words for interface in here)
-    return all(word in here for word in value.split(","))
+    if not name.startswith("NCCL_"):
+        return all(word in here for word in value.split(","))
+    without, exact = value.startswith("^"), value.lstrip("^").startswith("=")
+    words = tuple(word for word in value.lstrip("^=").split(",") if word)
+    named = {i for i in here if (i in words if exact else i.startswith(words))}
+    return bool(set(here) - named if without else named)

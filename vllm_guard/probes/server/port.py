@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 
+from vllm_guard.frozen import replace
 from vllm_guard.model import Finding
 
 TYPE_CHECKING = False
@@ -19,65 +21,93 @@ _LISTEN = "0A"  #: TCP_LISTEN in /proc/net/tcp
 
 
 def check(context: Context) -> Iterator[Finding]:
-    if context.flag("--uds") is not None:
+    if context.has("--uds", "--headless") or context.flag("--api-server-count", "-asc") == "0":
         return
-    host = context.flag("--host") or ""
-    word = context.flag("--port") or _DEFAULT_PORT
-    if not word.isdigit() or not 0 <= int(word) < 65536:
+    config, given = context.flag("--config"), context.flag("--port")
+    if config is not None and given is None:
+        yield Finding("port-in-config", "skip", config, "may name the port, and is not read")
+        return
+    word = _DEFAULT_PORT if given is None else given
+    port = _number(word)
+    if port is None:
         yield Finding(
             "port-invalid", "fail", f"--port {word}", "not a port number", fix="use 1 to 65535"
         )
         return
-    port = int(word)
-    subject = f"{host or '*'}:{port}"
-    problem = _bind(host, port)
+    finding = _try(context.flag("--host") or "", port)
+    if config is not None and finding.status == "fail":
+        fact = f"{finding.fact}; {config} may name another host or a Unix socket"
+        finding = replace(finding, status="warn", fact=fact)
+    yield finding
+
+
+def _number(word: str) -> int | None:
+    """The port, as argparse reads it."""
+    try:
+        port = int(word)
+    except ValueError:
+        return None
+    return port if 0 <= port < 65536 else None
+
+
+def _try(host: str, port: int) -> Finding:
+    subject = f"[{host}]:{port}" if ":" in host else f"{host or '*'}:{port}"
+    address = "127.0.0.1" if host == "localhost" else host
+    if not _is_numeric(address):
+        return Finding("port-unknown", "unknown", subject, "not tried: a name, not an address")
+    problem = _bind(address, port)
     if problem == errno.EADDRINUSE:
-        yield Finding(
+        return Finding(
             "port-busy",
             "fail",
             subject,
             "another process listens there",
             fix=f"--port with a free number; `ss -ltnp sport = :{port}` names the process",
         )
-    elif problem == errno.EADDRNOTAVAIL:
-        yield Finding(
+    if problem == errno.EADDRNOTAVAIL:
+        return Finding(
             "host-not-here", "fail", subject, "no interface has that address", fix="--host 0.0.0.0"
         )
-    elif problem == errno.EACCES:
-        yield Finding("port-privileged", "fail", subject, "ports below 1024 need root")
-    elif problem:
-        yield Finding("port-unknown", "unknown", subject, f"cannot tell: errno {problem}")
-    elif port and _somebody_listens(port):
-        yield Finding(
+    if problem == errno.EACCES:
+        fact = "this user may not listen there; ports below 1024 need root"
+        return Finding("port-privileged", "fail", subject, fact, fix="--port 8000")
+    if problem:
+        return Finding("port-unknown", "unknown", subject, f"not tried: {os.strerror(problem)}")
+    if port and _somebody_listens(port):
+        return Finding(
             "port-shared",
             "warn",
             subject,
-            "another server listens there with SO_REUSEPORT: the kernel would split requests",
+            "another server listens on that port with SO_REUSEPORT, or on another address: vLLM may"
+            " not start, or the kernel would split the requests between the two",
             fix="--port with a free number",
         )
-    else:
-        yield Finding("port-free", "ok", subject, "free")
+    return Finding("port-free", "ok", subject, "free")
 
 
-def _bind(host: str, port: int) -> int:
+def _is_numeric(address: str) -> bool:
+    """Can it be bound without asking DNS, which may take many seconds? The empty one is every address."""
+    import socket
+
+    try:
+        socket.getaddrinfo(address or "0.0.0.0", 0, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
+def _bind(address: str, port: int) -> int:
     """The errno of binding as vLLM's `create_server_socket` does; 0 when it works."""
     import socket
 
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as server:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            server.bind((_numeric(host), port))
-    except socket.gaierror:
-        return -1
+            server.bind((address, port))
     except OSError as error:
-        return error.errno or -1
+        return error.errno or errno.EINVAL
     return 0
-
-
-def _numeric(host: str) -> str:
-    return "127.0.0.1" if host == "localhost" else host
 
 
 def _somebody_listens(port: int) -> bool:
