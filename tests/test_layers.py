@@ -20,7 +20,17 @@ LAYERS = (
     ("__main__", "cli", "commands", "ending"),
     ("report", "prepare"),
     (
-        *("launch", "keeper", "tree", "terminal", "pump", "leftovers", "segments", "record"),
+        *(
+            "launch",
+            "keeper",
+            "tree",
+            "terminal",
+            "pump",
+            "leftovers",
+            "segments",
+            "ledger",
+            "record",
+        ),
         *("probes", "target"),
     ),
     ("plan", "audit", "engine", "profiles", "profile_schema"),

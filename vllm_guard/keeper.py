@@ -108,7 +108,11 @@ class _Keeper:
     def _start(self) -> bool:
         """Fork the command; True once it has been executed."""
         read, write = _pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._tell(f"failed {error.errno}")
+            return False
         if pid == 0:
             os.close(read)
             _execute(self._launch, self._ends, self._inherited, write)

@@ -14,12 +14,11 @@ import time
 
 from vllm_guard import keeper, leftovers, pump, signals, tree, voice
 from vllm_guard.errors import (
-    DEADLINE,
-    GUARD_FAILED,
     NOT_EXECUTABLE,
     NOT_FOUND,
     GuardError,
 )
+from vllm_guard.ledger import Ledger
 from vllm_guard.model import Outcome
 from vllm_guard.terminal import Terminal
 
@@ -30,14 +29,12 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
 
     from vllm_guard.model import Launch
-    from vllm_guard.segments import Segment
     from vllm_guard.signals import Inherited
 else:
     import _signal as signal
 
     from vllm_guard.frozen import dataclass
 
-_SIGNALLED = 128
 _ENDING = (int(signal.SIGINT), int(signal.SIGTERM))
 _AGAIN = 2.0  #: seconds within which the same wish again means: faster
 _KEEPER_LOST = tree.Limits(settle=0.0, term=2.0)
@@ -129,37 +126,11 @@ class _Supervisor:
         self._keep = keep
         self._streams: list[pump.Stream] = []
         self._lines = b""
-        self._status: int | None = None  #: the command's wait status
-        self._main = 0
-        self._left = 0
-        self._freed = 0
-        self._daemons = 0  #: processes that were allowed to live on
-        self._survivors: list[int] = []
-        self._stays: list[str] = []
-        self._strays: list[str] = []
-        self._segments: set[Segment] = set()
-        self._done = False
+        self._ledger = Ledger()
         self._sent: list[int] = []  #: signals this process got, in order
         self._asked = 0  #: how often, in a row, this process was asked to end the run
         self._asked_at = 0.0  #: monotonic
-        self._expired = False  #: the command did not end within its grace
         self._deadline_hit = False
-        self._errno = 0
-        self._hears = {
-            "started": self._on_started,
-            "failed": self._on_failed,
-            "stopped": self._on_stopped,
-            "expired": self._on_expired,
-            "exited": self._on_exited,
-            "segment": self._on_segment,
-            "ended": self._on_ended,
-            "removed": self._on_removed,
-            "survivor": self._on_survivor,
-            "stays": self._stays.append,
-            "stray": self._strays.append,
-            "stay": self._on_stay,
-            "done": self._on_done,
-        }
 
     def run(self, on_start: Callable[[int], None]) -> Result:
         self._started = time.monotonic()
@@ -173,7 +144,7 @@ class _Supervisor:
         self._reaper = tree.Reaper(self._wakeup)
         signals.listen(signals.FORWARDED | {int(signal.SIGCHLD)}, wakeup_write)
         on_start(self._keeper)
-        while not self._done:
+        while not self._ledger.done:
             self._step()
         return self._finish()
 
@@ -229,7 +200,7 @@ class _Supervisor:
         return max(0.0, (self._started + self._launch.deadline - time.monotonic()) * 1000)
 
     def _check_deadline(self) -> None:
-        if self._milliseconds_left() == 0.0 and self._status is None:
+        if self._milliseconds_left() == 0.0 and self._ledger.status is None:
             self._deadline_hit = True
             self._order(keeper.END)
 
@@ -237,8 +208,8 @@ class _Supervisor:
         for number in numbers:
             if number == signal.SIGCHLD:
                 continue
-            if number == signal.SIGCONT and self._main:
-                self._terminal.lend(self._main)
+            if number == signal.SIGCONT and self._ledger.main:
+                self._terminal.lend(self._ledger.main)
             if number not in (signal.SIGCONT, signal.SIGWINCH):
                 self._sent.append(number)
             self._order(self._escalated(number) if number in _ENDING else number)
@@ -271,17 +242,10 @@ class _Supervisor:
             return
         *lines, self._lines = (self._lines + data).split(b"\n")
         for line in lines:
-            word, _, rest = os.fsdecode(line).partition(" ")
-            self._hears[word](rest)
+            if self._ledger.hear(os.fsdecode(line)) == "stopped":
+                self._on_stopped()
 
-    def _on_started(self, rest: str) -> None:
-        self._main = int(rest)
-
-    def _on_failed(self, rest: str) -> None:
-        self._errno = int(rest)
-        self._done = True
-
-    def _on_stopped(self, _rest: str) -> None:
+    def _on_stopped(self) -> None:
         """The command was stopped (Ctrl-Z): stop with our whole job, so that the shell sees it."""
         if not self._terminal.lent:
             return
@@ -290,90 +254,36 @@ class _Supervisor:
         os.kill(0, signal.SIGTSTP)
         signals.listen((signal.SIGTSTP,), signal.set_wakeup_fd(-1))
 
-    def _on_expired(self, _rest: str) -> None:
-        self._expired = True
-
-    def _on_exited(self, rest: str) -> None:
-        self._status = int(rest)
-
-    def _on_segment(self, rest: str) -> None:
-        inode, _, path = rest.partition(" ")
-        self._segments.add((int(inode), path))
-
-    def _on_ended(self, rest: str) -> None:
-        self._left = int(rest)
-
-    def _on_removed(self, rest: str) -> None:
-        self._freed = int(rest)
-
-    def _on_survivor(self, rest: str) -> None:
-        self._survivors.append(int(rest))
-
-    def _on_stay(self, rest: str) -> None:
-        self._daemons = int(rest)
-
-    def _on_done(self, _rest: str) -> None:
-        self._done = True
-
     def _on_lost_keeper(self) -> None:
         """The keeper died: its orphans are our children now."""
         ended = tree.end(self._reaper, _KEEPER_LOST)
-        segments = self._segments.union(ended.segments)
+        segments = self._ledger.segments.union(ended.segments)
         removed = leftovers.remove(segments, self._launch.private)
-        self._left = ended.left_behind
-        self._freed = removed.freed
-        self._survivors += ended.survivors
-        self._stays += removed.stays
-        self._done = True
+        self._ledger.close_without_keeper(ended, removed)
 
     def _finish(self) -> Result:
         self._terminal.take_back()
         outside = bool(self._sent) or self._deadline_hit
         for stream in self._streams:
             stream.finish(_STALLED_READER if outside else None)
-        if self._errno:
-            raise failure(self._launch, self._errno)
-        outcome = self._outcome(time.monotonic() - self._started)
+        ledger = self._ledger
+        if ledger.errno:
+            raise failure(self._launch, ledger.errno)
+        seconds = time.monotonic() - self._started
+        outcome = ledger.outcome(self._ended_by(ledger.killer), seconds, self._deadline_hit)
         if outcome.signal:
             self._terminal.restore()
         lost = sum(stream.lost for stream in self._streams)
-        return Result(
-            outcome,
-            self._keeper,
-            tuple(self._survivors),
-            tuple(self._stays),
-            tuple(self._strays),
-            lost,
-        )
-
-    def _outcome(self, seconds: float) -> Outcome:
-        status = self._status
-        killer = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else 0
-        core = bool(killer) and os.WCOREDUMP(status or 0)
-        common = {
-            "signal": killer,
-            "core": core,
-            "ended_by": self._ended_by(killer),
-            "seconds": round(seconds, 3),
-            "left_behind": self._left,
-            "freed": self._freed,
-            "daemons": self._daemons,
-        }
-        if self._deadline_hit:
-            return Outcome("deadline", DEADLINE, **common)  # type: ignore[arg-type]
-        if status is None:
-            return Outcome("lost", GUARD_FAILED, **common)  # type: ignore[arg-type]
-        if killer:
-            return Outcome("signalled", _SIGNALLED + killer, **common)  # type: ignore[arg-type]
-        return Outcome("exited", os.WEXITSTATUS(status), **common)  # type: ignore[arg-type]
+        found = (tuple(ledger.survivors), tuple(ledger.stays), tuple(ledger.strays))
+        return Result(outcome, self._keeper, *found, lost)
 
     def _ended_by(self, killer: int) -> str:
         if self._deadline_hit:
             return f"the deadline of {self._launch.deadline:g} s"
-        if self._status is None:
+        if self._ledger.status is None:
             return "the loss of its keeper process"
         if self._sent:
-            killed = ", which it ignored: SIGKILL" if self._expired else ""
+            killed = ", which it ignored: SIGKILL" if self._ledger.expired else ""
             return f"{signals.name(self._sent[0])} sent to vllm-guard{killed}"
         if killer == signal.SIGKILL:
             return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
