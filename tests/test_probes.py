@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.kit import GUARD, guard, guard_env
-from vllm_guard import environment, probes, record
+from tests.kit import GUARD, ROOT, guard, guard_env
+from vllm_guard import environment, probes, profiles, record
 from vllm_guard.model import Finding, Part
 from vllm_guard.target import Target, find_target
+
+EVERY_INTERFACE = ",".join(name for _, name in socket.if_nameindex())
 
 
 @pytest.fixture
@@ -91,12 +93,13 @@ def listening(host: str, reuse: bool = False) -> Iterator[int]:
 
 
 def run_one(folder: str, name: str, **given: Any) -> list[Finding]:
-    """The findings of one probe."""
+    """The findings of one probe; one that breaks is none of them."""
     env = given.pop("env", {})
     argv = given.pop("argv", ("vllm", "serve"))
-    target = Target(sys.executable, "vllm-cli", "serve", 2)
+    kind = given.pop("kind", "vllm-cli")
+    target = Target(sys.executable, kind, "serve" if kind == "vllm-cli" else "", 2)
     context = probes.Context(argv, env, env, target, (), (), record.Shelf(os.environ), **given)
-    return list(dict(probes.load(folder))[name].check(context))
+    return list(probes.load(folder, name).check(context))
 
 
 # ---- all of them
@@ -116,30 +119,61 @@ def test_without_preflight_nothing_is_checked(serve, tmp_path) -> None:
     assert (status, set(found)) == (0, {"server-ended"})
 
 
-def test_a_probe_that_breaks_is_a_finding_and_stops_nothing(serve) -> None:
-    class Broken:
-        TITLE = "what it looks at"
-
-        @staticmethod
-        def check(_context: object) -> Iterator[Finding]:
-            raise ZeroDivisionError("by zero")
-
-    context = probes.Context(("true",), {}, {}, None, (), (), record.Shelf(os.environ))
-    findings = probes.run_each([("broken", Broken)], context)
-
-    assert [(f.id, f.status, f.subject, f.fact) for f in findings] == [
-        ("probe-broken", "unknown", "what it looks at", "ZeroDivisionError: by zero")
-    ]
+BROKEN = {
+    "at_work": (
+        'from vllm_guard.model import Finding\nTITLE = "what it looks at"\n'
+        'def check(_):\n    yield Finding("first", "note", "s", "f")\n    1 / 0\n'
+    ),
+    "at_import": "import no_such_module\n",
+    "no_probe": "",
+}
 
 
-def test_a_probe_that_a_profile_asks_for_and_nobody_has_is_said() -> None:
-    parts = [("profile p", Part("", (), (), ("shared-memory", "collectiv")))]
+def test_a_probe_that_breaks_is_a_finding_and_stops_nothing(tmp_path) -> None:
+    package = tmp_path / "vllm_guard"
+    shutil.copytree(Path(probes.__file__).parent.parent, package)
+    for name, text in BROKEN.items():
+        (package / "probes/command" / f"{name}.py").write_text(text)
+    shutil.copytree(ROOT / "profiles", package / "_profiles")
+
+    result = guard("-v", "--", "echo", "started", cwd=tmp_path, env=guard_env(PYTHONPATH=None))
+
+    assert (result.returncode, result.stdout) == (0, b"started\n")
+    said = result.stderr.decode()
+    assert "note first: s: f\n" in said
+    assert "unknown probe-at-work: what it looks at: could not look: ZeroDivisionError: " in said
+    assert "unknown probe-at-import: at_import: could not look: ModuleNotFoundError: " in said
+    assert "unknown probe-no-probe: no_probe: could not look: AttributeError: " in said
+
+
+def test_a_probe_that_a_profile_asks_for_and_nobody_has_is_said_once() -> None:
+    part = Part("", (), (), ("shared-memory", "share-memory", "xyz"))
+    parts = [("profile p", part), ("profile p", part)]
     context = probes.Context(("true",), {}, {}, None, (), parts, record.Shelf(os.environ))
 
-    (finding,) = [f for f in probes.run_all(context) if f.id == "probe-unknown"]
+    first, second = [f for f in probes.run_all(context) if f.id == "probe-unknown"]
 
-    assert (finding.status, finding.subject) == ("warn", "profile p")
-    assert "collectiv" in finding.fact
+    assert (first.status, first.subject) == ("warn", "profile p")
+    assert "probe share-memory" in first.fact
+    assert first.fix == "did you mean shared-memory?"
+    assert "probe xyz" in second.fact
+    assert "dead-runs" in second.fix
+
+
+def test_an_unknown_probe_of_a_profile_warns_and_starts_all_the_same(tmp_path) -> None:
+    profile = tmp_path / "p.toml"
+    profile.write_text('schema = 1\nsummary = "s"\n[preflight]\nprobes = ["collective"]\n')
+
+    result = guard("-p", str(profile), "--", "echo", "started")
+
+    assert (result.returncode, result.stdout) == (0, b"started\n")
+    assert b"warn probe-unknown: profile p: asks for the probe collective, " in result.stderr
+
+
+def test_no_built_in_profile_asks_for_an_unknown_probe() -> None:
+    for row in profiles.list_profiles(os.environ):
+        for part in profiles.load_found(row, os.environ).parts:
+            assert set(part.probes) <= probes.ids()
 
 
 def test_all_quick_probes_together_take_less_than_a_second(fake_vllm, model) -> None:
@@ -187,9 +221,20 @@ def test_a_port_that_another_server_shares_is_a_warning(serve, model) -> None:
         (["--port", "http"], "port-invalid", "fail"),
         (["--port", "70000"], "port-invalid", "fail"),
         (["--port=-1"], "port-invalid", "fail"),
+        (["--port="], "port-invalid", "fail"),
+        (["--port", "²"], "port-invalid", "fail"),
+        (["--port", "+0_0"], "port-free", "ok"),
         (["--host", "203.0.113.7"], "host-not-here", "fail"),
         (["--host", "::1", "--port", "0"], "port-free", "ok"),
         (["--host", "localhost", "--port", "0"], "port-free", "ok"),
+        (["--host", "::", "--port", "0"], "port-free", "ok"),
+        (["--host", "2001:db8::7", "--port", "0"], "host-not-here", "fail"),
+        (["--host", "gpu-7.example", "--port", "0"], "port-unknown", "unknown"),
+        (["--host", "x" * 300, "--port", "0"], "port-unknown", "unknown"),
+        (["--config", "c.yaml"], "port-in-config", "skip"),
+        (["--config", "c.yaml", "--port", "0"], "port-free", "ok"),
+        (["--config", "c.yaml", "--port", "x"], "port-invalid", "fail"),
+        (["--config", "c.yaml", "--port", "0", "--host", "203.0.113.7"], "host-not-here", "warn"),
     ],
 )
 def test_addresses_are_tried_as_vllm_will(words, id_, status) -> None:
@@ -198,8 +243,58 @@ def test_addresses_are_tried_as_vllm_will(words, id_, status) -> None:
     assert (finding.id, finding.status) == (id_, status)
 
 
-def test_a_unix_socket_needs_no_port() -> None:
-    assert run_one("server", "port", argv=("vllm", "serve", "--uds", "/tmp/x")) == []
+@pytest.mark.parametrize("host", ["::", "::1", "127.0.0.1"])
+def test_a_busy_port_is_found_in_both_families(host: str) -> None:
+    with listening(host) as port:
+        words = ("vllm", "serve", "--host", host, "--port", str(port))
+        (finding,) = run_one("server", "port", argv=words)
+
+    assert (finding.id, finding.status) == ("port-busy", "fail")
+    assert f":{port}`" in finding.fix
+
+
+def test_a_port_that_may_be_anothers_by_the_config_file_only_warns() -> None:
+    with listening("0.0.0.0") as port:
+        words = ("vllm", "serve", "--port", str(port), "--config", "c.yaml")
+        (finding,) = run_one("server", "port", argv=words)
+
+    assert (finding.id, finding.status) == ("port-busy", "warn")
+    assert "c.yaml may name another host or a Unix socket" in finding.fact
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--uds", "/tmp/x"],
+        ["--uds=/tmp/x"],
+        ["--headless"],
+        ["--api-server-count", "0"],
+        ["--api_server_count=0"],
+    ],
+)
+def test_a_server_without_a_port_of_its_own_needs_none(words: list[str]) -> None:
+    with listening("0.0.0.0") as port:
+        argv = ("vllm", "serve", "--port", str(port), *words)
+        assert run_one("server", "port", argv=argv) == []
+
+
+def test_a_privileged_port_refuses_whoever_may_not_use_it(model, fake_vllm) -> None:
+    capability = ["--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service"]
+    drop = ["setpriv", *capability] if os.geteuid() == 0 else []
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 81:
+        pytest.skip("every user may use every port here")
+    words = ["--", "vllm", "serve", str(model), "--port", "81"]
+
+    result = subprocess.run(
+        [*drop, *GUARD, *words],
+        env=guard_env(PATH=f"{fake_vllm}/bin:{os.environ['PATH']}"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+
+    assert result.returncode == 78
+    assert b"fail port-privileged: *:81: " in result.stderr
 
 
 # ---- model
@@ -244,6 +339,11 @@ def test_a_name_is_looked_up_in_the_cache(serve, tmp_path) -> None:
         (["--model", "/no/such"], ["model-path"]),
         (["--model=/no/such"], ["model-path"]),
         (["/no/such", "--model-tag", "/no/such"], ["model-path"]),
+        (["/no/such", "--model", "s3://bucket/x"], ["model-path"]),
+        (["s3://bucket/x", "--model", "/no/such"], []),
+        (["--model=/no/such folder"], ["model-path"]),
+        (["--model="], []),
+        ([""], []),
         (["--port", "1"], []),
         ([], []),
     ],
@@ -252,6 +352,105 @@ def test_the_model_is_read_from_the_words_or_left_to_vllm(words, expected) -> No
     findings = run_one("server", "model", argv=("vllm", "serve", *words))
 
     assert [finding.id for finding in findings] == expected
+
+
+def test_the_module_of_the_server_has_no_model_by_position() -> None:
+    found = run_one("server", "model", argv=("python", "-m", "/no/such"), kind="vllm-server")
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "env", [{"VLLM_USE_MODELSCOPE": "True"}, {"VLLM_MODEL_REDIRECT_PATH": "/map.json"}]
+)
+def test_a_name_that_vllm_takes_from_elsewhere_is_not_judged(env: dict[str, str]) -> None:
+    assert run_one("server", "model", argv=("vllm", "serve", "/no/such"), env=env) == []
+
+
+def test_a_tilde_that_no_shell_expanded_refuses() -> None:
+    (finding,) = run_one("server", "model", argv=("vllm", "serve", "--model=~/llama"))
+
+    assert (finding.id, finding.status) == ("model-path", "fail")
+    assert finding.fix == f"write {os.environ['HOME']}/llama"
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("org/model", "org/model"),
+        ("gpt2", "gpt2"),
+        ("org/model-GGUF:Q4_K_M", "org/model-GGUF"),
+        ("org/model-GGUF/model-Q4_K_M.gguf", "org/model-GGUF"),
+    ],
+)
+def test_the_repository_of_a_name_is_what_is_cached(name: str, repository: str, tmp_path) -> None:
+    env = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "on"}
+    folder = "models--" + repository.replace("/", "--")
+
+    (before,) = run_one("server", "model", argv=("vllm", "serve", name), env=env)
+    (tmp_path / "hub" / folder / "snapshots/abc").mkdir(parents=True)
+    (after,) = run_one("server", "model", argv=("vllm", "serve", name), env=env)
+
+    assert (before.status, after.status) == ("fail", "ok")
+    assert before.fix.startswith(f"hf download {repository} ")
+
+
+@pytest.mark.parametrize(
+    ("env", "status", "named"),
+    [
+        ({}, "note", ""),
+        ({"HF_HUB_OFFLINE": "1"}, "fail", "HF_HUB_OFFLINE is set"),
+        ({"HF_HUB_OFFLINE": "Yes"}, "fail", "HF_HUB_OFFLINE is set"),
+        ({"HF_HUB_OFFLINE": "2"}, "note", ""),
+        ({"TRANSFORMERS_OFFLINE": "1"}, "fail", "TRANSFORMERS_OFFLINE is set"),
+        ({"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "1"}, "fail", "TRANSFORMERS_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}, "note", ""),
+    ],
+)
+def test_offline_is_what_huggingface_hub_calls_so(env, status: str, named: str, tmp_path) -> None:
+    env = {**env, "HF_HOME": str(tmp_path)}
+
+    (finding,) = run_one("server", "model", argv=("vllm", "serve", "org/x"), env=env)
+
+    assert (finding.id, finding.status) == ("model-not-cached", status)
+    assert named in finding.fact
+
+
+@pytest.mark.parametrize("option", ["--download-dir", "--hf-config-path", "--config"])
+def test_a_configuration_from_elsewhere_makes_nothing_certain(option: str, tmp_path) -> None:
+    env = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    for name, id_ in (("org/x", "model-not-cached"), (str(tmp_path), "model-config")):
+        words = ("vllm", "serve", name, option, "x")
+
+        (finding,) = run_one("server", "model", argv=words, env=env)
+
+        assert (finding.id, finding.status) == (id_, "warn")
+
+
+def test_a_path_that_is_no_name_either_is_a_warning(tmp_path) -> None:
+    words = ("vllm", "serve", "models/org/x")
+
+    (finding,) = run_one("server", "model", argv=words, env={"HF_HOME": str(tmp_path)})
+
+    assert (finding.id, finding.status) == ("model-path", "warn")
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"HOME": "/h"}, "/h/.cache/huggingface/hub"),
+        ({"HOME": "/h", "XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+        ({"HOME": "/h", "HF_HOME": "~/hf"}, "/h/hf/hub"),
+        ({"HOME": "/h", "HF_HOME": "$SCRATCH/hf", "SCRATCH": "/s"}, "/s/hf/hub"),
+        ({"HOME": "/h", "HF_HUB_CACHE": "${SCRATCH}/c", "SCRATCH": "/s"}, "/s/c"),
+        ({"HOME": "/h", "HF_HUB_CACHE": "/a/$NOT_SET"}, "/a/$NOT_SET"),
+        ({"HOME": "/h", "HUGGINGFACE_HUB_CACHE": "/old"}, "/old"),
+    ],
+)
+def test_the_hub_cache_is_where_huggingface_hub_has_it(env, expected: str) -> None:
+    from vllm_guard.probes.server import model
+
+    assert model.hub_cache(env) == expected
 
 
 def test_a_single_file_is_a_model_too(tmp_path) -> None:
@@ -299,11 +498,17 @@ def test_a_small_dev_shm_is_a_warning_with_what_is_free(model, fake_vllm) -> Non
         ("NCCL_SOCKET_IFNAME", "nosuch0,lo", "socket-ifname", "ok"),
         ("NCCL_SOCKET_IFNAME", "nosuch0", "socket-ifname", "warn"),
         ("NCCL_SOCKET_IFNAME", "^docker", "socket-ifname", "ok"),
+        ("NCCL_SOCKET_IFNAME", "^=docker0", "socket-ifname", "ok"),
+        ("NCCL_SOCKET_IFNAME", f"^{EVERY_INTERFACE}", "socket-ifname", "warn"),
+        ("NCCL_SOCKET_IFNAME", "nosuch0,", "socket-ifname", "warn"),
+        ("NCCL_OOB_NET_IFNAME", "lo", "socket-ifname", "ok"),
         ("GLOO_SOCKET_IFNAME", "lo", "socket-ifname", "ok"),
         ("GLOO_SOCKET_IFNAME", "l", "socket-ifname", "warn"),
         ("TP_SOCKET_IFNAME", "nosuch0", "socket-ifname", "warn"),
         ("VLLM_HOST_IP", "127.0.0.1", "host-ip", "ok"),
         ("VLLM_HOST_IP", "203.0.113.7", "host-ip", "warn"),
+        ("VLLM_HOST_IP", "0.0.0.0", "host-ip", "warn"),
+        ("VLLM_HOST_IP", "2001:db8::7", "host-ip", "warn"),
         ("VLLM_LOOPBACK_IP", "203.0.113.7", "host-ip", "warn"),
     ],
 )
@@ -314,6 +519,20 @@ def test_names_of_the_network_are_held_against_this_host(name, value, id_, statu
     assert status == "ok" or (
         finding.fix and ("127.0.0.1" if "IP" in name else "lo") in finding.fact
     )
+
+
+def test_an_address_may_be_written_in_many_ways(monkeypatch) -> None:
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("no IPv6 here")
+    for address in ("::1", "0:0:0:0:0:0:0:1"):
+        (finding,) = run_one("python", "network", env={"VLLM_HOST_IP": address})
+        assert (finding.status, finding.fact) == ("ok", "on lo")
+
+
+def test_a_host_name_is_not_looked_up() -> None:
+    (finding,) = run_one("python", "network", env={"VLLM_HOST_IP": "gpu-7.example"})
+
+    assert (finding.id, finding.status) == ("host-ip", "unknown")
 
 
 def test_psutil_gives_the_same_addresses_where_netifaces_is_missing() -> None:

@@ -90,7 +90,7 @@ def _is_numeric(address: str) -> bool:
     import socket
 
     try:
-        socket.getaddrinfo(address or "0.0.0.0", 0, flags=socket.AI_NUMERICHOST)
+        socket.getaddrinfo(address or None, 0, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
         return False
     return True
