@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit import ROOT, guard, guard_env
-from vllm_guard import profile_schema, profiles
+from vllm_guard import frozen, profile_schema, profiles, screen
 from vllm_guard.audit import check_parts
 from vllm_guard.errors import GUARD_FAILED, USAGE, GuardError
 from vllm_guard.model import EnvPlan, Profile, Setting
@@ -100,10 +101,13 @@ def test_every_vllm_that_a_built_in_profile_is_meant_for_knows_all_it_sets(name,
     assert list(check_parts(parts, variables, engine)) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-@given(st.dictionaries(st.sampled_from(["NCCL_DEBUG", "VLLM_LOGGING_LEVEL", "A"]), st.text()))
-def test_a_built_in_profile_can_be_undone(name: str, env: dict[str, str]) -> None:
-    plan, _ = make_plan(env, profiles.settings_for([load(name)], "0.32.0+cpu"))
+@given(st.data())
+def test_a_built_in_profile_can_be_undone(data: st.DataObject) -> None:
+    profile = load(data.draw(st.sampled_from(NAMES)))
+    version = data.draw(st.sampled_from([*VERSIONS, "0.32.0+cpu", None]))
+    variables = st.sampled_from([*settings_of(profile), "A"])
+    env = data.draw(st.dictionaries(variables, st.text() | st.sampled_from(["0", "1"])))
+    plan, _ = make_plan(env, profiles.settings_for([profile], version))
 
     assert plan.reverse().apply(plan.apply(env)) == env
 
@@ -231,7 +235,7 @@ def test_a_changed_file_is_read_anew(write) -> None:
         (HEAD + 'env = "x"\n', "env is text, not a table", "[env]"),
         (HEAD + "[env]\nA = 1\n", "env.A is a number, not text", 'write it in quotes: "1"'),
         (HEAD + "[env]\nA = 1.5\n", "env.A is a number, not text", '"1.5"'),
-        (HEAD + "[env]\nA = true\n", "env.A is true, which is not text", '"1"'),
+        (HEAD + "[env]\nA = true\n", "env.A is true, which is not text", 'reads "1" as true'),
         (HEAD + "[env]\nA = []\n", "env.A is a list, not text", "false unsets it"),
         (HEAD + "[env]\nA = 2026-01-01\n", "env.A is a date or time, not text", ""),
         (HEAD + "[env]\nA = {}\n", "env.A needs one of value, default, required", ""),
@@ -239,7 +243,12 @@ def test_a_changed_file_is_read_anew(write) -> None:
         (HEAD + '[env]\nA = { value = "x", default = "y" }\n', "value and default", ""),
         (HEAD + '[env]\nA = { valu = "x" }\n', "unknown key 'env.A.valu'", "value?"),
         (HEAD + '[env]\nA = { value = "x", why = 1 }\n', "env.A.why is a number", ""),
-        (HEAD + "[env]\nA = { default = false }\n", "env.A.default is a boolean", ""),
+        (HEAD + "[env]\nA = { default = false }\n", "env.A.default is false", 'reads "0" as false'),
+        (HEAD + "[env]\nA = nan\n", "env.A is a number, not text", "write it in quotes"),
+        (HEAD + f"[env]\nA = 0x{'f' * 4000}\n", "env.A is a number", "write it in quotes"),
+        (HEAD + f"[engine]\na = 0x{'f' * 4000}\n", "engine.a is a number", "no flag takes that"),
+        (HEAD + "[engine]\na = inf\n", "engine.a is a number", "no flag takes that"),
+        (HEAD + "[engine]\na = [1, { b = -nan }]\n", "engine.a is a list", "no flag takes that"),
         (HEAD + "[env]\nA = { required = true }\n", "env.A.required is a boolean", ""),
         (HEAD + '[env]\nA = "a\\u0000b"\n', "env.A holds a NUL character", ""),
         (HEAD + '[env]\n"A=B" = "x"\n', "'A=B' is not a variable name", "letters"),
@@ -270,15 +279,125 @@ def test_what_the_schema_does_not_have_is_refused_with_a_hint(text, message, hin
     assert caught.value.message.isprintable()
 
 
-@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_no_bytes_do_anything_but_parse_or_be_refused(content: bytes) -> None:
-    message = ""
-    try:
-        profile_schema.parse(HEAD.encode() + content)
-    except GuardError as error:
-        message = error.message
+KEYS = (
+    *("schema", "summary", "cost", "uri", "vllm", "extends", "env", "engine", "preflight", "when"),
+    *("value", "default", "required", "why", "probes", "A", "VGUARD_A", "a_b", "a-b", "A=B"),
+)
+ODD = (
+    *(
+        '"x"',
+        '">=0.8"',
+        '""',
+        "'''\n'''",
+        '"\\u0000"',
+        '"\\u202e"',
+        '"\x1b"',
+        "[]",
+        "{}",
+        '["x"]',
+        "[[1]]",
+    ),
+    *("1", "-0", "1e999", "0x" + "f" * 4000, "9" * 4299, "nan", "-inf", "true", "false", "[nan]"),
+    *(
+        "1979-05-27T07:32:00Z",
+        "24:00:00",
+        "{ value = 1 }",
+        '{ default = "x", why = "y" }',
+        "{ a.b = 1 }",
+    ),
+)
+#: Pieces of TOML: from these, most mistakes that a file can hold arise.
+PIECES = (
+    *KEYS,
+    *ODD,
+    *("[", "]", "[[", "]]", "{", "}", "=", ".", ",", "\n", "\r\n", "\r", "\0", "#", " ", "\ufeff"),
+    *('"', "'", '"""', "'''", "\\", "\\ud800", "\\e", "\x1b[2J", "\u202e", "\u00a0"),
+)
+PATHS = st.lists(st.sampled_from(KEYS).map(json.dumps), min_size=1, max_size=3).map(".".join)
+LINES = (
+    st.builds("{} = {}\n".format, PATHS, st.sampled_from(ODD))
+    | st.builds("[{}]\n".format, PATHS)
+    | st.builds("[[{}]]\n".format, PATHS)
+)
 
-    assert "\n" not in message
+
+@given(
+    st.sampled_from([b"", HEAD.encode()]),
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(str.encode)
+    | st.lists(st.sampled_from(PIECES) | LINES, max_size=40).map("".join).map(str.encode)
+    | st.lists(LINES, max_size=5).map("".join).map(str.encode),
+)
+def test_no_bytes_do_anything_but_parse_or_be_refused(head: bytes, content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "any.toml")
+        Path(path).write_bytes(head + content)
+        refusal, profile = tried(path)
+    if profile is not None:
+        assert json.dumps(frozen.plain(profile), allow_nan=False)
+        return
+    assert refusal.exit_code == GUARD_FAILED
+    said = refusal.message.removeprefix(f"profile {path}: ") + refusal.hint
+    assert screen.printable(said).isprintable()
+    assert len(said) < 450
+
+
+def tried(path: str) -> tuple[Any, Profile | None]:
+    """The refusal, or the profile."""
+    try:
+        return None, load(path)
+    except GuardError as error:
+        return error, None
+
+
+VALUES: dict[str, Any] = {
+    "text": '"x"',
+    "a number": "5",
+    "a fraction": "0.5",
+    "true": "true",
+    "false": "false",
+    "a list": "[1]",
+    "a table": "{ q = 1 }",
+    "a date": "2026-01-01",
+}
+#: What each place takes; everything else there is refused.
+PLACES = {
+    "schema = {}": set(),
+    "schema = 1\nsummary = {}": {"text"},
+    HEAD + "cost = {}": {"text"},
+    HEAD + "uri = {}": set(),
+    HEAD + "vllm = {}": set(),
+    HEAD + "extends = {}": set(),
+    HEAD + "env = {}": set(),
+    HEAD + "engine = {}": {"a table"},
+    HEAD + "preflight = {}": set(),
+    HEAD + "when = {}": set(),
+    HEAD + "preflight.probes = {}": set(),
+    HEAD + "env.A = {}": {"text", "false"},
+    HEAD + "env.A.value = {}": {"text", "false"},
+    HEAD + "env.A.default = {}": {"text"},
+    HEAD + "env.A.required = {}": {"text"},
+    HEAD + 'env.A = {{ value = "x", why = {} }}': {"text"},
+    HEAD + "engine.a = {}": set(VALUES) - {"a date"},
+    HEAD + "[[when]]\nvllm = {}": set(),
+    HEAD + '[[when]]\nvllm = ">1"\nenv = {}': set(),
+    HEAD + '[[when]]\nvllm = ">1"\nengine = {}': {"a table"},
+    HEAD + '[[when]]\nvllm = ">1"\nenv.A = {}': {"text", "false"},
+}
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("place", PLACES)
+def test_each_key_takes_its_own_type_and_no_other(place: str, value: str) -> None:
+    text = place.format(VALUES[value])
+    try:
+        profile_schema.parse(text.encode())
+    except GuardError:
+        taken = False
+    else:
+        taken = True
+
+    assert taken == (value in PLACES[place])
 
 
 # ---- lookup, extends, versions
@@ -336,6 +455,36 @@ def test_the_search_ends_at_the_root_of_the_repository(tmp_path, monkeypatch) ->
         load("theirs")
 
     assert "repository" not in caught.value.hint
+
+
+def test_what_a_shell_or_an_editor_hides_is_no_profile(user) -> None:
+    for name in (".toml", ".#mine.toml", ".mine.toml.swp"):
+        (user / name).write_text(HEAD)
+
+    assert {row.name for row in profiles.list_profiles(os.environ)} == BUILT_IN
+
+
+def test_a_name_that_is_not_utf8_is_a_file_like_any_other(tmp_path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff.toml"
+    Path(os.fsdecode(path)).write_text(HEAD + '[env]\nA = "1"\n')
+
+    for _ in range(2):
+        result = guard("-p", path, "--", "sh", "-c", 'printf %s "$A"')
+        assert (result.returncode, result.stdout) == (0, b"1")
+
+
+def test_the_widest_family_of_files_is_read_at_once(write) -> None:
+    for level in range(4):
+        bases = [f"./{level + 1}.toml"] * 4 if level < 3 else []
+        path = write(HEAD + f"extends = {json.dumps(bases)}\n", f"{level}.toml")
+    top = str(Path(path).with_name("0.toml"))
+
+    def seconds() -> float:
+        start = time.process_time()
+        assert len(load(top).parts) == 1 + 4 + 16 + 64
+        return time.process_time() - start
+
+    assert min(seconds() for _ in range(3)) < 0.2
 
 
 def test_bases_come_first_in_their_order_and_a_relative_one_lies_beside(write) -> None:
@@ -432,6 +581,13 @@ CORPUS: dict[str, Any] = {
     "integers": HEAD + "".join(f"a{i} = {'9' * 4000}\n" for i in range(7)),
     "ten thousand tables": HEAD + "[[when]]\n" * 10_000,
     "three thousand tables": HEAD + "[[when]]\n" * 3_000,
+    "a huge hexadecimal": HEAD + f"[engine]\na = 0x{'f' * 4000}\n",
+    "a huge value": HEAD + f"[env]\nA = {'9' * 4000}\n",
+    "a long key": HEAD + "k" * 4000 + " = 1\n",
+    "a long name": HEAD + "[env]\n" + "k" * 4000 + " = 1\n",
+    "a long base": HEAD + f'extends = ["{"b" * 4000}"]\n',
+    "a long key twice": HEAD + f"{'k.' * 1900}a = 1\n{'k.' * 1900}a = 1\n",
+    "not a number": HEAD + "[engine]\na = nan\n",
     "a long string": HEAD + '[env]\nA = "' + "x" * 40_000 + '"\n',
     "not closed": HEAD + '[env\nA = "x"\n',
     "a raw line break in a string": HEAD + '[env]\nA = "a\nb"\n',
