@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+END = b"\nend of the entry\n"  #: where a crash of the machine has cut or zeroed the file, it is missing
 _FORMAT = 4  #: a marshal version that every Python from 3.4 on reads
 _NAME_MAX = 200  #: bytes
 _LIMIT = 64 << 20  #: bytes; an entry of that size is none of ours
@@ -59,7 +60,10 @@ def _read(path: str) -> Any:
             return None
         if info.st_uid != os.geteuid() or info.st_mode & 0o022:
             return None
-        return marshal.loads(paths.read_fd(fd, info.st_size))  # noqa: S302  (only this user can write it)
+        content = paths.read_fd(fd, info.st_size)
+        if not content.endswith(END):
+            return None
+        return marshal.loads(content)  # noqa: S302  (only this user can write it)
     except (OSError, EOFError, ValueError, TypeError, MemoryError):
         return None
     finally:
@@ -69,6 +73,6 @@ def _read(path: str) -> Any:
 def _write(path: str, entry: Any) -> None:
     try:
         paths.make_private(os.path.dirname(path))
-        paths.write_private(path, marshal.dumps(entry, _FORMAT))
+        paths.write_private(path, marshal.dumps(entry, _FORMAT) + END)
     except OSError:
         return

@@ -118,6 +118,8 @@ def read_regular(path: str, limit: int) -> bytes:
             raise GuardError(f"{path} is {info.st_size} bytes long; at most {limit} are read")
         _refuse_foreign(path, info)
         content = read_fd(fd, limit + 1)
+    except OSError as error:
+        raise GuardError(f"cannot read {path}: {error.strerror}") from None
     finally:
         os.close(fd)
     if len(content) > limit:
