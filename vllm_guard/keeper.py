@@ -35,6 +35,7 @@ else:
     from vllm_guard.frozen import dataclass
 
 END, HURRY, KILL = 0x80, 0x81, 0x82
+_CLAIM_REST = 9  #: times as long as a look at /dev/shm took: a tenth of one processor at the most
 _HURRIED = 3.0  #: seconds from HURRY to SIGKILL
 _GUARD_DIED = tree.Limits(settle=0.0, term=0.5, tracker=1.0, kill=5.0)
 
@@ -72,6 +73,8 @@ class _Keeper:
         os.set_blocking(wakeup_write, False)
         self._reaper = tree.Reaper(self._wakeup)
         self._shm = Watch()
+        self._claim_at: float | None = None  #: when to look at /dev/shm (monotonic)
+        self._claim_next = 0.0  #: not before that: others may make files there all the time
         self._inherited = inherited
         self._wakeup_write = wakeup_write
 
@@ -155,8 +158,10 @@ class _Keeper:
             ready = dict(poll.poll(self._milliseconds_left()))
             if self._wakeup in ready:
                 if signal.SIGIO in tree.drain(self._wakeup):
-                    self._claim()
+                    self._claim_at = max(time.monotonic(), self._claim_next)
                 self._note_changes()
+            if self._claim_at is not None and time.monotonic() >= self._claim_at:
+                self._claim()
             if self._main_ended:
                 return None if self._launch.allow_daemon else tree.Limits()
             if self._ends.control in ready and not self._obey(os.read(self._ends.control, 256)):
@@ -166,9 +171,8 @@ class _Keeper:
                 return tree.Limits(settle=0.0, term=0.0)
 
     def _milliseconds_left(self) -> float | None:
-        if self._give_up is None:
-            return None
-        return max(0.0, (self._give_up - time.monotonic()) * 1000)
+        times = [moment for moment in (self._give_up, self._claim_at) if moment is not None]
+        return max(0.0, (min(times) - time.monotonic()) * 1000) if times else None
 
     def _obey(self, orders: bytes) -> bool:
         """Carry out the guard's bytes; False when there is no guard any more."""
@@ -195,7 +199,11 @@ class _Keeper:
 
     def _claim(self) -> None:
         """Note new shared memory of the run; the guard is told at once, for it may outlive us."""
+        start = time.monotonic()
         self._tell(*(f"segment {i} {path}" for i, path in self._shm.claim(tree.descendants)))
+        end = time.monotonic()
+        self._claim_at = None
+        self._claim_next = end + _CLAIM_REST * (end - start)
 
     def _note_changes(self) -> None:
         for pid, status in self._reaper.reap():
