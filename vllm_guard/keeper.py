@@ -35,7 +35,7 @@ else:
     from vllm_guard.frozen import dataclass
 
 END, HURRY, KILL = 0x80, 0x81, 0x82
-_CLAIM_REST = 9  #: times as long as a look at /dev/shm took: a tenth of one processor at the most
+_LOOKS_PER_SECOND = 20  #: at /dev/shm, each some milliseconds
 _HURRIED = 3.0  #: seconds from HURRY to SIGKILL
 _GUARD_DIED = tree.Limits(settle=0.0, term=0.5, tracker=1.0, kill=5.0)
 
@@ -74,7 +74,7 @@ class _Keeper:
         self._reaper = tree.Reaper(self._wakeup)
         self._shm = Watch()
         self._claim_at: float | None = None  #: when to look at /dev/shm (monotonic)
-        self._claim_next = 0.0  #: not before that: others may make files there all the time
+        self._looks: list[float] = []  #: when that was done, up to a second ago
         self._inherited = inherited
         self._wakeup_write = wakeup_write
 
@@ -158,7 +158,7 @@ class _Keeper:
             ready = dict(poll.poll(self._milliseconds_left()))
             if self._wakeup in ready:
                 if signal.SIGIO in tree.drain(self._wakeup):
-                    self._claim_at = max(time.monotonic(), self._claim_next)
+                    self._claim_at = self._next_look()
                 self._note_changes()
             if self._claim_at is not None and time.monotonic() >= self._claim_at:
                 self._claim()
@@ -197,13 +197,17 @@ class _Keeper:
         limit = time.monotonic() + seconds
         self._give_up = limit if self._give_up is None else min(limit, self._give_up)
 
+    def _next_look(self) -> float:
+        """Now, unless others make files in /dev/shm all the time."""
+        many = len(self._looks) >= _LOOKS_PER_SECOND
+        return self._looks[-_LOOKS_PER_SECOND] + 1.0 if many else time.monotonic()
+
     def _claim(self) -> None:
         """Note new shared memory of the run; the guard is told at once, for it may outlive us."""
-        start = time.monotonic()
-        self._tell(*(f"segment {i} {path}" for i, path in self._shm.claim(tree.descendants)))
-        end = time.monotonic()
+        now = time.monotonic()
+        self._looks = [moment for moment in self._looks if moment > now - 1.0] + [now]
         self._claim_at = None
-        self._claim_next = end + _CLAIM_REST * (end - start)
+        self._tell(*(f"segment {i} {path}" for i, path in self._shm.claim(tree.descendants)))
 
     def _note_changes(self) -> None:
         for pid, status in self._reaper.reap():
