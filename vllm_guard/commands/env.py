@@ -8,11 +8,15 @@ import click
 
 from vllm_guard import environment, facts, prepare, report
 from vllm_guard.commands import output
+from vllm_guard.errors import USAGE, GuardError
+from vllm_guard.model import Finding
 from vllm_guard.options import finish_values
 from vllm_guard.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from vllm_guard.prepare import Prepared
 
 
 @click.group()
@@ -68,7 +72,11 @@ def diff(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
         "command": command or ("vllm", "serve"),
     }
     prepared = prepare.prepare(finish_values(dict(asked)))
-    version = prepared.target.vllm.version if prepared.target and prepared.target.vllm else ""
+    target = prepared.target
+    if python and target and target.problem:
+        raise GuardError(f"--python: {target.problem}", "name a Python", exit_code=USAGE)
+    version = target.vllm.version if target and target.vllm else ""
+    findings = [*prepared.findings, *_left_out(prepared, version)]
     changes = [c for c in prepared.plan.changes if c.origin != prepare.OWN]
     if as_json:
         mask = prepared.redactor
@@ -76,8 +84,8 @@ def diff(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
             {**report.masked(change, mask).__dict__, "before_set": change.before is not None}
             for change in changes
         ]
-        output.print_json(version, changes=rows, findings=prepared.findings)
-        return output.verdict(prepared.findings, strict=False)
+        output.print_json(version, changes=rows, findings=findings)
+        return output.verdict(findings, strict=False)
     for change in changes:
         sign = "-" if change.after is None else "+" if change.before is None else "~"
         words = report.change_words(change, prepared.redactor).removeprefix("unset ")
@@ -85,8 +93,18 @@ def diff(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
         click.echo(f"{sign} {words}   (was {was}; {change.origin})")
     if not changes:
         click.echo("no changes")
-    output.print_findings(prepared.findings)
-    return output.verdict(prepared.findings, strict=False)
+    output.print_findings(findings)
+    return output.verdict(findings, strict=False)
+
+
+def _left_out(prepared: Prepared, version: str) -> Iterator[Finding]:
+    """Which profiles have parts for some versions of vLLM only, where no vLLM was found."""
+    for item in prepared.profiles:
+        specifiers = list(dict.fromkeys(part.vllm for part in item.parts if part.vllm))
+        if specifiers and not version:
+            fact = f"no vLLM found: left out is what it sets for vLLM {' or '.join(specifiers)}"
+            fix = "name its interpreter with --python"
+            yield Finding("vllm-not-found", "skip", f"profile {item.name}", fact, fix=fix)
 
 
 def family_of(name: str) -> str:

@@ -45,7 +45,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         file=sys.stdout,
         width=None if terminal else 10_000,
         force_terminal=colour,
-        no_color=not colour,
+        color_system="standard" if colour else None,  # rich would heed TERM=dumb before FORCE_COLOR
         highlight=False,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
