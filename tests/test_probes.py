@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.kit import GUARD, ROOT, guard, guard_env
 from vllm_guard import environment, probes, profiles, record
@@ -191,6 +193,79 @@ def test_all_quick_probes_together_take_less_than_a_second(fake_vllm, model) -> 
     assert min(seconds() for _ in range(3)) < 1.0
 
 
+WORDS = st.sampled_from(
+    [
+        *(
+            "--port",
+            "--host",
+            "--uds",
+            "--model",
+            "--config",
+            "--headless",
+            "--port=",
+            "--host=",
+            "--",
+        ),
+        *(
+            "--model=",
+            "--api-server-count",
+            "-",
+            "",
+            "~",
+            "~nobody/x",
+            "/",
+            ".",
+            "..",
+            "a/b/c",
+            "x:y:z",
+        ),
+        *(
+            "0",
+            "00",
+            "-0",
+            "1e3",
+            "0x10",
+            "9" * 5000,
+            "::",
+            ":::",
+            "[::]",
+            "::1%lo",
+            "127.1",
+            "a" * 5000,
+        ),
+        *(
+            "a/b.gguf",
+            "$HOME",
+            "://",
+            "\udcff",
+            "☃.example",
+            "a..b",
+            "65536",
+            "lo,",
+            "^",
+            "=",
+            "^=",
+            ",,",
+        ),
+    ]
+)
+VARIABLES = st.sampled_from(
+    [
+        *("VLLM_HOST_IP", "VLLM_LOOPBACK_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"),
+        *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HOME"),
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=6), st.dictionaries(VARIABLES, WORDS))
+def test_no_words_and_no_environment_break_a_probe(words: list[str], env: dict[str, str]) -> None:
+    for folder in ("server", "python"):
+        for name in set(probes.names(folder)) - {"vllm_install"}:
+            for finding in run_one(folder, name, argv=("vllm", "serve", *words), env=env):
+                assert finding.fact
+                assert finding.fix or finding.status in ("ok", "note", "skip", "unknown")
+
+
 # ---- port
 
 
@@ -352,6 +427,31 @@ def test_the_model_is_read_from_the_words_or_left_to_vllm(words, expected) -> No
     findings = run_one("server", "model", argv=("vllm", "serve", *words))
 
     assert [finding.id for finding in findings] == expected
+
+
+def test_flags_of_a_profile_do_not_hide_the_model(serve) -> None:
+    status, found = serve("/no/such", "--port", "0", guard_words=("-p", "eager"))
+
+    assert status == 78
+    assert "model-path" in found
+
+
+def test_the_server_as_a_module_is_checked_like_vllm_serve(fake_vllm, model) -> None:
+    module = fake_vllm / "lib/vllm-packages/vllm/entrypoints/openai"
+    module.mkdir(parents=True)
+    (module / "api_server.py").write_text("print('served')\n")
+    env = guard_env(PYTHONPATH=f"{guard_env()['PYTHONPATH']}:{fake_vllm}/lib/vllm-packages")
+    command = ("--", sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model")
+
+    with listening("0.0.0.0") as port:
+        busy = guard(*command, str(model), "--port", str(port), env=env)
+    missing = guard(*command, "/no/such", "--port", "0", env=env)
+    good = guard(*command, str(model), "--port", "0", env=env)
+
+    assert (busy.returncode, missing.returncode, good.returncode) == (78, 78, 0)
+    assert b"fail port-busy" in busy.stderr
+    assert b"fail model-path" in missing.stderr
+    assert good.stdout == b"served\n"
 
 
 def test_the_module_of_the_server_has_no_model_by_position() -> None:

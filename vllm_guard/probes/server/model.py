@@ -19,7 +19,7 @@ TITLE = "the model"
 _TRUE = ("1", "ON", "YES", "TRUE")  #: huggingface_hub's own list
 _FORMATS = ("config.json", "params.json")  #: Hugging Face's and Mistral's
 #: With one of these, the configuration may come from somewhere else than the model.
-_ELSEWHERE = ("--config", "--hf-config-path", "--config-format", "--download-dir", "--load-format")
+_ELSEWHERE = ("--config", "--hf-config-path", "--config-format", "--download-dir")
 _MODELSCOPE = ("1", "true")
 
 
