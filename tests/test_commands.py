@@ -14,7 +14,6 @@ from tests.kit import GUARD, PATIENCE, ROOT, Lines, guard, guard_env
 from tests.test_probes import fake_vllm  # noqa: F401  (a fixture)
 
 SECRET = "s3cr3t-of-mine"
-GROUP = pytest.mark.xfail(reason="commands/group.py does not do it yet")
 
 
 def answer(*words: str, **options) -> tuple[int, dict]:
@@ -288,7 +287,6 @@ def test_a_reader_that_leaves_is_no_failure(reader: str) -> None:
         assert (result.returncode, result.stderr) == (0, b"")
 
 
-@GROUP
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_an_answer_that_cannot_be_written_is_a_failure_in_one_line(verb: list[str]) -> None:
     for to, why in ((">&-", b"closed"), (">/dev/full", b"No space left on device")):
@@ -350,7 +348,6 @@ def test_a_narrow_terminal_folds_long_rows_and_a_pipe_does_not() -> None:
     assert len(piped) == 1 + len(answer("profile", "list", "--json")[1]["profiles"])
 
 
-@GROUP
 @pytest.mark.parametrize("encoding", ["latin-1", "koi8-r", "cp1252"])
 def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_crash(encoding: str, tmp_path) -> None:
     profile = tmp_path / "mine.toml"
@@ -363,7 +360,6 @@ def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_crash(encoding: str, tm
         assert b"\\u2603" in result.stdout
 
 
-@GROUP
 @pytest.mark.parametrize("verb", ["env", "profile", "runs"])
 def test_a_verb_without_its_second_word_shows_its_help_on_stderr(verb: str) -> None:
     result = guard(verb)
@@ -373,7 +369,6 @@ def test_a_verb_without_its_second_word_shows_its_help_on_stderr(verb: str) -> N
     assert b"\nCommands:\n" in result.stderr
 
 
-@GROUP
 def test_a_missing_word_is_an_error_in_one_line() -> None:
     result = guard("completion")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _HELP = ("-h", "--help")
 _SETTINGS = {"help_option_names": list(_HELP)}
+_NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.1 has none
 _EPILOG = "The bare form `vllm-guard [RUN OPTIONS] -- COMMAND` is short for `vllm-guard run`."
 
 
@@ -35,6 +37,10 @@ class _Group(click.Group):
 
 def main(words: Sequence[str]) -> int:
     """Run a command other than the launch form; returns its exit status."""
+    if sys.stdout is None:
+        raise GuardError("stdout is closed: there is nowhere to write to")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal cannot show is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = root.main(
             _with_verb(words),
@@ -43,14 +49,20 @@ def main(words: Sequence[str]) -> int:
             color=screen.wants_colour(os.environ, sys.stdout.isatty()),
         )
     except click.UsageError as error:
+        if isinstance(error, _NO_ARGUMENTS):
+            click.echo(error.format_message(), err=True)
+            return USAGE
         hint = f"see {error.ctx.command_path} --help" if error.ctx else ""
-        raise GuardError(error.format_message(), hint, exit_code=USAGE) from None
+        message = " ".join(error.format_message().split())
+        raise GuardError(message, hint, exit_code=USAGE) from None
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except (click.Abort, KeyboardInterrupt):
         return ending.die_of_sigint()
     except (BrokenPipeError, SystemExit):  # click turns the one into the other
         return _reader_left()
+    except OSError as error:
+        raise GuardError(f"{error.filename or 'stdout'}: {error.strerror}") from None
     return status if isinstance(status, int) else 0
 
 
