@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit import guard
 from vllm_guard.commands import group
 
 PROFILE = """
@@ -72,3 +73,21 @@ def test_json_holds_the_profile(file: str, capsys: pytest.CaptureFixture[str]) -
     first = document["profile"]["parts"][0]
     assert ["enforce_eager", True] in first["engine"]
     assert first["settings"][0]["value"] == "a\x1b[2Jb\x9bc\u202ed\ne"
+
+
+def test_check_of_an_interpreter_that_is_none_is_a_usage_error() -> None:
+    result = guard("profile", "check", "--strict", "--python", "/nonexistent", "debug")
+
+    assert result.returncode == 2
+    assert b"error: --python: /nonexistent: not found" in result.stderr
+
+
+def test_check_names_a_probe_that_there_is_not(tmp_path) -> None:
+    profile = tmp_path / "p.toml"
+    profile.write_text('schema = 1\nsummary = "s"\n[preflight]\nprobes = ["prot"]\n')
+
+    result = guard("profile", "check", "--strict", str(profile))
+
+    assert result.returncode == 1
+    assert b"warn probe-unknown: profile p: " in result.stdout
+    assert b"did you mean port?" in result.stdout

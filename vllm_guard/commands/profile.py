@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import audit, facts, profiles, screen, target
+from vllm_guard import audit, facts, probes, profiles, report, screen, target
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.frozen import plain, replace
@@ -97,7 +97,7 @@ def check(names: tuple[str, ...], python: str | None, strict: bool, as_json: boo
     else:
         output.print_findings(findings)
         against = f"vLLM {version}" if version else "the schema only"
-        click.echo(f"{len(wanted)} profiles checked against {against}")
+        click.echo(f"{report.count(len(wanted), 'profile')} checked against {against}")
     return output.verdict(findings, strict)
 
 
@@ -115,6 +115,10 @@ def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
         removed = facts.load("vars/vllm")["removed"]
         tables = install.env_table(vllm), install.engine_args(vllm)
         problems = list(audit.check_parts(parts, *tables, removed))
+        if not profiles.meant_for(item, vllm.version):
+            fact = f"is written for vLLM {item.vllm}; this is {vllm.version}"
+            problems.append(Finding("profile-version", "warn", f"profile {item.name}", fact))
+    problems += probes.unknown([(f"profile {item.name}", part) for part in item.parts])
     yield from problems
     if not problems:
         count = sum(len(part.settings) + len(part.engine) for part in item.parts)
@@ -126,6 +130,8 @@ def _vllm(python: str | None) -> VllmInstall | None:
     commands = [("python",)] if python else [("vllm",), ("python",), (sys.executable,)]
     for command in commands:
         found = target.find_target(command, os.environ, python)
+        if python and found is not None and found.problem:
+            raise GuardError(f"--python: {found.problem}", "name a Python", exit_code=USAGE)
         if found is not None and found.vllm is not None:
             return found.vllm
     return None

@@ -93,10 +93,14 @@ def run_all(context: Context) -> list[Finding]:
     for folder in context.folders:
         for name in names(folder):
             findings += run_one(folder, name, context)
-    asked = dict.fromkeys((origin, p) for origin, part in context.parts for p in part.probes)
+    return findings + unknown(context.parts)
+
+
+def unknown(parts: Iterable[tuple[str, Part]]) -> list[Finding]:
+    """A finding for each probe that a profile asks for and that there is not."""
+    asked = dict.fromkeys((origin, probe) for origin, part in parts for probe in part.probes)
     known = ids() if asked else ()
-    findings += [_unknown(probe, origin) for origin, probe in asked if probe not in known]
-    return findings
+    return [_unknown(probe, origin) for origin, probe in asked if probe not in known]
 
 
 def run_one(folder: str, name: str, context: Context) -> Iterator[Finding]:
