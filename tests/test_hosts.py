@@ -227,8 +227,8 @@ def test_a_working_folder_that_is_gone_is_passed_on_as_it_is(tmp_path) -> None:
         check=False,
     )
 
-    assert result.returncode in (4, 125)
-    assert b"Traceback" not in result.stderr
+    assert result.returncode == 4
+    assert b"vllm-guard" not in result.stderr  # the shells have their own words for it
 
 
 def test_a_guard_whose_files_are_removed_meanwhile_ends_well(tmp_path) -> None:

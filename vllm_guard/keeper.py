@@ -82,9 +82,7 @@ class _Keeper:
         if not self._start():
             return
         self._let_go_of_files()
-        signals.ignore(
-            signals.FORWARDED
-        )  # blocked up to now, and not ignored for the command's sake
+        signals.ignore(signals.FORWARDED)  # not sooner: the command would inherit it
         signals.listen([signal.SIGCHLD, signal.SIGIO], self._wakeup_write)
         self._claim()
         limits = self._watch()

@@ -43,6 +43,14 @@ def home(env: Mapping[str, str]) -> str:
         return "/nonexistent"
 
 
+def cwd() -> str:
+    """The current folder; where it has been removed, a name under which nothing is found."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/proc/self/cwd"
+
+
 def make_private(path: str) -> str:
     """Create `path` (and parents) with mode 0700, whatever the umask, and return it.
 

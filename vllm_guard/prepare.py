@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import engine, environment, facts, plan, probes, profiles, record, report, target
+from vllm_guard import (
+    engine,
+    environment,
+    facts,
+    paths,
+    plan,
+    probes,
+    profiles,
+    record,
+    report,
+    target,
+)
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
 from vllm_guard.frozen import replace
 from vllm_guard.leftovers import TOKEN
@@ -99,7 +110,7 @@ def executable(prepared: Prepared) -> str:
     """The file that will be executed. Raises GuardError 127 or 126."""
     word = prepared.argv[0]
     path = prepared.after.get("PATH")
-    found = target.find_executable(word, path, os.getcwd())
+    found = target.find_executable(word, path, paths.cwd())
     if found.reason == "found":
         return found.path
     if found.reason == "not-found":

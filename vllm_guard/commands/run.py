@@ -164,7 +164,7 @@ def _record(prepared: Prepared, outcome: Outcome) -> Run:
     return Run(
         id=prepared.run_id,
         command=mask.argv(prepared.argv),
-        cwd=os.getcwd(),
+        cwd=paths.cwd(),
         profiles=tuple(profile.name for profile in prepared.profiles),
         interpreter=prepared.target.interpreter if prepared.target is not None else "",
         vllm=vllm.version if vllm is not None else "",

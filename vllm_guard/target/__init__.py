@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from vllm_guard import paths
 from vllm_guard.errors import GuardError
 from vllm_guard.target.rewrite import to_python
 from vllm_guard.target.words import Command, Executable, find_executable, read_options
@@ -71,7 +72,7 @@ def find_target(
     `python` (`--python`) names the interpreter, whatever the command looks like. None when no
     interpreter is known; one that cannot be used is a Target with a `problem`.
     """
-    given = Command(tuple(argv), env, _cwd())
+    given = Command(tuple(argv), env, paths.cwd())
     command = to_python(given)
     if python:
         path, problem = _named(given.but(python))
@@ -93,13 +94,6 @@ def find_target(
         return Target(path, *what, problem=problem)
     search_path = tuple(_search_path(place, call, asked))
     return Target(asked.executable, *what, asked.version, search_path, find_vllm(search_path))
-
-
-def _cwd() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it has been removed: nothing is found there
-        return "/proc/self/cwd"
 
 
 def _named(command: Command) -> tuple[str, str]:
