@@ -706,3 +706,16 @@ def test_a_server_that_ends_by_itself_is_told_even_if_it_ended_well(serve, model
     _, found = serve(str(model), "--port", "0")
 
     assert found["server-ended"].startswith("warn server-ended: vllm: exited 0 although")
+
+
+def test_with_exec_the_command_keeps_its_own_temporary_folder(serve, fake_vllm, tmp_path) -> None:
+    """Nobody would make a private one, and nobody would remove it."""
+    witness = tmp_path / "tmpdir"
+    program = fake_vllm / "bin" / "vllm"
+    code = f"import os; open({str(witness)!r}, 'w').write(os.environ['TMPDIR'])"
+    program.write_text(f"#!{sys.executable}\n{code}\n")
+
+    status, _ = serve(guard_words=("--exec",))
+
+    assert status == 0
+    assert witness.read_text() == os.environ["TMPDIR"]

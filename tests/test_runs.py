@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 
-from tests.kit import Lines, children, gone, guard, program, start, wait_for
+from tests.kit import Lines, children, gone, guard, is_alive, program, start, wait_for
 from tests.test_supervision import _state
 
 
@@ -73,6 +73,8 @@ def test_a_dead_run_is_cleaned_by_hand() -> None:
     process.communicate()
 
     (row,) = answer("runs", "list")["runs"]
+    assert b"dead-run" not in guard("-n", "--", "true").stderr
+    assert all(is_alive(pid) for pid in pids), "a dry run ends nothing"
     cleaned = guard("runs", "clean").stdout
 
     assert row["state"] == "dead"

@@ -78,12 +78,14 @@ def prepare(options: RunOptions) -> Prepared:
     found = target.find_target(options.command, first.apply(before), options.python or None)
     parts = _parts(chosen, _version(found))
     env_plan, findings = _plan(before, parts, options)
-    private = private_folder(run_id, before) if found is not None and found.vllm else ""
+    has_vllm = found is not None and found.vllm is not None
+    # With --exec nobody is there to make the folder and to remove it.
+    private = private_folder(run_id, before) if has_vllm and not options.exec else ""
     own = _own_changes(before, run_id, found, private)
     env_plan = plan.extend(env_plan, own, {*options.keep, *_named(parts)})
     after = env_plan.apply(before)
     argv, more = _with_engine_flags(options, parts, found)
-    context = probes.Context(argv, after, before, found, chosen, parts, shelf)
+    context = probes.Context(argv, after, before, found, chosen, parts, shelf, options.dry_run)
     if options.preflight != "off":
         findings = [*findings, *more, *probes.run_all(context)]
     redactor = Redactor(facts.load("redact")).knowing(after, argv)

@@ -170,6 +170,7 @@ class Log:
     def keep(self, data: bytes) -> None:
         """Add to the log, holding back what could be the start of a secret."""
         if self._fd < 0:
+            self.lost += len(data) if self.path else 0
             return
         if self._secrets:
             data = self._masked(self._held + data)

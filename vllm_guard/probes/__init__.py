@@ -43,6 +43,7 @@ class Context:
     profiles: tuple[Profile, ...]
     parts: Sequence[tuple[str, Part]]  #: what of them applies to this vLLM
     shelf: Shelf
+    dry_run: bool = False  #: nothing may be ended or removed
 
     @property
     def folders(self) -> tuple[str, ...]:

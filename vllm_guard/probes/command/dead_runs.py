@@ -15,4 +15,5 @@ TITLE = "leftovers of dead runs"
 
 
 def check(context: Context) -> Iterator[Finding]:
-    yield from leftovers.sweep_dead(context.shelf)
+    if not context.dry_run:
+        yield from leftovers.sweep_dead(context.shelf)
