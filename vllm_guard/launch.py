@@ -262,6 +262,7 @@ class _Supervisor:
         self._ledger.close_without_keeper(ended, removed)
 
     def _finish(self) -> Result:
+        self._had_terminal = self._terminal.lent
         self._terminal.take_back()
         outside = bool(self._sent) or self._deadline_hit
         for stream in self._streams:
@@ -287,6 +288,6 @@ class _Supervisor:
             return f"{signals.name(self._sent[0])} sent to vllm-guard{killed}"
         if killer == signal.SIGKILL:
             return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
-        if killer == signal.SIGINT and self._terminal.lent:
+        if killer == signal.SIGINT and self._had_terminal:
             return "Ctrl-C"
         return signals.name(killer) if killer else "itself"

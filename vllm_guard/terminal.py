@@ -48,8 +48,10 @@ class Terminal:
             self.lent = self._set(pgid)
 
     def take_back(self) -> None:
+        """Only what is lent: after Ctrl-Z and `bg` the foreground is the shell's."""
         if self.lent:
             self._set(os.getpgrp())
+            self.lent = False
 
     def restore(self) -> None:
         """The settings as they were: a command that was killed could not restore them itself."""
