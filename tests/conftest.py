@@ -22,6 +22,7 @@ import pytest
 from hypothesis import settings
 
 from tests.kit import children, environ_of, is_alive
+from vllm_guard import cgroup
 
 MARK = "VGUARD_TEST_MARK"
 SHARED_HOME = "VGUARD_TEST_SHARED_HOME"  #: set it where other guards of the same user run meanwhile
@@ -99,6 +100,7 @@ class _Before:
         self._children = set(children(os.getpid()))
         self._segments = _segments()
         self._fds = _fds()
+        self._cgroups = _cgroups()
 
     def left_behind(self, mark: str) -> list[str]:
         """What there is now and should not be, in words; processes are ended."""
@@ -111,6 +113,10 @@ class _Before:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         left += [f"segment {path}" for path in sorted(_settled(self._new_segments))]
+        cgroups = _settled(lambda: _cgroups() - self._cgroups)
+        left += [f"cgroup {path}" for path in sorted(cgroups)]
+        for path in cgroups:
+            cgroup.remove(path)
         if self._new_fds():
             gc.collect()
         left += [f"descriptor {fd} of {target}" for fd, target in sorted(self._new_fds())]
@@ -183,6 +189,12 @@ def _mapped() -> set[Path]:
             lines = (line.partition(b" /dev/shm/") for line in maps)
             found |= {SHM / os.fsdecode(name.strip()) for _, found_it, name in lines if found_it}
     return found
+
+
+def _cgroups() -> set[str]:
+    """The cgroups of runs."""
+    above = Path(cgroup.place("x")).parent
+    return {str(path) for path in above.glob("vllm-guard-*")}
 
 
 def _fds() -> set[tuple[int, str]]:

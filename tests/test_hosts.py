@@ -161,6 +161,33 @@ def test_another_user_without_a_home_or_a_name_can_run(theirs) -> None:
     assert result.stderr.count(b"no record is kept") == 1
 
 
+def test_with_processes_of_others_hidden_the_escapees_are_ended(theirs) -> None:
+    """/proc with hidepid=2; root would see all of it."""
+    user = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
+    prefix = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t proc -o hidepid=2 proc /proc && exec "$@"',
+    ]
+    escape = "setsid sleep 63 & setsid sh -c 'trap \"\" TERM; sleep 64' & ls -d /proc/1; exit 7"
+
+    result = subprocess.run(
+        [*prefix, "sh", *user, *theirs, "-v", "--", "sh", "-c", escape],
+        env=guard_env(),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert result.returncode == 7
+    assert result.stdout == b""  # /proc/1 is hidden indeed
+    assert b"processes behind; ended now" in result.stderr
+
+
 def test_a_process_limit_is_a_message_and_nothing_is_left(theirs) -> None:
     """Root has no such limit; another user has."""
     result = as_nobody(*theirs, "--", "true", preexec_fn=limited(NPROC=1))

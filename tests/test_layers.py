@@ -24,6 +24,8 @@ LAYERS = (
             "launch",
             "keeper",
             "tree",
+            "cgroup",
+            "log",
             "terminal",
             "pump",
             "leftovers",

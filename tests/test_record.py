@@ -1,13 +1,11 @@
-"""Where the guard keeps things: private, atomic, no symlink followed, never trusted when foreign."""
+"""The record of a run on disk."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,9 +13,6 @@ from vllm_guard import frozen, record
 from vllm_guard.model import EnvPlan, Outcome, Run
 
 DATA = Path(__file__).parent / "data"
-
-
-# ---- records
 
 
 def a_run(**changes) -> Run:
@@ -64,33 +59,3 @@ def test_old_records_are_dropped_and_the_newest_kept(monkeypatch) -> None:
     assert len(kept) == record.KEPT_RUNS
     assert kept[-1].endswith(f"{record.KEPT_RUNS + 24:08x}")
     assert shelf.problem == ""
-
-
-def test_a_log_masks_a_secret_that_is_written_in_pieces(tmp_path) -> None:
-    log = record.Log(str(tmp_path), [b"s3cr3t-value"])
-    for piece in (b"before s3cr", b"et", b"-val", b"s3cr3t-va", b"lue after s3cr3t"):
-        log.keep(piece)
-    log.close()
-
-    kept = Path(log.path).read_bytes()
-    assert b"s3cr3t-value" not in kept
-    assert kept == b"before s3cret-val[masked] after s3cr3t"
-
-
-@given(st.lists(st.binary(max_size=40), max_size=30))
-def test_of_a_long_log_the_beginning_and_the_end_are_kept(pieces) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record, "HEAD_LIMIT", 64)
-        patch.setattr(record, "TAIL_LIMIT", 32)
-        log = record.Log(folder, ())
-        for piece in pieces:
-            log.keep(piece)
-        log.close()
-        parts = [Path(folder, f"output{name}") for name in (".log", ".tail.log.1", ".tail.log")]
-        head, before, tail = (part.read_bytes() if part.exists() else b"" for part in parts)
-
-    whole = b"".join(pieces)
-    assert head == whole[:64]
-    assert whole[64:].endswith(before + tail)
-    assert len(whole) == len(head + before + tail) + log.lost
-    assert len(before + tail) <= 64

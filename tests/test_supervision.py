@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from tests.kit import (
     gone,
     guard,
     guard_env,
-    is_alive,
     program,
     start,
     tree_of,
@@ -206,64 +206,6 @@ def test_a_full_disk_does_not_disturb_the_command() -> None:
     assert b"5 bytes of its output could not be written" in result.stderr
 
 
-def test_escapees_die_with_the_run_and_are_counted() -> None:
-    result = guard("-v", "--", *program("hydra", 6))
-
-    assert result.returncode == 7
-    pids = [int(word) for word in result.stdout.split()[1:]]
-    assert len(pids) == 6
-    assert not any(is_alive(pid) for pid in pids)
-    assert b"left 6 processes behind; ended now" in result.stderr
-
-
-@pytest.mark.parametrize("victims", ["guard", "keeper", "group"])
-def test_death_of_the_guard_or_the_keeper_leaves_nothing(victims: str) -> None:
-    process = start("--", *program("hydra", 6, "stay"), start_new_session=True)
-    assert process.stdout is not None
-    lines = Lines(process.stdout.fileno())
-    lines.until(b"\n")
-    pids = [int(word) for word in lines.seen.split()[1:]]
-    keeper = _keeper(process.pid)
-    everybody = [*pids, *children(keeper), keeper]
-
-    if victims == "guard":
-        process.kill()
-    elif victims == "keeper":
-        os.kill(keeper, signal.SIGKILL)
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
-    _, err = finish(process)
-
-    gone(everybody)
-    if victims == "keeper":
-        assert process.returncode == 125
-        assert b"lost" in err
-    else:
-        assert process.returncode == -signal.SIGKILL
-
-
-def test_what_a_dead_guard_and_keeper_left_is_removed_by_the_next_start() -> None:
-    process = start("--", *program("hydra", 6, "stay"), start_new_session=True)
-    assert process.stdout is not None
-    lines = Lines(process.stdout.fileno())
-    lines.until(b"\n")
-    pids = [int(word) for word in lines.seen.split()[1:]]
-    keeper = _keeper(process.pid)
-    wait_for(lambda: list(_state().glob("active/*")), "the marker of the run")
-    os.kill(keeper, signal.SIGSTOP)  # or it would see the end of the guard before its own
-    process.kill()
-    os.kill(keeper, signal.SIGKILL)
-    finish(process)
-    assert all(is_alive(pid) for pid in pids)
-
-    result = guard("--", "true")
-
-    assert result.returncode == 0
-    assert b"note dead-run" in result.stderr
-    assert not any(is_alive(pid) for pid in pids)
-    assert list(_state().glob("active/*")) == []
-
-
 def test_a_sweep_spares_processes_that_are_older_than_the_run(tmp_path) -> None:
     bystander = subprocess.Popen(["sleep", "60"], env=guard_env(VGUARD_RUN_ID="20000101-000000-aa"))
     marker = _state() / "active" / "20000101-000000-aa"
@@ -315,6 +257,23 @@ def test_the_second_sigterm_goes_to_every_process_and_the_third_kills() -> None:
 
     assert process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
     gone(everybody)
+
+
+def test_the_third_sigterm_kills_also_what_outlives_the_command() -> None:
+    process = start("--", *program("hydra", 6))
+    assert process.stderr is not None
+    wait_for(lambda: list(_state().glob("active/*")), "the start")
+    (keeper,) = children(process.pid)
+    wait_for(lambda: _has_lost_its_command(keeper), "only escapees are left")
+    said = Lines(process.stderr.fileno())
+    begin = time.monotonic()
+    for word in (b"passed on", b"to every process", b"SIGKILL to every"):
+        process.terminate()
+        said.until(word)
+    _, _ = finish(process)
+
+    assert process.returncode == 7
+    assert time.monotonic() - begin < 4.0  # five seconds is what they have after SIGTERM
 
 
 def test_a_command_that_is_killed_in_the_end_is_told_with_the_reason() -> None:
@@ -459,6 +418,12 @@ def test_start_and_signal_race_leaves_no_orphan(trials: int) -> None:
         process.terminate()
         finish(process)
         assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def _has_lost_its_command(keeper: int) -> bool:
+    """Are all of its children orphans, in sessions of their own?"""
+    pids = children(keeper)
+    return bool(pids) and all(os.getsid(pid) != os.getsid(keeper) for pid in pids)
 
 
 def _name(pid: int) -> str:

@@ -7,7 +7,7 @@ the guard asks for, and when the command, or the guard, has ended it ends whatev
 The guard writes bytes to the control pipe: 1-64 is a signal for the command's process group, END asks
 for its end, HURRY for that of every process at once, KILL for their death. End of file there means that
 the guard is dead. The keeper answers with lines on the status pipe: `started PID`, `failed ERRNO`,
-`stopped N`, `segment INODE PATH`, `expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`,
+`contained HOW`, `stopped N`, `segment INODE PATH`, `expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`,
 `survivor PID`, `stays PATH`, `stray PATH`, `stay N` (daemons that may), `done`.
 """
 
@@ -17,7 +17,7 @@ import os
 import select
 import time
 
-from vllm_guard import environment, leftovers, signals, tree
+from vllm_guard import cgroup, environment, leftovers, signals, tree
 from vllm_guard.segments import Watch, abandoned, notify
 
 TYPE_CHECKING = False
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
     from typing import NoReturn
 
-    from vllm_guard.model import Launch
+    from vllm_guard.model import Containment, Launch
     from vllm_guard.signals import Inherited
-    from vllm_guard.tree import Ended
 else:
     import _signal as signal
 
@@ -37,6 +36,7 @@ else:
 END, HURRY, KILL = 0x80, 0x81, 0x82
 _LOOKS_PER_SECOND = 20  #: at /dev/shm, each some milliseconds
 _HURRIED = 3.0  #: seconds from HURRY to SIGKILL
+_AT_ONCE = tree.Limits(settle=0.0, term=0.0)
 _GUARD_DIED = tree.Limits(settle=0.0, term=0.5, tracker=1.0, kill=5.0)
 
 
@@ -68,7 +68,7 @@ class _Keeper:
         self._main_ended = False
         self._give_up: float | None = None  #: when grace is over (monotonic)
         os.setpgid(0, 0)
-        signals.become_subreaper()
+        self._contained: Containment = "keeper" if signals.become_subreaper() else "group"
         self._wakeup, wakeup_write = _pipe()
         os.set_blocking(wakeup_write, False)
         self._reaper = tree.Reaper(self._wakeup)
@@ -89,16 +89,23 @@ class _Keeper:
         if limits is None:
             self._tell(f"stay {len(tree.descendants())}", "done")
         else:
-            self._clean_up(tree.end(self._reaper, limits))
+            self._clean_up(limits)
 
-    def _clean_up(self, ended: Ended) -> None:
+    def _clean_up(self, limits: tree.Limits) -> None:
         """Done here and not by the guard, which may be dead."""
+        contained = self._launch.cgroup if self._contained == "cgroup" else ""
+        self._reaper.heed(self._ends.control, KILL)
+        ended = tree.end(self._reaper, limits, contained)
+        escaped: set[int] = set()
+        segments = set(ended.segments)
+        if self._contained == "group":
+            escaped, theirs = leftovers.end_group(self._main, self._launch.run_id)
+            segments |= theirs
         self._note_the_end()
         self._claim()
-        segments = self._shm.claimed.union(ended.segments)
-        removed = leftovers.remove(segments, self._launch.private)
+        removed = leftovers.remove(self._shm.claimed | segments, self._launch.private, contained)
         self._tell(
-            f"ended {ended.left_behind}",
+            f"ended {ended.left_behind + len(escaped)}",
             f"removed {removed.freed}",
             *(f"survivor {pid}" for pid in ended.survivors),
             *(f"stays {path}" for path in removed.stays),
@@ -110,7 +117,7 @@ class _Keeper:
         """Fork the command; True once it has been executed."""
         read, write = _pipe()
         try:
-            pid = os.fork()
+            pid = self._fork()
         except OSError as error:
             self._tell(f"failed {error.errno}")
             return False
@@ -130,8 +137,15 @@ class _Keeper:
             return False
         self._main = pid
         self._reaper.ended[pid] = None
-        self._tell(f"started {pid}")
+        self._tell(f"started {pid}", f"contained {self._contained}")
         return True
+
+    def _fork(self) -> int:
+        pid = cgroup.fork_into(self._launch.cgroup) if self._launch.cgroup else -1
+        if pid < 0:
+            return os.fork()
+        self._contained = "cgroup"
+        return pid
 
     def _let_go_of_files(self) -> None:
         """Held files and folders would keep the caller's pipes open and its mounts busy."""
@@ -161,12 +175,17 @@ class _Keeper:
             if self._claim_at is not None and time.monotonic() >= self._claim_at:
                 self._claim()
             if self._main_ended:
-                return None if self._launch.allow_daemon else tree.Limits()
+                return None if self._launch.allow_daemon else self._rest()
             if self._ends.control in ready and not self._obey(os.read(self._ends.control, 256)):
                 return _GUARD_DIED
             if self._give_up is not None and time.monotonic() >= self._give_up:
                 self._tell("expired")
-                return tree.Limits(settle=0.0, term=0.0)
+                return _AT_ONCE
+
+    def _rest(self) -> tree.Limits:
+        """For what outlived the command: none, if the order to kill all came with its end."""
+        late = self._give_up is not None and time.monotonic() >= self._give_up
+        return _AT_ONCE if late else tree.Limits()
 
     def _milliseconds_left(self) -> float | None:
         times = [moment for moment in (self._give_up, self._claim_at) if moment is not None]

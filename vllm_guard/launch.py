@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from dataclasses import dataclass
 
-    from vllm_guard.model import Launch
+    from vllm_guard.model import Containment, Launch
     from vllm_guard.signals import Inherited
 else:
     import _signal as signal
@@ -47,6 +47,7 @@ class Result:
 
     outcome: Outcome
     keeper: int  #: its pid
+    contained: Containment
     survivors: tuple[int, ...] = ()  #: processes that nothing could end
     stays: tuple[str, ...] = ()  #: files that could not be removed
     strays: tuple[str, ...] = ()  #: files of /dev/shm that may be the run's
@@ -256,10 +257,14 @@ class _Supervisor:
 
     def _on_lost_keeper(self) -> None:
         """The keeper died: its orphans are our children now."""
-        ended = tree.end(self._reaper, _KEEPER_LOST)
-        segments = self._ledger.segments.union(ended.segments)
-        removed = leftovers.remove(segments, self._launch.private)
-        self._ledger.close_without_keeper(ended, removed)
+        ledger = self._ledger
+        contained = self._launch.cgroup if ledger.contained == "cgroup" else ""
+        ended = tree.end(self._reaper, _KEEPER_LOST, contained)
+        segments = ledger.segments.union(ended.segments)
+        if ledger.contained == "group":
+            segments |= leftovers.end_group(ledger.main, self._launch.run_id)[1]
+        removed = leftovers.remove(segments, self._launch.private, contained)
+        ledger.close_without_keeper(ended, removed)
 
     def _finish(self) -> Result:
         self._had_terminal = self._terminal.lent
@@ -276,7 +281,7 @@ class _Supervisor:
             self._terminal.restore()
         lost = sum(stream.lost for stream in self._streams)
         found = (tuple(ledger.survivors), tuple(ledger.stays), tuple(ledger.strays))
-        return Result(outcome, self._keeper, *found, lost)
+        return Result(outcome, self._keeper, ledger.contained, *found, lost)
 
     def _ended_by(self, killer: int) -> str:
         if self._deadline_hit:

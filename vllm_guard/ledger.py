@@ -13,6 +13,7 @@ from vllm_guard.model import Outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vllm_guard.leftovers import Removed
+    from vllm_guard.model import Containment
     from vllm_guard.segments import Segment
     from vllm_guard.tree import Ended
 
@@ -35,6 +36,7 @@ class Ledger:
         self.main = 0  #: the command's pid
         self.errno = 0  #: why it could not be started
         self.status: int | None = None  #: its wait status
+        self.contained: Containment = "keeper"
         self.expired = False  #: it did not end within its grace
         self.left = 0  #: processes that outlived it and were ended
         self.freed = 0  #: bytes of shared memory that they left
@@ -54,6 +56,8 @@ class Ledger:
         elif word == "segment":
             inode, _, path = rest.partition(" ")
             self.segments.add((int(inode), path))
+        elif word == "contained":
+            self.contained = rest  # type: ignore[assignment]
         elif word == "survivor":
             self.survivors.append(int(rest))
         elif word in ("stays", "stray"):

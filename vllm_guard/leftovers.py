@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import tree
+from vllm_guard import cgroup, tree
 from vllm_guard.model import Finding
 from vllm_guard.record import remove_tree
 from vllm_guard.segments import abandoned, all_pids, of
@@ -12,7 +12,7 @@ from vllm_guard.segments import abandoned, all_pids, of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from dataclasses import dataclass
 
     from vllm_guard.record import Marker, Shelf
@@ -44,13 +44,14 @@ class Swept:
     private: bool
 
 
-def remove(segments: Iterable[Segment], private: str) -> Removed:
-    """Remove what a run left on disk and in memory: its own folder, and shared memory nobody holds."""
+def remove(segments: Iterable[Segment], private: str, contained: str) -> Removed:
+    """Remove what a run left: its cgroup, its own folder, and shared memory nobody holds."""
+    held = contained and not cgroup.remove(contained)
     removed = _remove_segments(segments)
     if private:
         remove_tree(private)
-    stays = (private,) if private and os.path.lexists(private) else ()
-    return Removed(len(removed), sum(removed.values()), stays)
+    stays = [private] if private and os.path.lexists(private) else []
+    return Removed(len(removed), sum(removed.values()), (*stays, *([contained] if held else [])))
 
 
 def findings(
@@ -71,7 +72,8 @@ def findings(
         for pid in survivors
     )
     files = (
-        Finding("left-behind", "warn", path, "not removed", fix=f"rm -r {path}") for path in stays
+        Finding("left-behind", "warn", path, "not removed", fix=f"{_remover(path)} {path}")
+        for path in stays
     )
     unclear = (
         Finding(
@@ -84,6 +86,10 @@ def findings(
         for path in strays
     )
     return (*processes, *files, *unclear)
+
+
+def _remover(path: str) -> str:
+    return "rmdir" if path.startswith("/sys/") else "rm -r"
 
 
 def _remove_segments(segments: Iterable[Segment]) -> dict[str, int]:
@@ -116,31 +122,47 @@ def sweep_dead(shelf: Shelf) -> Iterator[Finding]:
 
 
 def sweep(marker: Marker) -> Swept:
-    """End and remove what is left of a dead run: processes that carry its id and started after it."""
-    segments: set[Segment] = set()
-    ended: set[int] = set()
-    rest = tagged(marker)
-    while rest:
-        segments |= of(rest)
-        ended |= set(rest)
-        tree.send(rest, signal.SIGKILL)
-        _wait_gone(rest)
-        rest = [pid for pid in tagged(marker) if pid not in ended]
+    """End and remove what is left of a dead run: processes of its cgroup, or with its id and not older."""
+    contained = marker.cgroup if os.path.isdir(marker.cgroup) else ""
+    ended, segments = _end_all(lambda: tagged(marker.run_id, marker.guard[1], contained))
     private = os.path.isdir(marker.private) and os.stat(marker.private).st_uid == os.geteuid()
-    removed = remove(segments, marker.private if private else "")
+    removed = remove(segments, marker.private if private else "", contained)
     return Swept(len(ended), removed.segments, private)
 
 
-def tagged(marker: Marker) -> list[int]:
-    """Living processes of this user that carry the run's id and are no older than its guard."""
-    word = f"{TOKEN}={marker.run_id}".encode()
-    found = []
+def end_group(pgid: int, run_id: str) -> tuple[set[int], set[Segment]]:
+    """End what is left of a run whose orphans do not become ours: its group, and what carries its id."""
+    me = tree.stat(os.getpid())
+    tree.send_group(pgid, signal.SIGKILL)
+    return _end_all(lambda: tagged(run_id, me["start"])) if me else (set(), set())
+
+
+def _end_all(look: Callable[[], Mapping[int, str]]) -> tuple[set[int], set[Segment]]:
+    """SIGKILL to what `look` finds until it finds nothing new; their pids and files of /dev/shm."""
+    segments: set[Segment] = set()
+    ended: set[int] = set()
+    while new := {pid: start for pid, start in look().items() if pid not in ended}:
+        segments |= of(new)
+        ended.update(new)
+        tree.send(new, signal.SIGKILL)
+        _wait_gone(new)
+    return ended, segments
+
+
+def tagged(run_id: str, since: str, contained: str = "") -> dict[int, str]:
+    """Living processes in the run's cgroup, and those of this user that carry its id and are not older.
+
+    pid -> start time; `since`: the start time of its guard, in clock ticks after boot.
+    """
+    word = f"{TOKEN}={run_id}".encode()
+    inside = set(cgroup.pids(contained))
+    found = {}
     for pid in all_pids():
         info = tree.stat(pid)
-        if info is None or info["state"] in "ZX" or int(info["start"]) < int(marker.guard[1]):
+        if info is None or info["state"] in "ZX" or int(info["start"]) < int(since):
             continue
-        if word in _environ(pid):
-            found.append(pid)
+        if pid in inside or word in _environ(pid):
+            found[pid] = info["start"]
     return found
 
 

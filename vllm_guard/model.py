@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     Status = Literal["ok", "note", "warn", "fail", "skip", "unknown"]
     SettingKind = Literal["set", "default", "required", "unset"]
     OutcomeKind = Literal["exited", "signalled", "not-started", "deadline", "lost"]
+    #: What holds the processes of a run: a cgroup of its own, a subreaper, or their process group only.
+    Containment = Literal["cgroup", "keeper", "group", "none"]
     #: One environment entry as the kernel holds it: (name, value).
     Entry = tuple[bytes, bytes]
 else:
@@ -116,6 +118,7 @@ class Launch:
     argv: tuple[bytes, ...]
     env: tuple[Entry, ...]
     private: str  #: folder of the run's own, removed at the end; empty for none
+    cgroup: str  #: where to make a cgroup of its own; empty for none
     watch: bool  #: stdout and stderr pass through the guard
     allow_daemon: bool  #: what outlives the command may live on
     deadline: float | None  #: seconds
@@ -150,7 +153,7 @@ class Run:
     started: str  #: UTC, ISO 8601
     plan: EnvPlan
     findings: tuple[Finding, ...]
-    containment: Literal["keeper", "group"]
+    containment: Containment
     outcome: Outcome | None = None
     leftovers: tuple[Finding, ...] = ()
     log: str = ""

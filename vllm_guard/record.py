@@ -14,7 +14,7 @@ from vllm_guard.frozen import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from dataclasses import dataclass
     from typing import Any
 
@@ -24,8 +24,6 @@ else:
 
 KEPT_RUNS = 50
 _PRUNE_AT = KEPT_RUNS + 25  #: not at every run
-HEAD_LIMIT = 32 << 20  #: bytes of output.log: the start, and mostly the first error
-TAIL_LIMIT = 16 << 20  #: bytes of output.tail.log and of its predecessor: the end
 SCHEMA_VERSION = 1
 
 
@@ -51,7 +49,7 @@ class Shelf:
             self.problem = f"no record is kept: {error}"
             return ""
 
-    def mark(self, run_id: str, private: str, keeper: int) -> None:
+    def mark(self, run_id: str, private: str, contained: str, keeper: int) -> None:
         """Leave a marker that tells a later guard whose processes and files these are."""
         if self.problem:
             return
@@ -60,6 +58,7 @@ class Shelf:
             f"guard {me} {_start(me)}",
             f"keeper {keeper} {_start(keeper)}",
             f"private {private}",
+            f"cgroup {contained}",
         ]
         try:
             folder = paths.make_private(os.path.join(self.root, "active"))
@@ -140,6 +139,7 @@ class Marker:
     guard: tuple[int, str]  #: pid and start time
     keeper: tuple[int, str]
     private: str
+    cgroup: str  #: the folder it may have; empty for none
     boot: str
 
     @property
@@ -148,79 +148,6 @@ class Marker:
         if self.boot != boot_id():
             return True
         return not tree.is_alive(*self.guard) and not tree.is_alive(*self.keeper)
-
-
-class Log:
-    """What the command wrote, with the known secrets masked: the beginning, and the end.
-
-    `output.log` holds the first HEAD_LIMIT bytes; what comes later goes to `output.tail.log`, of which
-    one full predecessor is kept (`output.tail.log.1`). Nothing here disturbs the run.
-    """
-
-    def __init__(self, folder: str, secrets: Sequence[bytes]) -> None:
-        self.path = os.path.join(folder, "output.log") if folder else ""
-        self.lost = 0  #: bytes that are in none of the files
-        self._tail = os.path.join(folder, "output.tail.log")
-        self._secrets = secrets
-        self._overlap = max((len(s) for s in secrets), default=1) - 1
-        self._held = b""
-        self._room = HEAD_LIMIT
-        self._fd = _new_file(self.path) if folder else -1
-
-    def keep(self, data: bytes) -> None:
-        """Add to the log, holding back what could be the start of a secret."""
-        if self._fd < 0:
-            self.lost += len(data) if self.path else 0
-            return
-        if self._secrets:
-            data = self._masked(self._held + data)
-            cut = max(0, len(data) - self._overlap)
-            self._held = data[cut:]
-            data = data[:cut]
-        self._append(data)
-
-    def close(self) -> None:
-        self._append(self._held)
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _masked(self, data: bytes) -> bytes:
-        for secret in self._secrets:
-            data = data.replace(secret, b"[masked]")
-        return data
-
-    def _append(self, data: bytes) -> None:
-        while data and self._fd >= 0:
-            try:
-                if not self._room:
-                    self._rotate()
-                paths.write_all(self._fd, data[: self._room])
-            except OSError:  # a full disk, a removed folder
-                os.close(self._fd)
-                self._fd = -1
-                break
-            written = min(len(data), self._room)
-            self._room -= written
-            data = data[written:]
-        self.lost += len(data)
-
-    def _rotate(self) -> None:
-        """Begin a new tail; the one before it is kept, the one before that is not."""
-        os.close(self._fd)
-        self._fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)  # should the next step fail
-        if os.path.exists(self._tail):
-            if os.path.exists(f"{self._tail}.1"):
-                self.lost += TAIL_LIMIT
-            os.replace(self._tail, f"{self._tail}.1")
-        os.close(self._fd)
-        self._fd = _new_file(self._tail)
-        self._room = TAIL_LIMIT
-
-
-def _new_file(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags, paths.PRIVATE_FILE)
 
 
 def to_json(run: Run) -> bytes:
@@ -276,6 +203,11 @@ def boot_id() -> str:
         return ""
 
 
+def _named_after(run_id: str, folder: str) -> str:
+    """That folder, if it is the cgroup of this run and no other."""
+    return folder if folder.endswith(f"/vllm-guard-{run_id}") else ""
+
+
 def _start(pid: int) -> str:
     info = tree.stat(pid)
     return info["start"] if info else "?"
@@ -291,6 +223,7 @@ def _read_marker(folder: str, name: str) -> Marker | None:
             (int(guard[0]), guard[1]),
             (int(keeper[0]), keeper[1]),
             rows["private"],
+            _named_after(name, rows.get("cgroup", "")),
             rows["boot"],
         )
     except (OSError, ValueError, KeyError, IndexError):

@@ -11,13 +11,13 @@ import os
 import select
 import time
 
-from vllm_guard import segments
+from vllm_guard import cgroup, segments
 from vllm_guard.segments import all_pids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from dataclasses import dataclass
 
     from vllm_guard.segments import Segment
@@ -35,6 +35,9 @@ class Limits:
     term: float = 5.0  #: from SIGTERM to SIGKILL
     tracker: float = 2.0  #: resource trackers unlink shared memory when everybody else is gone
     kill: float = 10.0  #: from SIGKILL until we give up on what the kernel will not let die
+    storm: float = (
+        0.5  #: of killing one by one what forks on, before the cgroup is killed as a whole
+    )
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Reaper:
         self._wakeup = wakeup
         self.empty = False  #: there is no child left
         self.ended: dict[int, int | None] = {}  #: of the pids that were put here: wait status
+        self._orders = self._urgent = -1
+        self.hurried = False  #: the urgent byte came
 
     def reap(self) -> list[tuple[int, int]]:
         """(pid, status) of every change up to now; signals coalesce, so always to exhaustion."""
@@ -69,8 +74,14 @@ class Reaper:
             if pid == 0:
                 return changes
             changes.append((pid, status))
-            if pid in self.ended and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
+            first = self.ended.get(pid, status) is None  # later ones have taken over the number
+            if first and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
                 self.ended[pid] = status
+
+    def heed(self, orders: int, urgent: int) -> None:
+        """Let a wait end at once when this byte comes from that descriptor."""
+        self._orders, self._urgent = orders, urgent
+        self._poll.register(orders, select.POLLIN)
 
     def wait_until_empty(self, seconds: float) -> bool:
         """Reap until no child is left, for at most so long."""
@@ -80,29 +91,43 @@ class Reaper:
             left = deadline - time.monotonic()
             if self.empty or left <= 0:
                 return self.empty
-            self._poll.poll(left * 1000)
+            ready = dict(self._poll.poll(left * 1000))
             drain(self._wakeup)
+            if self._orders in ready and self._hear_orders():
+                return self.empty
+
+    def _hear_orders(self) -> bool:
+        orders = os.read(self._orders, 256)
+        self.hurried = self._urgent in orders
+        if self.hurried or not orders:  # told for good, or nobody is there to tell
+            self._poll.unregister(self._orders)
+        return self.hurried
 
 
-def end(reaper: Reaper, limits: Limits) -> Ended:
-    """End every descendant of this process: settle, TERM, KILL all but trackers, trackers, KILL."""
+def end(reaper: Reaper, limits: Limits, contained: str = "") -> Ended:
+    """End every descendant of this process: settle, TERM, KILL all but trackers, trackers, KILL.
+
+    `contained`: the cgroup that they are in, or empty.
+    """
     if reaper.wait_until_empty(limits.settle):
         return Ended(0, 0, (), ())
     left = _without_trackers(descendants())
     shared = segments.of(left)
     send(left, signal.SIGTERM)
     send(left, signal.SIGCONT)
-    if reaper.wait_until_empty(limits.term):
+    if reaper.wait_until_empty(0.0 if reaper.hurried else limits.term):
         return Ended(len(left), 0, (), tuple(shared))
-    killed = _kill_all(reaper, limits, shared)
+    killed = _kill_all(reaper, limits, shared, contained)
     return Ended(len(left), killed, tuple(descendants()), tuple(shared))
 
 
-def _kill_all(reaper: Reaper, limits: Limits, shared: set[Segment]) -> int:
+def _kill_all(reaper: Reaper, limits: Limits, shared: set[Segment], contained: str) -> int:
     """Trackers die last: they unlink the shared memory of the others when those are gone."""
     killed: set[int] = set()
-    give_up = time.monotonic() + limits.kill
-    while not reaper.empty and time.monotonic() < give_up:
+    start = time.monotonic()
+    give_up = start + limits.kill
+    by_one = start + limits.storm if contained else give_up
+    while not reaper.empty and time.monotonic() < by_one:
         victims = _without_trackers(descendants())
         if not victims:
             break
@@ -110,25 +135,25 @@ def _kill_all(reaper: Reaper, limits: Limits, shared: set[Segment]) -> int:
         killed |= set(victims)
         send(victims, signal.SIGKILL)
         reaper.wait_until_empty(0.05)
-    if not reaper.wait_until_empty(limits.tracker):
+    if not reaper.wait_until_empty(limits.tracker if time.monotonic() < by_one else 0):
+        cgroup.kill(contained)
         send(descendants(), signal.SIGKILL)
         reaper.wait_until_empty(max(0.0, give_up - time.monotonic()))
     return len(killed)
 
 
-def descendants(root: int | None = None) -> list[int]:
-    """Every living pid below `root` (this process by default), parents before their children."""
-    root = os.getpid() if root is None else root
-    children: dict[int, list[int]] = {}
+def descendants() -> dict[int, str]:
+    """Every living process below this one, parents before their children: pid -> start time."""
+    children: dict[int, dict[int, str]] = {}
     for pid in all_pids():
         info = stat(pid)
         if info is not None and info["state"] not in "ZX":
-            children.setdefault(int(info["ppid"]), []).append(pid)
-    found: list[int] = []
-    queue = [root]
+            children.setdefault(int(info["ppid"]), {})[pid] = info["start"]
+    found: dict[int, str] = {}
+    queue = [os.getpid()]
     while queue:
-        below = children.get(queue.pop(0), [])
-        found += below
+        below = children.get(queue.pop(0), {})
+        found |= below
         queue += below
     return found
 
@@ -149,14 +174,29 @@ def is_alive(pid: int, start: str) -> bool:
     return info is not None and info["start"] == start and info["state"] not in "ZX"
 
 
-def send(pids: Iterable[int], number: int) -> None:
-    """A signal to each; one that is gone is as good as told."""
-    for pid in pids:
+def send(processes: Mapping[int, str], number: int) -> None:
+    """A signal to each of these (pid -> start time); one that is gone is as good as told.
+
+    By pidfd where the kernel has them: the number of a process may be somebody else's by now.
+    """
+    for pid, start in processes.items():
         assert pid > 1, "0, 1 and negative pids are other people's"
         try:
-            os.kill(pid, number)
+            fd = os.pidfd_open(pid)
+        except OSError:  # gone; or refused, or older than Linux 5.3
+            fd = -1
+        try:
+            if not is_alive(pid, start):
+                continue
+            if fd < 0:
+                os.kill(pid, number)
+            else:
+                signal.pidfd_send_signal(fd, number)
         except (ProcessLookupError, PermissionError):
             continue
+        finally:
+            if fd >= 0:
+                os.close(fd)
 
 
 def send_group(pgid: int, number: int) -> None:
@@ -180,8 +220,8 @@ def drain(fd: int) -> bytes:
         raise
 
 
-def _without_trackers(pids: Iterable[int]) -> list[int]:
-    return [pid for pid in pids if not _is_tracker(pid)]
+def _without_trackers(processes: Mapping[int, str]) -> dict[int, str]:
+    return {pid: start for pid, start in processes.items() if not _is_tracker(pid)}
 
 
 def _is_tracker(pid: int) -> bool:

@@ -77,6 +77,18 @@ class Lines:
             self.seen += data
         return self.seen
 
+    def rest(self) -> bytes:
+        """Read what is left, whose writers are gone; returns everything."""
+        while self._selector.select(PATIENCE):
+            try:
+                data = os.read(self._fd, 65536)
+            except OSError:  # EIO, as above
+                break
+            if not data:
+                break
+            self.seen += data
+        return self.seen
+
 
 def wait_for(condition: Any, what: str, patience: float = PATIENCE) -> Any:
     """Poll a condition of the system that gives no event; fails when it does not come true."""

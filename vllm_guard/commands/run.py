@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import time
 
-from vllm_guard import ending, launch, leftovers, paths, prepare, record, report, voice
+from vllm_guard import cgroup, ending, launch, leftovers, paths, prepare, record, report, voice
 from vllm_guard.environment import too_big
 from vllm_guard.errors import REFUSED, GuardError
 from vllm_guard.frozen import replace
+from vllm_guard.log import Log
 from vllm_guard.model import Finding, Launch, Outcome, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import NoReturn
 
     from vllm_guard.launch import Result
+    from vllm_guard.model import Containment
     from vllm_guard.options import RunOptions
     from vllm_guard.prepare import Prepared
 
@@ -56,22 +59,22 @@ def _launch(
         launch.replace_process(order)
     folder = prepared.shelf.open(prepared.run_id)
     _make_private(prepared, folder)
-    log = record.Log(folder, prepared.redactor.known_bytes())
+    log = Log(folder, prepared.redactor.known_bytes())
     started = time.gmtime()
     try:
         result = launch.supervise(
-            order, closed_stdio, log.keep, lambda keeper: _mark(prepared, keeper)
+            order, closed_stdio, log.keep, lambda keeper: _mark(prepared, order, keeper)
         )
     except BaseException:
-        leftovers.remove((), order.private)
+        leftovers.remove((), order.private, "")
         raise
     finally:
         log.close()
     left = leftovers.findings(result.survivors, result.stays, result.strays)
     prepared.shelf.unmark(prepared.run_id)
     done = replace(
-        _record(prepared, result.outcome),
-        findings=(*prepared.findings, *_about_the_end(prepared, result.outcome)),
+        _record(prepared, result.outcome, result.contained),
+        findings=(*prepared.findings, *_about_the_end(prepared, result)),
         leftovers=left,
         log=log.path,
         started=_utc(started),
@@ -85,20 +88,25 @@ def _launch(
     return result.outcome
 
 
-def _about_the_end(prepared: Prepared, outcome: Outcome) -> tuple[Finding, ...]:
+def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
     """A server ends when it is asked to; vLLM returns 0 also when its engine died (vllm#48966)."""
-    if not prepared.is_server or outcome.ended_by != "itself" or outcome.code:
-        return ()
-    return (
-        Finding(
+    if result.contained == "group":
+        yield Finding(
+            "containment",
+            "note",
+            "prctl",
+            "PR_SET_CHILD_SUBREAPER was refused (seccomp?): orphans were looked for by their run id only",
+        )
+    outcome = result.outcome
+    if prepared.is_server and outcome.ended_by == "itself" and not outcome.code:
+        yield Finding(
             "server-ended",
             "warn",
             prepared.argv[0],
             "exited 0 although nobody asked it to: its engine may have died",
             fix="look for the first error in the log of the record",
             uri="https://github.com/vllm-project/vllm/issues/48966",
-        ),
-    )
+        )
 
 
 def _order(prepared: Prepared, path: str) -> Launch:
@@ -114,6 +122,7 @@ def _order(prepared: Prepared, path: str) -> Launch:
         argv=argv,
         env=prepared.entries,
         private=prepared.private,
+        cgroup="" if options.allow_daemon else cgroup.place(prepared.run_id),
         watch=not options.no_watch,
         allow_daemon=options.allow_daemon,
         deadline=options.deadline,
@@ -142,8 +151,8 @@ def _shutdown_timeout(prepared: Prepared) -> float:
     return 0.0
 
 
-def _mark(prepared: Prepared, keeper: int) -> None:
-    prepared.shelf.mark(prepared.run_id, prepared.private, keeper)
+def _mark(prepared: Prepared, order: Launch, keeper: int) -> None:
+    prepared.shelf.mark(prepared.run_id, order.private, order.cgroup, keeper)
 
 
 def _refuse(prepared: Prepared, sink: int | None) -> Outcome:
@@ -152,11 +161,11 @@ def _refuse(prepared: Prepared, sink: int | None) -> Outcome:
     voice.say(f"error: not started: {report.count(failed, 'check')} failed", "error")
     voice.say(f"hint: to start it all the same: {ids}", "hint")
     outcome = Outcome("not-started", REFUSED, ended_by="preflight")
-    _write_json(sink, _record(prepared, outcome))
+    _write_json(sink, _record(prepared, outcome, "none"))
     return outcome
 
 
-def _record(prepared: Prepared, outcome: Outcome) -> Run:
+def _record(prepared: Prepared, outcome: Outcome, contained: Containment) -> Run:
     """The run as it will be stored: redacted."""
     mask = prepared.redactor
     changes = tuple(report.masked(change, mask) for change in prepared.plan.changes)
@@ -171,7 +180,7 @@ def _record(prepared: Prepared, outcome: Outcome) -> Run:
         started=_utc(time.gmtime()),
         plan=replace(prepared.plan, changes=changes),
         findings=prepared.findings,
-        containment="keeper",
+        containment=contained,
         outcome=outcome,
     )
 

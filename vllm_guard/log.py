@@ -1,0 +1,87 @@
+"""The log of a run: what the command wrote, on disk, within limits. Nothing here disturbs the run."""
+
+from __future__ import annotations
+
+import os
+
+from vllm_guard import paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HEAD_LIMIT = 32 << 20  #: bytes of output.log: the start, and mostly the first error
+TAIL_LIMIT = 16 << 20  #: bytes of output.tail.log and of its predecessor: the end
+
+
+class Log:
+    """What the command wrote, with the known secrets masked: the beginning, and the end.
+
+    `output.log` holds the first HEAD_LIMIT bytes; what comes later goes to `output.tail.log`, of which
+    one full predecessor is kept (`output.tail.log.1`).
+    """
+
+    def __init__(self, folder: str, secrets: Sequence[bytes]) -> None:
+        self.path = os.path.join(folder, "output.log") if folder else ""
+        self.lost = 0  #: bytes that are in none of the files
+        self._tail = os.path.join(folder, "output.tail.log")
+        self._secrets = secrets
+        self._overlap = max((len(s) for s in secrets), default=1) - 1
+        self._held = b""
+        self._room = HEAD_LIMIT
+        self._fd = _new_file(self.path) if folder else -1
+
+    def keep(self, data: bytes) -> None:
+        """Add to the log, holding back what could be the start of a secret."""
+        if self._fd < 0:
+            self.lost += len(data) if self.path else 0
+            return
+        if self._secrets:
+            data = self._masked(self._held + data)
+            cut = max(0, len(data) - self._overlap)
+            self._held = data[cut:]
+            data = data[:cut]
+        self._append(data)
+
+    def close(self) -> None:
+        self._append(self._held)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _masked(self, data: bytes) -> bytes:
+        for secret in self._secrets:
+            data = data.replace(secret, b"[masked]")
+        return data
+
+    def _append(self, data: bytes) -> None:
+        while data and self._fd >= 0:
+            try:
+                if not self._room:
+                    self._rotate()
+                paths.write_all(self._fd, data[: self._room])
+            except OSError:  # a full disk, a removed folder
+                os.close(self._fd)
+                self._fd = -1
+                break
+            written = min(len(data), self._room)
+            self._room -= written
+            data = data[written:]
+        self.lost += len(data)
+
+    def _rotate(self) -> None:
+        """Begin a new tail; the one before it is kept, the one before that is not."""
+        os.close(self._fd)
+        self._fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)  # should the next step fail
+        if os.path.exists(self._tail):
+            if os.path.exists(f"{self._tail}.1"):
+                self.lost += TAIL_LIMIT
+            os.replace(self._tail, f"{self._tail}.1")
+        os.close(self._fd)
+        self._fd = _new_file(self._tail)
+        self._room = TAIL_LIMIT
+
+
+def _new_file(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, paths.PRIVATE_FILE)
