@@ -26,6 +26,7 @@ LAYERS = (
             "tree",
             "cgroup",
             "log",
+            *("gpu", "proof", "sockets"),
             "terminal",
             "pump",
             "leftovers",

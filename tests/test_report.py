@@ -226,6 +226,7 @@ RUN = Run(
     findings=(),
     containment="keeper",
     outcome=Outcome("exited", 0, ended_by="itself", seconds=1.0),
+    looked_at=("processes", "files"),
 )
 
 
@@ -235,7 +236,7 @@ RUN = Run(
         (
             {},
             0,
-            ["vllm exited 0 after 1.0 s", "left behind: nothing (no process, no file of this run)"],
+            ["vllm exited 0 after 1.0 s", "left behind: nothing; looked at: processes, files"],
         ),
         (
             {"outcome": Outcome("exited", 0, left_behind=3)},
@@ -244,7 +245,7 @@ RUN = Run(
                 "vllm exited 0 after 0.0 s",
                 "it left 3 processes behind; ended now",
                 "7 bytes of its output could not be written",
-                "left behind: nothing (no process, no file of this run)",
+                "left behind: nothing; looked at: processes, files",
             ],
         ),
         (
@@ -257,7 +258,7 @@ RUN = Run(
             0,
             [
                 "vllm exited 0 after 1.0 s",
-                "left behind: nothing (no process, no file of this run)",
+                "left behind: nothing; looked at: processes, files",
                 "environment: 4 variables held for this run only; yours is as it was",
                 "record: /state/runs/x",
             ],

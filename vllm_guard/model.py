@@ -156,4 +156,5 @@ class Run:
     containment: Containment
     outcome: Outcome | None = None
     leftovers: tuple[Finding, ...] = ()
+    looked_at: tuple[str, ...] = ()  #: what was looked at for leftovers
     log: str = ""

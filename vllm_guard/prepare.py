@@ -60,6 +60,12 @@ class Prepared:
     shelf: Shelf
     redactor: Redactor
     is_server: bool  #: does the command start an API server?
+    port: int | None  #: where it listens, if it does and that can be told
+
+    @property
+    def has_vllm(self) -> bool:
+        """Is there a vLLM that the command may use?"""
+        return self.target is not None and self.target.vllm is not None
 
     @property
     def refused(self) -> bool:
@@ -105,6 +111,7 @@ def prepare(options: RunOptions) -> Prepared:
         shelf=shelf,
         redactor=redactor,
         is_server=context.is_server,
+        port=context.port,
     )
 
 

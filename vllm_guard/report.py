@@ -114,7 +114,7 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
     elif run.leftovers:
         yield f"left behind: {count(len(run.leftovers), 'thing')}, listed above"
     else:
-        yield "left behind: nothing (no process, no file of this run)"
+        yield f"left behind: nothing; looked at: {', '.join(run.looked_at)}"
     if run.plan.changes:
         held = count(len(run.plan.changes), "variable")
         yield f"environment: {held} held for this run only; yours is as it was"

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from vllm_guard.model import Containment
     from vllm_guard.options import RunOptions
     from vllm_guard.prepare import Prepared
+    from vllm_guard.proof import Before
 
 _VLLM_GRACE = 10.0  #: seconds vLLM needs to end its workers, beyond its own --shutdown-timeout
 _RAISED = ("fail", "warn")
+_ALWAYS_LOOKED_AT = ("processes", "files", "shared memory")
 
 
 def start(options: RunOptions) -> NoReturn:
@@ -60,6 +62,7 @@ def _launch(
     folder = prepared.shelf.open(prepared.run_id)
     _make_private(prepared, folder)
     log = Log(folder, prepared.redactor.known_bytes())
+    host = _host(prepared)
     started = time.gmtime()
     try:
         result = launch.supervise(
@@ -71,11 +74,13 @@ def _launch(
     finally:
         log.close()
     left = leftovers.findings(result.survivors, result.stays, result.strays)
+    left = (*left, *(host.differences() if host else ()))
     prepared.shelf.unmark(prepared.run_id)
     done = replace(
         _record(prepared, result.outcome, result.contained),
         findings=(*prepared.findings, *_about_the_end(prepared, result)),
         leftovers=left,
+        looked_at=(*_ALWAYS_LOOKED_AT, *(host.looked_at if host else ())),
         log=log.path,
         started=_utc(started),
     )
@@ -149,6 +154,15 @@ def _shutdown_timeout(prepared: Prepared) -> float:
             text = value if equals else "".join(words[index + 1 : index + 2])
             return float(text) if text.isdigit() else 0.0
     return 0.0
+
+
+def _host(prepared: Prepared) -> Before | None:
+    """What to compare with at the end; only vLLM listens on ports and uses GPUs for all we know."""
+    if not prepared.has_vllm:
+        return None
+    from vllm_guard.proof import Before
+
+    return Before(prepared.port)
 
 
 def _mark(prepared: Prepared, order: Launch, keeper: int) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
+_DEFAULT_PORT = 8000  #: of vLLM
 FOLDERS = ("command", "python", "vllm", "server")
 
 
@@ -67,6 +68,25 @@ class Context:
     def server_words(self) -> tuple[str, ...]:
         """The arguments of the API server."""
         return self.argv[self.target.args_at :] if self.target and self.is_server else ()
+
+    @property
+    def has_port(self) -> bool:
+        """Does the command listen on a TCP port?"""
+        if not self.is_server or self.has("--uds", "--headless"):
+            return False
+        return self.flag("--api-server-count", "-asc") != "0"
+
+    @property
+    def port(self) -> int | None:
+        """The API server's TCP port; None where it is not told on the command line, or is no port."""
+        word = self.flag("--port")
+        if not self.has_port or (word is None and self.has("--config")):
+            return None
+        try:
+            port = _DEFAULT_PORT if word is None else int(word)
+        except ValueError:
+            return None
+        return port if 0 <= port < 65536 else None
 
     def flag(self, *names: str) -> str | None:
         """The last value given to one of these options of the server."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from vllm_guard import sockets
 from vllm_guard.frozen import replace
 from vllm_guard.model import Finding
 
@@ -16,19 +17,15 @@ if TYPE_CHECKING:
 
 TITLE = "the API server's port"
 
-_DEFAULT_PORT = "8000"
-_LISTEN = "0A"  #: TCP_LISTEN in /proc/net/tcp
-
 
 def check(context: Context) -> Iterator[Finding]:
-    if context.has("--uds", "--headless") or context.flag("--api-server-count", "-asc") == "0":
+    if not context.has_port:
         return
-    config, given = context.flag("--config"), context.flag("--port")
-    if config is not None and given is None:
+    config, port = context.flag("--config"), context.port
+    word = context.flag("--port")
+    if config is not None and word is None:
         yield Finding("port-in-config", "skip", config, "may name the port, and is not read")
         return
-    word = _DEFAULT_PORT if given is None else given
-    port = _number(word)
     if port is None:
         yield Finding(
             "port-invalid", "fail", f"--port {word}", "not a port number", fix="use 1 to 65535"
@@ -39,15 +36,6 @@ def check(context: Context) -> Iterator[Finding]:
         fact = f"{finding.fact}; {config} may name another host or a Unix socket"
         finding = replace(finding, status="warn", fact=fact)
     yield finding
-
-
-def _number(word: str) -> int | None:
-    """The port, as argparse reads it."""
-    try:
-        port = int(word)
-    except ValueError:
-        return None
-    return port if 0 <= port < 65536 else None
 
 
 def _try(host: str, port: int) -> Finding:
@@ -73,7 +61,7 @@ def _try(host: str, port: int) -> Finding:
         return Finding("port-privileged", "fail", subject, fact, fix="--port 8000")
     if problem:
         return Finding("port-unknown", "unknown", subject, f"not tried: {os.strerror(problem)}")
-    if port and _somebody_listens(port):
+    if port and sockets.is_listening(port):
         return Finding(
             "port-shared",
             "warn",
@@ -108,15 +96,3 @@ def _bind(address: str, port: int) -> int:
     except OSError as error:
         return error.errno or errno.EINVAL
     return 0
-
-
-def _somebody_listens(port: int) -> bool:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table, encoding="ascii") as file:
-                rows = [line.split() for line in file][1:]
-        except OSError:
-            continue
-        if any(int(row[1].rpartition(":")[2], 16) == port and row[3] == _LISTEN for row in rows):
-            return True
-    return False

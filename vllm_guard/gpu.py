@@ -1,0 +1,82 @@
+"""The memory of the GPUs, by NVML: how much is in use, and which processes have it.
+
+NVML is NVIDIA's management library, read through its own Python binding (`nvidia-ml-py`). What one device or
+one field does not tell is left out; the others are told all the same.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from dataclasses import dataclass
+    from typing import Any
+else:
+    from vllm_guard.frozen import dataclass
+
+_DEVICE = "/dev/nvidiactl"  #: there wherever NVML can answer
+_SLACK = 64 << 20  #: bytes by which the driver's own use varies
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One device at one moment."""
+
+    index: int  #: NVML's, in the order of the PCI bus
+    used: int  #: bytes
+    holders: Mapping[int, int]  #: pid -> bytes, as far as NVML tells them
+
+
+def read() -> tuple[Gpu, ...]:
+    """Every device that answers; none where there is no NVIDIA driver."""
+    if not os.path.exists(_DEVICE):
+        return ()
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        return tuple(_devices(pynvml))
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def unexplained(before: Sequence[Gpu], after: Sequence[Gpu]) -> Iterator[tuple[Gpu, int]]:
+    """Devices with more in use than before by more than living processes explain, and how many bytes."""
+    known = {gpu.index: gpu for gpu in before}
+    for gpu in after:
+        if gpu.index not in known:
+            continue
+        old = known[gpu.index]
+        grown = sum(
+            size - old.holders.get(pid, 0) for pid, size in gpu.holders.items() if _lives(pid)
+        )
+        rest = gpu.used - old.used - grown
+        if rest > _SLACK:
+            yield gpu, rest
+
+
+def _devices(nvml: Any) -> Iterator[Gpu]:
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            device = nvml.nvmlDeviceGetHandleByIndex(index)
+            used = nvml.nvmlDeviceGetMemoryInfo(device).used
+        except nvml.NVMLError:  # a lost device, or one that this user may not see
+            continue
+        yield Gpu(index, used, _holders(nvml, device))
+
+
+def _holders(nvml: Any, device: Any) -> dict[int, int]:
+    try:
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(device)
+    except nvml.NVMLError:
+        return {}
+    return {process.pid: process.usedGpuMemory or 0 for process in processes}
+
+
+def _lives(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
