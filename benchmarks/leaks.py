@@ -3,7 +3,7 @@
     python benchmarks/leaks.py VLLM MODEL [--tp N] [--only WAY]
 
 VLLM is a virtual environment with vLLM, MODEL a folder. Each case starts a server of its own in a private
-TMPDIR, waits until it answers, does it, and looks 10 seconds later.
+TMPDIR, waits until it has come so far, does it, and looks when all is over, or 10 seconds later.
 """
 
 from __future__ import annotations
@@ -26,12 +26,36 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "LEAKS_MARK"
 READY, LATER = 300.0, 10.0  #: seconds
+GUARD = "vllm-guard"
+IMPORTS, LOADS, SERVES = "while it imports torch", "while it loads the model", "while it serves"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is done, to whom, and when."""
+
+    number: signal.Signals
+    victims: tuple[str, ...]
+    moment: str = SERVES
+    guard_only: bool = False  #: the others have no such process
+
+    def __str__(self) -> str:
+        to = "of" if self.number == signal.SIGKILL else "to"
+        return f"{self.number.name} {to} the {' and the '.join(self.victims)} {self.moment}"
+
+
 CASES = (
-    ("SIGTERM to the wrapper", "wrapper", signal.SIGTERM),
-    ("SIGINT to the wrapper", "wrapper", signal.SIGINT),
-    ("SIGKILL of the wrapper", "wrapper", signal.SIGKILL),
-    ("SIGKILL of the API server", "API server", signal.SIGKILL),
-    ("SIGKILL of EngineCore", "EngineCore", signal.SIGKILL),
+    *(
+        Case(number, ("wrapper",), moment)
+        for moment in (IMPORTS, LOADS, SERVES)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    ),
+    *(
+        Case(signal.SIGKILL, (victim,))
+        for victim in ("wrapper", "API server", "EngineCore", "Worker")
+    ),
+    Case(signal.SIGKILL, ("keeper",), guard_only=True),
+    Case(signal.SIGKILL, ("wrapper", "keeper"), guard_only=True),
 )
 
 
@@ -63,13 +87,18 @@ def main() -> int:
     print("| what happens | " + " | ".join(ways) + " |", flush=True)
     print("| --- |" + " --- |" * len(ways), flush=True)
     bad = 0
-    for title, victim, number in CASES:
+    for case in CASES:
+        if "Worker" in case.victims and options.tp == 1:
+            continue  # EngineCore does the work itself
         cells = []
         for name, way in ways.items():
-            left = one(way, options, victim, number)
-            bad += name == "vllm-guard" and str(left) != "nothing"
+            if case.guard_only and name != GUARD:
+                cells.append("")
+                continue
+            left = one(way, options, case)
+            bad += name == GUARD and str(left) != "nothing"
             cells.append(str(left))
-        print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {case} | " + " | ".join(cells) + " |", flush=True)
     return min(bad, 1)
 
 
@@ -82,12 +111,12 @@ def wrappers(vllm: Path) -> dict[str, list[str]]:
         "tini -s": ["tini", "-s", "--"],
         "dumb-init": ["dumb-init", "--"],
         "uv run": ["uv", "run", "--no-project", "--python", python, "--"],
-        "vllm-guard": guard,
+        GUARD: guard,
     }
     return {n: w for n, w in known.items() if not w or shutil.which(w[0])}
 
 
-def one(way: list[str], options: argparse.Namespace, victim: str, number: int) -> Left:
+def one(way: list[str], options: argparse.Namespace, case: Case) -> Left:
     """Start, wait, do it, look."""
     with tempfile.TemporaryDirectory(prefix="leaks-") as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -108,11 +137,15 @@ def one(way: list[str], options: argparse.Namespace, victim: str, number: int) -
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_until_ready(process, port, Path(folder, "log"))
-        os.kill(find(process.pid, mark, victim), number)
+        wait_until(case.moment, process, (mark, port), Path(folder, "log"))
+        do(case, process.pid, mark)
         deadline = time.monotonic() + LATER
         while time.monotonic() < deadline and (process.poll() is None or marked(mark)):
             time.sleep(0.1)
+        if (
+            "keeper" in case.victims and "wrapper" in case.victims
+        ):  # what only the next start can do
+            subprocess.run([*way, "true"], env=environment(options.vllm, folder, mark), check=True)
         left = look(mark, before, temporary, port)
         for pid in marked(mark):
             with contextlib.suppress(ProcessLookupError):
@@ -140,22 +173,56 @@ def environment(vllm: Path, folder: str, mark: str) -> dict[str, str]:
     }
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Until it answers."""
+def wait_until(
+    moment: str, process: subprocess.Popen[bytes], server: tuple[str, int], log: Path
+) -> None:
+    """Until the server, by its mark and its port, has come so far."""
+    mark, port = server
     deadline = time.monotonic() + READY
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+        if moment == SERVES and answers(port):
             return
-        time.sleep(0.2)
+        if moment == LOADS and b"Starting to load model" in log.read_bytes():
+            return
+        if moment == IMPORTS and any(imports_torch(pid) for pid in marked(mark)):
+            return
+        time.sleep(0.1)
     raise SystemExit(f"error: the server did not come up\n{log.read_text()[-2000:]}")
+
+
+def answers(port: int) -> bool:
+    """Does the server answer?"""
+    with contextlib.suppress(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+        return True
+    return False
+
+
+def imports_torch(pid: int) -> bool:
+    """Has this process mapped torch?"""
+    with contextlib.suppress(OSError):
+        return b"libtorch" in Path(f"/proc/{pid}/maps").read_bytes()
+    return False
+
+
+def do(case: Case, wrapper: int, mark: str) -> None:
+    """Send the signal; of several, none sees the end of another."""
+    victims = [find(wrapper, mark, victim) for victim in case.victims]
+    if len(victims) > 1:
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)
+    for pid in victims:
+        os.kill(pid, case.number)
 
 
 def find(wrapper: int, mark: str, victim: str) -> int:
     """The pid to signal."""
     if victim == "wrapper":
         return wrapper
-    title = "VLLM::EngineCore" if victim == "EngineCore" else "/bin/vllm"
+    if victim == "keeper":
+        (keeper,) = Path(f"/proc/{wrapper}/task/{wrapper}/children").read_text().split()
+        return int(keeper)
+    title = "/bin/vllm" if victim == "API server" else f"VLLM::{victim}"
     found = [pid for pid in sorted(marked(mark)) if title in command_of(pid).split(" serve")[0]]
     return found[-1] if victim == "API server" else found[0]
 
