@@ -1,9 +1,10 @@
 """What it costs that output passes through vllm-guard: CPU, throughput, latency, next to `tee`.
 
-    python benchmarks/pump.py [--megabytes N] [--rounds N]
+    python benchmarks/pump.py [--megabytes N] [--rounds N] [--seconds N]
 
 A writer writes vLLM-like lines, or one NCCL trace line with each write, through vllm-guard, through `tee`
-and straight into the same drained pipe; all of them once a round, so that a busy moment meets all.
+and straight into the same drained pipe; all of them once a round, so that a busy moment meets all. Then how
+much a writer at full speed gets done in some seconds, and what memory the guard needs for it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 GOALS = {"cpu": 1.3, "throughput": 0.85, "latency": 1.5}  #: against tee
+FULL_SPEED = 0.95  #: lines of a writer under the guard, against one whose pipe `cat` drains
+MEMORY = 150  #: MiB, the guard's most
 
 #: Writes ARGV[2] megabytes of the lines named by ARGV[1], and its own CPU seconds into the file ARGV[3].
-#: `ticks`: one line each 2 ms with the time.
+#: `ticks`: one line each 2 ms with the time. `full`: trace lines for ARGV[2] seconds, and how many.
 WRITER = r"""
 import os, sys, time
 kind, size = sys.argv[1], int(sys.argv[2]) << 20
@@ -37,6 +40,14 @@ vllm = (b"(EngineCore pid=1234) INFO 11-25 08:21:17 [v1/metrics/loggers.py:335] 
         b"Waiting: 0 reqs, GPU KV cache usage: 0.1%, Prefix cache hit rate: 0.0%\n")
 nccl = (b"host:1234:5678 [0] NCCL INFO AllReduce: opCount 1a sendbuff 0x7f0000000000 recvbuff "
         b"0x7f0000000000 count 4096 datatype 9 op 0 root 0\n")
+if kind == "full":
+    end, count = time.monotonic() + float(sys.argv[2]), 0
+    while time.monotonic() < end:
+        os.write(1, nccl)
+        count += 1
+    with open(sys.argv[3], "w") as file:
+        file.write(str(count))
+    sys.exit()
 block = vllm * 256 if kind == "vllm" else nccl
 for _ in range(size // len(block)):
     os.write(1, block)
@@ -50,6 +61,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the output path, next to tee.")
     parser.add_argument("--megabytes", type=int, default=200, metavar="N", help="default: 200")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--seconds", type=int, default=10, metavar="N", help="default: 10")
     options = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as home:
@@ -60,6 +72,7 @@ def main() -> int:
                 rows[name].append(one(ways[name], kind, size))
             failed += print_rates(kind, size, rows)
         failed += print_latency(ways, options.rounds)
+        failed += print_full_speed(ways["vllm-guard"], options.seconds, options.rounds)
     return min(failed, 1)
 
 
@@ -142,6 +155,36 @@ def latency(way: list[str]) -> float:
         reader.start()
         reader.join()
     return median(times)
+
+
+def print_full_speed(guard: list[str], seconds: int, rounds: int) -> int:
+    """Lines that a writer at full speed gets rid of; the number of goals that do not hold."""
+    found = [(full_speed([], seconds), full_speed(guard, seconds)) for _ in range(rounds)]
+    ratio = median(ours[0] / plain[0] for plain, ours in found)
+    memory = max(ours[1] for _, ours in found)
+    print(
+        f"\na writer at full speed, one trace line each write, for {seconds} s, {rounds} rounds\n"
+    )
+    print("| way | lines/s | x drained pipe | peak RSS MiB |")
+    print("| --- | ---: | ---: | ---: |")
+    print(f"| straight into `cat` | {median(p[0] for p, _ in found):.0f} | 1.00 | |")
+    print(f"| vllm-guard | {median(o[0] for _, o in found):.0f} | {ratio:.2f} | {memory:.0f} |")
+    return (ratio < FULL_SPEED) + (memory > MEMORY)
+
+
+def full_speed(way: list[str], seconds: int) -> tuple[float, float]:
+    """(lines/s of the writer, peak RSS in MiB of what was started); without a way, `cat` drains it."""
+    with tempfile.NamedTemporaryFile("r") as told:
+        words = [*way, sys.executable, "-S", "-c", WRITER, "full", str(seconds), told.name]
+        stdout = subprocess.DEVNULL if way else subprocess.PIPE
+        with subprocess.Popen(words, stdout=stdout, stderr=subprocess.DEVNULL) as process:
+            drain = ["cat"] if process.stdout else ["true"]
+            with subprocess.Popen(drain, stdin=process.stdout, stdout=subprocess.DEVNULL):
+                if process.stdout:
+                    process.stdout.close()
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+        return int(told.read()) / seconds, usage.ru_maxrss / 1024
 
 
 if __name__ == "__main__":

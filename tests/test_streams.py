@@ -76,6 +76,39 @@ def test_one_long_line_passes_in_bounded_memory(size: int) -> None:
     assert largest < 60 << 20
 
 
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.soak)])
+def test_a_stopped_terminal_and_a_full_disk_take_no_memory(tmp_path, seconds: int) -> None:
+    home, done = tmp_path / "home", tmp_path / "done"
+    home.mkdir()
+    script = f'mount -t tmpfs -o size=256k none {home} && exec "$@"'
+    small = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    code = (
+        "import os, sys, time\nos.write(1, b'keeper %d\\n' % os.getppid())\nsys.stdin.readline()\n"
+        f"end, line = time.monotonic() + {seconds}, b'x' * 136 + b'\\n'\n"
+        "while time.monotonic() < end: os.write(1, line)\n"
+        f"open({str(done)!r}, 'w').close()\nsys.stdin.readline()"
+    )
+    with screen(*small, *GUARD, "--", *python(code), HOME=str(home)) as shown:
+        shown.until("keeper ")
+        keeper = int(shown.until("\n").rpartition("keeper ")[2])
+        guard_pid = int(Path(f"/proc/{keeper}/stat").read_text().rpartition(")")[2].split()[1])
+        shown.type("go\n\x13")  # and Ctrl-S
+        wait_for(done.exists, "the writer has done its work", PATIENCE + seconds)
+        largest = peak_memory(guard_pid)
+        shown.type("\x11\n")  # Ctrl-Q
+        shown.ended()
+
+    assert largest < 150 << 20
+    assert b"of the output are not in the log" in shown.lines.seen
+
+
+def peak_memory(pid: int) -> int:
+    """The most that was ever resident, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = [line for line in status if line.startswith("VmHWM:")]
+    return int(line.split()[1]) << 10
+
+
 def memory(pid: int) -> int:
     """Resident bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096

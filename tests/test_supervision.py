@@ -234,6 +234,26 @@ def test_a_command_that_ignores_sigterm_is_killed_after_its_grace() -> None:
     assert b"deadline" in err
 
 
+def test_a_server_that_swallows_sigint_is_ended_after_its_grace(tmp_path) -> None:
+    """As an import of torch may; a script or a REPL that goes on after SIGINT is left alone."""
+    module = tmp_path / "vllm/entrypoints/openai/api_server.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('ready', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    words = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    process = start("--preflight", "off", "--", *words, cwd=tmp_path)
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"ready")
+    process.send_signal(signal.SIGINT)
+    _, err = finish(process)
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert b"SIGINT passed on; waiting for the command to end, for at most 8 s" in err
+    assert b"ended by SIGINT sent to vllm-guard, which it ignored: SIGTERM" in err
+
+
 def test_the_second_sigterm_goes_to_every_process_and_the_third_kills() -> None:
     process = start("--", *program("hydra", 6, "stay"))
     assert process.stdout is not None
@@ -246,7 +266,7 @@ def test_the_second_sigterm_goes_to_every_process_and_the_third_kills() -> None:
 
     process.terminate()
     said.until(
-        b"SIGTERM passed on; waiting for the command to end, for at most 10 s (again: faster)"
+        b"SIGTERM passed on; waiting for the command to end, for at most 8 s (again: faster)"
     )
     process.terminate()
     said.until(b"SIGTERM again: SIGTERM to every process of the run (again: SIGKILL)")

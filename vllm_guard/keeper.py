@@ -36,6 +36,8 @@ else:
 END, HURRY, KILL = 0x80, 0x81, 0x82
 _LOOKS_PER_SECOND = 20  #: at /dev/shm, each some milliseconds
 _HURRIED = 3.0  #: seconds from HURRY to SIGKILL
+_NOW = 0.0  #: a time that is always over (monotonic)
+_EXPIRED = tree.Limits(settle=0.0, term=1.0)
 _AT_ONCE = tree.Limits(settle=0.0, term=0.0)
 _GUARD_DIED = tree.Limits(settle=0.0, term=0.5, tracker=1.0, kill=5.0)
 
@@ -66,6 +68,7 @@ class _Keeper:
         self._ends = ends
         self._main = 0  #: the command's pid and process group
         self._main_ended = False
+        self._ending = {signal.SIGTERM, *((signal.SIGINT,) if launch.interrupt_ends else ())}
         self._give_up: float | None = None  #: when grace is over (monotonic)
         os.setpgid(0, 0)
         self._contained: Containment = "keeper" if signals.become_subreaper() else "group"
@@ -180,12 +183,11 @@ class _Keeper:
                 return _GUARD_DIED
             if self._give_up is not None and time.monotonic() >= self._give_up:
                 self._tell("expired")
-                return _AT_ONCE
+                return _AT_ONCE if self._give_up == _NOW else _EXPIRED
 
     def _rest(self) -> tree.Limits:
         """For what outlived the command: none, if the order to kill all came with its end."""
-        late = self._give_up is not None and time.monotonic() >= self._give_up
-        return _AT_ONCE if late else tree.Limits()
+        return _AT_ONCE if self._give_up == _NOW else tree.Limits()
 
     def _milliseconds_left(self) -> float | None:
         times = [moment for moment in (self._give_up, self._claim_at) if moment is not None]
@@ -195,7 +197,7 @@ class _Keeper:
         """Carry out the guard's bytes; False when there is no guard any more."""
         for order in orders:
             if order == KILL:
-                self._give_up = 0.0
+                self._give_up = _NOW
             elif order == HURRY:
                 pids = tree.descendants()
                 tree.send(pids, signal.SIGTERM)
@@ -204,7 +206,7 @@ class _Keeper:
             else:
                 number = int(signal.SIGTERM) if order == END else order
                 tree.send_group(self._main, number)
-                if number == signal.SIGTERM:
+                if number in self._ending:
                     tree.send_group(self._main, signal.SIGCONT)  # a stopped process cannot end
                     self._expect_the_end(self._launch.grace)
         return bool(orders)

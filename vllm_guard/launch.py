@@ -222,7 +222,8 @@ class _Supervisor:
         self._asked_at = now
         name = signals.name(number)
         if self._asked == 1:
-            limit = f", for at most {self._launch.grace:g} s" if number == signal.SIGTERM else ""
+            limited = number == signal.SIGTERM or self._launch.interrupt_ends
+            limit = f", for at most {self._launch.grace:g} s" if limited else ""
             voice.say(f"{name} passed on; waiting for the command to end{limit} (again: faster)")
             return number
         if self._asked == 2:
@@ -289,7 +290,8 @@ class _Supervisor:
         if self._ledger.status is None:
             return "the loss of its keeper process"
         if self._sent:
-            killed = ", which it ignored: SIGKILL" if self._ledger.expired else ""
+            late = self._ledger.expired and killer
+            killed = f", which it ignored: {signals.name(killer)}" if late else ""
             return f"{signals.name(self._sent[0])} sent to vllm-guard{killed}"
         if killer == signal.SIGKILL:
             return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"

@@ -122,7 +122,8 @@ class Launch:
     watch: bool  #: stdout and stderr pass through the guard
     allow_daemon: bool  #: what outlives the command may live on
     deadline: float | None  #: seconds
-    grace: float  #: seconds between the first signal and SIGKILL
+    grace: float  #: seconds between the first signal that must end it and SIGKILL
+    interrupt_ends: bool  #: SIGINT is such a signal, as SIGTERM is
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from vllm_guard.prepare import Prepared
     from vllm_guard.proof import Before
 
-_VLLM_GRACE = 10.0  #: seconds vLLM needs to end its workers, beyond its own --shutdown-timeout
+#: Seconds for vLLM to end its workers, beyond its own --shutdown-timeout: it takes 1 to 3, and while it loads
+#: a model it answers SIGTERM not at all. Docker and Kubernetes wait for 10 and 30 before they kill.
+_VLLM_GRACE = 8.0
 _RAISED = ("fail", "warn")
 _ALWAYS_LOOKED_AT = ("processes", "files", "shared memory")
 
@@ -132,6 +134,7 @@ def _order(prepared: Prepared, path: str) -> Launch:
         allow_daemon=options.allow_daemon,
         deadline=options.deadline,
         grace=_VLLM_GRACE + _shutdown_timeout(prepared),
+        interrupt_ends=prepared.is_server,  # what it means to a script or a REPL, nobody knows
     )
 
 
