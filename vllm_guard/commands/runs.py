@@ -111,6 +111,7 @@ def _lines(document: dict[str, Any]) -> Iterator[str]:
         ("profiles", ", ".join(document["profiles"]) or "none"),
         ("vLLM", document["vllm"] or "none found"),
         ("started", document["started"]),
+        ("contained", f"by {document['containment']}"),
         ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else "unknown"),
         ("log", document["log"]),
     ):

@@ -1,0 +1,95 @@
+"""What dumb-init's and tini's own suites ask of a supervisor, where no other test of ours does.
+
+docs/reliability.md lists all of their cases, each with the test that shows it or the reason why it differs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.kit import GUARD, Lines, children, gone, guard, program, start, tree_of, wait_for
+from tests.test_supervision import finish
+from tests.test_terminal import screen
+
+
+def test_sigterm_ends_a_pipeline_of_six() -> None:
+    """dumb-init 7."""
+    process = start("--", "sh", "-c", " | ".join(["sleep 65"] * 6))
+    wait_for(lambda: len(list(tree_of(process.pid))) == 8, "keeper, shell and six")
+    everybody = list(tree_of(process.pid))
+    process.terminate()
+    finish(process)
+
+    gone(everybody)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_sibling_that_outlives_the_command_gets_sigterm(tmp_path: Path) -> None:
+    """dumb-init 9."""
+    told, ready = tmp_path / "told", tmp_path / "ready"
+    sibling = f"trap 'echo 15 > {told}; exit' TERM; : > {ready}; while :; do sleep 0.1; done"
+    script = f'sh -c "{sibling}" & until [ -e {ready} ]; do sleep 0.01; done; exit 4'
+
+    assert guard("--", "sh", "-c", script).returncode == 4
+    assert told.read_text() == "15\n"
+
+
+def test_a_filter_under_a_terminal_reads_it_to_its_end() -> None:
+    """dumb-init 14."""
+    with screen(*GUARD, "--", "tac") as shown:
+        wait_for(lambda: _waits_for_input(shown.pid), "tac reads")
+        shown.type("one\ntwo\n\x04")
+        assert shown.ended() == 0
+
+    assert shown.lines.seen.endswith(b"two\r\none\r\n")
+
+
+def _waits_for_input(guard_pid: int) -> bool:
+    names = (Path(f"/proc/{pid}/comm").read_text().strip() for pid in tree_of(guard_pid))
+    return "tac" in names
+
+
+def test_a_shell_has_job_control_where_it_has_the_terminal_itself() -> None:
+    """dumb-init 15. bash asks its stderr, which without --no-watch is a pty that controls no session."""
+    with screen(*GUARD, "--no-watch", "--", "bash", "-mc", "echo flags $-") as shown:
+        flags = shown.until("\n")
+        assert shown.ended() == 0
+
+    assert "m" in flags.partition("flags ")[2]
+
+
+def test_the_keeper_holds_no_folder_busy_and_the_command_is_where_the_caller_is(tmp_path) -> None:
+    """dumb-init 17."""
+    process = start("--", "sh", "-c", "pwd; read wait", cwd=tmp_path, stdin=-1)
+    assert process.stdout is not None
+    shown = Lines(process.stdout.fileno()).until(b"\n")
+    (keeper,) = children(process.pid)
+    folder = os.readlink(f"/proc/{keeper}/cwd")
+    finish(process)
+
+    assert shown.strip() == os.fsencode(tmp_path)
+    assert folder == "/"
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_reaches_the_grandchild_that_does_not_ignore_it(number: int, tmp_path) -> None:
+    """tini 5: the whole process group gets it."""
+    name = signal.Signals(number).name.removeprefix("SIG")
+    code = (
+        f"import signal\nsignal.signal({number}, signal.SIG_DFL)\n"
+        "print('ready', flush=True)\nsignal.pause()"
+    )
+    script = f"trap '' {name}; \"$@\" ; echo grandchild $?"
+    process = start("--", "sh", "-c", script, "sh", *program("x")[:2], "-c", code)
+    assert process.stdout is not None
+    lines = Lines(process.stdout.fileno())
+    lines.until(b"ready\n")
+    process.send_signal(number)
+    lines.until(b"grandchild %d\n" % (128 + number))
+    finish(process)
+
+    assert process.returncode == 0
