@@ -72,6 +72,7 @@ class _Keeper:
         self._give_up: float | None = None  #: when grace is over (monotonic)
         os.setpgid(0, 0)
         self._contained: Containment = "keeper" if signals.become_subreaper() else "group"
+        self._cgroup = ""  #: the one that the command is in
         self._wakeup, wakeup_write = _pipe()
         os.set_blocking(wakeup_write, False)
         self._reaper = tree.Reaper(self._wakeup)
@@ -96,9 +97,8 @@ class _Keeper:
 
     def _clean_up(self, limits: tree.Limits) -> None:
         """Done here and not by the guard, which may be dead."""
-        contained = self._launch.cgroup if self._contained == "cgroup" else ""
         self._reaper.heed(self._ends.control, KILL)
-        ended = tree.end(self._reaper, limits, contained)
+        ended = tree.end(self._reaper, limits, self._cgroup)
         escaped: set[int] = set()
         segments = set(ended.segments)
         if self._contained == "group":
@@ -106,7 +106,7 @@ class _Keeper:
             segments |= theirs
         self._note_the_end()
         self._claim()
-        removed = leftovers.remove(self._shm.claimed | segments, self._launch.private, contained)
+        removed = leftovers.remove(self._shm.claimed | segments, self._launch.private, self._cgroup)
         self._tell(
             f"ended {ended.left_behind + len(escaped)}",
             f"removed {removed.freed}",
@@ -136,6 +136,7 @@ class _Keeper:
         os.close(read)
         if failure:
             os.waitpid(pid, 0)
+            cgroup.remove(self._cgroup)
             self._tell(f"failed {failure.decode()}")
             return False
         self._main = pid
@@ -147,7 +148,7 @@ class _Keeper:
         pid = cgroup.fork_into(self._launch.cgroup) if self._launch.cgroup else -1
         if pid < 0:
             return os.fork()
-        self._contained = "cgroup"
+        self._contained, self._cgroup = "cgroup", self._launch.cgroup
         return pid
 
     def _let_go_of_files(self) -> None:
