@@ -196,6 +196,28 @@ def test_cgroups_that_the_command_made_are_removed_with_its_own(contained: Conta
     assert contained.run("--", "sh", "-c", script).returncode == 3
 
 
+def test_in_a_cgroup_that_was_once_killed_the_command_runs_all_the_same(tmp_path) -> None:
+    """Linux 6.18 kills what is born from such a cgroup into another one."""
+    above = Path(cgroup.place("x")).parent
+    if not cgroup.place("x") or os.geteuid() != 0:
+        pytest.skip("needs a cgroup (v2) to be made by root")
+    old = above / f"vgtest-{os.urandom(4).hex()}"
+    old.mkdir()
+    os.setxattr(old, "user.delegate", b"1")
+    (old / "cgroup.kill").write_text("1")
+    enter = ["sh", "-c", f'echo 0 > {old}/cgroup.procs && exec "$@"', "sh"]
+    words = [*enter, *GUARD, "--", "sh", "-c", "exit 9"]
+    try:
+        done = subprocess.run(
+            words, env=guard_env(), stdin=subprocess.DEVNULL, check=False, timeout=PATIENCE
+        )
+        assert list(old.glob("vllm-guard-*")) == []
+    finally:
+        cgroup.remove(str(old))
+
+    assert done.returncode == 9
+
+
 def test_nested_guards_have_nested_cgroups(how: str) -> None:
     show = ["sh", "-c", "sed -n s/^0:://p /proc/self/cgroup"]
     words = [*PREFIXES[how], *GUARD, "--", *GUARD, "--", *show]

@@ -23,6 +23,7 @@ from vllm_guard.segments import Watch, abandoned, notify
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
     from dataclasses import dataclass
     from typing import NoReturn
 
@@ -34,6 +35,7 @@ else:
     from vllm_guard.frozen import dataclass
 
 END, HURRY, KILL = 0x80, 0x81, 0x82
+_EXECUTES = b"+"  #: told by the child before it executes
 _LOOKS_PER_SECOND = 20  #: at /dev/shm, each some milliseconds
 _HURRIED = 3.0  #: seconds from HURRY to SIGKILL
 _NOW = 0.0  #: a time that is always over (monotonic)
@@ -118,22 +120,14 @@ class _Keeper:
 
     def _start(self) -> bool:
         """Fork the command; True once it has been executed."""
-        read, write = _pipe()
         try:
-            pid = self._fork()
+            pid, told = self._fork_into_cgroup() if self._launch.cgroup else (0, b"")
+            if not told:
+                pid, told = self._fork(os.fork)
         except OSError as error:
             self._tell(f"failed {error.errno}")
             return False
-        if pid == 0:
-            os.close(read)
-            _execute(self._launch, self._ends, self._inherited, write)
-        os.close(write)
-        try:
-            os.setpgid(pid, pid)  # also done by the child: whoever comes first
-        except (PermissionError, ProcessLookupError):
-            self._main = 0  # it has executed, or ended, already
-        failure = _read_all(read)
-        os.close(read)
+        failure = told[len(_EXECUTES) :]
         if failure:
             os.waitpid(pid, 0)
             cgroup.remove(self._cgroup)
@@ -144,12 +138,37 @@ class _Keeper:
         self._tell(f"started {pid}", f"contained {self._contained}")
         return True
 
-    def _fork(self) -> int:
-        pid = cgroup.fork_into(self._launch.cgroup) if self._launch.cgroup else -1
-        if pid < 0:
-            return os.fork()
-        self._contained, self._cgroup = "cgroup", self._launch.cgroup
-        return pid
+    def _fork_into_cgroup(self) -> tuple[int, bytes]:
+        """As `_fork`; nothing is told where it did not live to execute.
+
+        Linux (6.18 at least) kills it at birth when the cgroup that we are in was ever killed: it compares
+        how often two different cgroups were (cgroup_css_set_fork, cgroup_post_fork).
+        """
+        pid, told = self._fork(lambda: cgroup.fork_into(self._launch.cgroup))
+        if told:
+            self._contained, self._cgroup = "cgroup", self._launch.cgroup
+        elif pid > 0:
+            os.waitpid(pid, 0)
+            cgroup.remove(self._launch.cgroup)
+        return pid, told
+
+    def _fork(self, fork: Callable[[], int]) -> tuple[int, bytes]:
+        """The command's pid, and what it told: _EXECUTES, and the errno where that failed."""
+        read, write = os.pipe()
+        pid = fork()
+        if pid == 0:
+            os.close(read)
+            _execute(self._launch, self._ends, self._inherited, write)
+        os.close(write)
+        told = b""
+        if pid > 0:
+            try:
+                os.setpgid(pid, pid)  # also done by the child: whoever comes first
+            except (PermissionError, ProcessLookupError):
+                self._main = 0  # it has executed, or ended, already
+            told = b"".join(iter(lambda: os.read(read, 4096), b""))
+        os.close(read)
+        return pid, told
 
     def _let_go_of_files(self) -> None:
         """Held files and folders would keep the caller's pipes open and its mounts busy."""
@@ -255,6 +274,7 @@ def _execute(launch: Launch, ends: Ends, inherited: Inherited, report: int) -> N
         if ends.tty >= 0:
             os.tcsetpgrp(ends.tty, os.getpid())  # SIGTTOU is blocked here
         _place_stdio(ends.stdio)
+        os.write(report, _EXECUTES)
         signals.give_back(inherited)
         os.execve(launch.path, launch.argv, environment.block(launch.env))
     except OSError as error:
@@ -279,9 +299,3 @@ def _pipe() -> tuple[int, int]:
     read, write = os.pipe()
     os.set_blocking(read, False)
     return read, write
-
-
-def _read_all(fd: int) -> bytes:
-    """All of a pipe until its end."""
-    os.set_blocking(fd, True)
-    return b"".join(iter(lambda: os.read(fd, 4096), b""))
