@@ -141,8 +141,7 @@ class _Keeper:
     def _fork_into_cgroup(self) -> tuple[int, bytes]:
         """As `_fork`; nothing is told where it did not live to execute.
 
-        Linux (6.18 at least) kills it at birth when the cgroup that we are in was ever killed: it compares
-        how often two different cgroups were (cgroup_css_set_fork, cgroup_post_fork).
+        Linux 6.18 kills it at birth when the cgroup that we are in was ever killed (cgroup_css_set_fork).
         """
         pid, told = self._fork(lambda: cgroup.fork_into(self._launch.cgroup))
         if told:
