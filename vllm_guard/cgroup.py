@@ -50,29 +50,23 @@ def fork_into(path: str) -> int:
         os.mkdir(path, 0o700)
     except OSError:
         return -1
-    pid = -1
-    if os.path.exists(f"{path}/cgroup.kill"):
-        _delegate(path)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fields = (
-            _CLONE_INTO_CGROUP,
-            0,
-            0,
-            0,
-            signal.SIGCHLD,
-            0,
-            0,
-            0,
-            0,
-            0,
-            fd,
-        )  # struct clone_args
-        arguments = b"".join(int(field).to_bytes(8, sys.byteorder) for field in fields)
-        pid = libc.call("syscall", _SYS_CLONE3, arguments, len(arguments))
-        if pid != 0:
-            os.close(fd)
+    pid = _clone_into(path) if os.path.exists(f"{path}/cgroup.kill") else -1
     if pid < 0:
         os.rmdir(path)
+    return pid
+
+
+def _clone_into(path: str) -> int:
+    _delegate(path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # no descriptor is left
+        return -1
+    fields = (_CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, fd)  # struct clone_args
+    arguments = b"".join(int(field).to_bytes(8, sys.byteorder) for field in fields)
+    pid = libc.call("syscall", _SYS_CLONE3, arguments, len(arguments))
+    if pid != 0:
+        os.close(fd)
     return pid
 
 
