@@ -142,9 +142,7 @@ def one(way: list[str], options: argparse.Namespace, case: Case) -> Left:
         deadline = time.monotonic() + LATER
         while time.monotonic() < deadline and (process.poll() is None or marked(mark)):
             time.sleep(0.1)
-        if (
-            "keeper" in case.victims and "wrapper" in case.victims
-        ):  # what only the next start can do
+        if {"keeper", "wrapper"} <= set(case.victims):  # only the next start can mend that
             subprocess.run([*way, "true"], env=environment(options.vllm, folder, mark), check=True)
         left = look(mark, before, temporary, port)
         for pid in marked(mark):

@@ -25,9 +25,7 @@ _MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  #: v2 alone, or beside v
 _SYS_CLONE3 = 435  #: the same on every architecture but alpha
 _CLONE_INTO_CGROUP = 0x200000000  #: <linux/sched.h>, Linux 5.7
 _DELEGATED = "user.delegate"
-_DEAD_AFTER = (
-    2.0  #: seconds from `cgroup.kill` until we give up on what the kernel will not let die
-)
+_DEAD_AFTER = 2.0  #: seconds from `cgroup.kill` until we give up on what does not die
 
 
 def place(run_id: str) -> str:

@@ -35,9 +35,7 @@ class Limits:
     term: float = 5.0  #: from SIGTERM to SIGKILL
     tracker: float = 2.0  #: resource trackers unlink shared memory when everybody else is gone
     kill: float = 10.0  #: from SIGKILL until we give up on what the kernel will not let die
-    storm: float = (
-        0.5  #: of killing one by one what forks on, before the cgroup is killed as a whole
-    )
+    storm: float = 0.5  #: of killing one by one what forks on, before its cgroup is killed
 
 
 @dataclass(frozen=True)
