@@ -26,7 +26,7 @@ LAYERS = (
             "tree",
             "cgroup",
             "log",
-            *("gpu", "proof", "sockets"),
+            *("gpu", "oom", "proof", "sockets"),
             "terminal",
             "pump",
             "leftovers",

@@ -31,11 +31,22 @@ _DEAD_AFTER = 2.0  #: seconds from `cgroup.kill` until we give up on what does n
 def place(run_id: str) -> str:
     """Where the run's cgroup is to be made: below our own, if that was delegated to us; else empty."""
     root = next((m for m in _MOUNTS if os.path.exists(f"{m}/cgroup.controllers")), "")
-    own = _own()
-    if not root or not own.startswith("/") or own.startswith("/.."):
+    ours = own()
+    if not root or not ours.startswith("/") or ours.startswith("/.."):
         return ""
-    above = root + own.rstrip("/")
-    return f"{above}/vllm-guard-{run_id}" if _is_delegated(above, own) else ""
+    above = root + ours.rstrip("/")
+    return f"{above}/vllm-guard-{run_id}" if _is_delegated(above, ours) else ""
+
+
+def own(controller: bytes = b"") -> str:
+    """The cgroup of this process as its namespace sees it, of v2 or of a v1 controller; empty without one."""
+    try:
+        with open("/proc/self/cgroup", "rb") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    rows = (line.split(b":", 2) for line in lines)
+    return next((os.fsdecode(path) for _, names, path in rows if names == controller), "")
 
 
 def fork_into(path: str) -> int:
@@ -96,17 +107,7 @@ def pids(path: str) -> Iterator[int]:
             continue
 
 
-def _own() -> str:
-    """The cgroup (v2) of this process, as its own namespace sees it; empty without /proc or v2."""
-    try:
-        with open("/proc/self/cgroup", "rb") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return ""
-    return next((os.fsdecode(line[3:]) for line in lines if line.startswith(b"0::")), "")
-
-
-def _is_delegated(folder: str, own: str) -> bool:
+def _is_delegated(folder: str, ours: str) -> bool:
     """May we have cgroups below it? A user may where it is his; root may write anywhere, but a service
     manager owns what it has not marked as delegated (systemd.io, "Control Group APIs and Delegation").
     The root of a container's namespace is the container's.
@@ -116,7 +117,7 @@ def _is_delegated(folder: str, own: str) -> bool:
             f"{folder}/cgroup.procs", os.W_OK
         ):
             return False
-        return os.geteuid() != 0 or own == "/" or os.getxattr(folder, _DELEGATED) == b"1"
+        return os.geteuid() != 0 or ours == "/" or os.getxattr(folder, _DELEGATED) == b"1"
     except OSError:
         return False
 

@@ -1,11 +1,12 @@
-"""What of the host must be, after a run, as it was before: the server's port, and the GPUs' memory.
+"""What of the host must be, after a run, as it was before: the server's port, and the GPUs' memory; and
+whether it ran out of memory.
 
 Processes, shared memory and files are the keeper's work (`leftovers`); by now none of the run's is alive.
 """
 
 from __future__ import annotations
 
-from vllm_guard import gpu, sockets
+from vllm_guard import gpu, oom, sockets
 from vllm_guard.model import Finding
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ class Before:
         free = port is not None and not sockets.is_listening(port)
         self._port = port if free else None
         self._gpus = gpu.read()
+        self._kills = oom.read()
 
     @property
     def looked_at(self) -> tuple[str, ...]:
@@ -31,6 +33,20 @@ class Before:
         count = len(self._gpus)
         memory = (f"memory of {count} GPU{'s' * (count > 1)}",) if count else ()
         return (*port, *memory)
+
+    def incidents(self) -> Iterator[Finding]:
+        """What befell the run that no process of it can tell."""
+        kills = self._kills
+        if kills is None or kills.since < 1:
+            return
+        limit = f", whose limit is {kills.limit >> 20} MiB" if kills.limit is not None else ""
+        yield Finding(
+            "host-oom-kill",
+            "warn",
+            "memory",
+            f"the kernel's out-of-memory killer struck meanwhile: {kills.since} in {kills.path}{limit}",
+            fix="`dmesg | grep -i oom` names the process; let it need less, or raise the limit",
+        )
 
     def differences(self) -> Iterator[Finding]:
         """A finding for each thing that is not as it was."""

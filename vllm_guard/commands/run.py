@@ -77,10 +77,11 @@ def _launch(
         log.close()
     left = leftovers.findings(result.survivors, result.stays, result.strays)
     left = (*left, *(host.differences() if host else ()))
+    incidents = tuple(host.incidents()) if host else ()
     prepared.shelf.unmark(prepared.run_id)
     done = replace(
         _record(prepared, result.outcome, result.contained),
-        findings=(*prepared.findings, *_about_the_end(prepared, result)),
+        findings=(*prepared.findings, *_about_the_end(prepared, result), *incidents),
         leftovers=left,
         looked_at=(*_ALWAYS_LOOKED_AT, *(host.looked_at if host else ())),
         log=log.path,
