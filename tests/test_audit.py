@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_guard.audit import check_parts, value_problem
+from vllm_guard import values
+from vllm_guard.audit import check_parts
 from vllm_guard.model import Finding, Part, Setting
 
 DATA = Path(__file__).parent / "data"
@@ -29,7 +30,14 @@ def part(*settings: Setting, **engine: Any) -> list[tuple[str, Part]]:
 
 def audit(parts: list[tuple[str, Part]], **tables: Any) -> list[Finding]:
     variables, engine = tables.get("variables", {}), tables.get("engine", {})
-    return list(check_parts(parts, variables, engine, tables.get("removed", ())))
+    gone = {found["name"]: found for found in tables.get("removed", ())}
+    known: Any = {"rows": {}, "families": [], "removed": gone}
+    return list(check_parts(parts, variables, engine, known))
+
+
+def value_problem(value: str, read: dict[str, Any]) -> str:
+    found = values.problem(value, None, read)
+    return found[1] if found else ""
 
 
 # How vLLM's envs.py reads a value, in its own words, and which of its answers mean "no".

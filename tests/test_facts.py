@@ -10,12 +10,12 @@ import pytest
 
 from tests.kit import ROOT
 from vllm_guard import facts, profiles
-from vllm_guard.commands.env import family_of
+from vllm_guard.facts import family_of
 
 DATA = Path(__file__).parent / "data"
 TABLES = {path.stem: json.loads(path.read_text()) for path in (DATA / "envs").glob("*.json")}
-REMOVED = {row["name"]: row for row in facts.load("vars/vllm")["removed"]}
-FAMILIES = facts.load("families")["family"]
+KNOWN = facts.variables()
+REMOVED = KNOWN["removed"]
 _VERSIONS, *_ROWS = (DATA / "envs/history.txt").read_text().splitlines()
 VERSIONS: list[str] = ast.literal_eval(_VERSIONS)  #: all that were sampled, oldest first
 #: Variable -> the last sampled release that reads it, for those that the newest does not.
@@ -65,11 +65,11 @@ def test_what_replaced_a_variable_is_there_afterwards(name: str) -> None:
 
 def test_no_prefix_is_behind_one_that_catches_it_first() -> None:
     earlier: dict[str, str] = {}
-    for family in FAMILIES:
-        for prefix in family["prefixes"]:
+    for family, prefixes, _ in KNOWN["families"]:
+        for prefix in prefixes:
             caught = [p for p, id_ in earlier.items() if prefix.startswith(p)]
-            assert not caught, f"{prefix} of {family['id']}"
-        earlier |= dict.fromkeys(family["prefixes"], family["id"])
+            assert not caught, f"{prefix} of {family}"
+        earlier |= dict.fromkeys(prefixes, family)
 
 
 def test_every_variable_of_vllms_own_belongs_to_its_family() -> None:

@@ -161,7 +161,7 @@ def test_the_wheel_holds_profiles_data_completions_and_types(built) -> None:
     profiles = {f"vllm_guard/_profiles/{name}.toml" for name in BUILT_IN}
     shared = {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
     assert profiles <= names
-    assert {f"vllm_guard/data/{n}.toml" for n in ("redact", "families", "vars/vllm")} <= names
+    assert {f"vllm_guard/data/{n}.toml" for n in ("redact", "vars/nccl", "vars/vllm")} <= names
     assert "vllm_guard/py.typed" in names
     assert shared == {
         "share/bash-completion/completions/vllm-guard",

@@ -39,13 +39,13 @@ LAYERS = (
     ("plan", "audit", "engine", "profiles", "profile_schema"),
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
-        "vllm_source",
+        *("values", "vllm_source"),
     ),
     ("model", "errors", "frozen", "options", "__init__"),
 )
 RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
 
-PURE = ("plan", "audit", "engine", "redact", "screen")
+PURE = ("plan", "audit", "values", "engine", "redact", "screen")
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),
     *("shutil", "threading", "random", "secrets", "urllib", "psutil", "resource", "ctypes"),

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit import ROOT, guard, guard_env
-from vllm_guard import frozen, profile_schema, profiles, screen
+from vllm_guard import facts, frozen, profile_schema, profiles, screen
 from vllm_guard.audit import check_parts
 from vllm_guard.errors import GUARD_FAILED, USAGE, GuardError
 from vllm_guard.model import EnvPlan, Profile, Setting
@@ -98,7 +98,7 @@ def test_every_vllm_that_a_built_in_profile_is_meant_for_knows_all_it_sets(name,
     engine = engine_table(DATA / "engine_args" / f"{version}.json")
     parts = profiles.settings_for([profile], version)
 
-    assert list(check_parts(parts, variables, engine)) == []
+    assert list(check_parts(parts, variables, engine, facts.variables())) == []
 
 
 @given(st.data())

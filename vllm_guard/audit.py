@@ -1,10 +1,12 @@
-"""What a profile asks for against what the installed vLLM knows. Pure: tables come in, findings go out.
+"""An environment, or what a profile asks for, against what the stack knows. Pure: tables in, findings out.
 
-The tables come from the installed source (`vllm_source`), never from a version number.
+vLLM's table comes from the installed source (`vllm_source`), never from a version number; what else is known
+of a variable comes from the facts.
 """
 
 from __future__ import annotations
 
+from vllm_guard import values
 from vllm_guard.model import Finding
 
 TYPE_CHECKING = False
@@ -12,95 +14,191 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-    from vllm_guard.model import Part, Setting, Status
+    from vllm_guard.facts import Variables
+    from vllm_guard.model import Part
 
-_TRUE_STYLES = {
-    "one-true": ("0", "1", "true", "false"),
-    "one": ("0", "1"),
-    "true": ("true", "false"),
-}  #: an empty value, too, is understood: it is how vLLM itself spells "not set"
+    #: vLLM's variables, or engine arguments, as its source has them; None where it could not be read.
+    Table = Mapping[str, Any] | None
+
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "bool": (bool,),
     "int": (int,),
     "float": (int, float),
     "str": (str,),
 }
-READ_AS_FALSE = "would be read as false"  #: vLLM starts all the same: no certain failure
 _URI = "https://docs.vllm.ai/en/latest/configuration/env_vars/"
+_SERVICE_URI = "https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables"
+_NEAR = 0.88  #: how like a known name an unknown one of another family than vLLM's must be
+
+
+def check_environment(
+    env: Mapping[str, str], known: Variables, vllm: Table, names: Iterable[str] = ()
+) -> Iterator[Finding]:
+    """What is wrong, left over or without effect in an environment; only `names` of it, if given."""
+    chosen = list(names) or list(env)
+    links = service_links(env)
+    if links:
+        yield _service_finding(env, links)
+    for name in chosen:
+        if name in env and name not in links:
+            yield from _check_variable(name, env, known, vllm)
 
 
 def check_parts(
-    parts: Iterable[tuple[str, Part]],
-    variables: Mapping[str, Any] | None,
-    engine: Mapping[str, Any] | None,
-    removed: Iterable[Mapping[str, str]] = (),
+    parts: Iterable[tuple[str, Part]], vllm: Table, engine: Table, known: Variables
 ) -> Iterator[Finding]:
-    """Findings for every variable and engine option that this vLLM does not know or would refuse.
-
-    `variables` and `engine` are the tables of `vllm_source`; None where they could not be read.
-    """
-    gone = {row["name"]: row for row in removed}
+    """Findings for every variable and engine option that this vLLM does not know or would refuse."""
     for origin, part in parts:
-        if variables is not None:
-            for setting in part.settings:
-                yield from _variable(setting, origin, variables, gone)
+        for setting in part.settings:
+            if setting.kind in ("set", "default"):
+                subject = f"{origin}: {setting.name}"
+                yield from _name_and_value(setting.name, setting.value, subject, known, vllm)
         if engine is not None:
             for name, value in part.engine:
                 yield from _option(name, value, origin, engine)
 
 
-def _variable(
-    setting: Setting,
-    origin: str,
-    variables: Mapping[str, Any],
-    gone: Mapping[str, Mapping[str, str]],
+def debugging(name: str, known: Variables) -> bool:
+    """Is it a variable for debugging, which has no business in an environment that is to stay?"""
+    fact = known["rows"].get(name, {})
+    return (
+        "left_on" in fact or fact.get("group") == "debugging" or bool(fact.get("debugging", False))
+    )
+
+
+def service_links(env: Mapping[str, str]) -> list[str]:
+    """The names that Kubernetes made of a Service called `vllm`, or `vllm-...`; empty without one."""
+    return [
+        name
+        for name, value in env.items()
+        if name.startswith("VLLM_") and _is_link(name, value, env)
+    ]
+
+
+def _is_link(name: str, value: str, env: Mapping[str, str]) -> bool:
+    """`X_SERVICE_HOST`, `X_SERVICE_PORT[_NAME]`, `X_PORT=tcp://...`, `X_PORT_80_TCP[_ADDR|_PORT|_PROTO]`."""
+    if name.endswith("_SERVICE_HOST"):
+        return True
+    if "_SERVICE_PORT" in name:
+        return f"{name.partition('_SERVICE_PORT')[0]}_SERVICE_HOST" in env
+    return "_PORT" in name and (
+        value.startswith(("tcp://", "udp://", "sctp://"))
+        or name.partition("_PORT_")[2].partition("_")[0].isdigit()
+    )
+
+
+def _service_finding(env: Mapping[str, str], links: list[str]) -> Finding:
+    unset = " ".join(f"--unset {name}" for name in links)
+    fatal = "VLLM_PORT" in links
+    subject = f"VLLM_PORT={env['VLLM_PORT']}" if fatal else links[0]
+    effect = "vLLM would stop with ValueError" if fatal else "vLLM reads none of them"
+    return Finding(
+        "service-link",
+        "fail" if fatal else "note",
+        subject,
+        f"set by Kubernetes for a Service whose name begins with `vllm`, with {len(links)} in all: {effect}",
+        fix=f"`enableServiceLinks: false` in the pod's spec, or another name; here: {unset}",
+        uri=_SERVICE_URI,
+    )
+
+
+def _check_variable(
+    name: str, env: Mapping[str, str], known: Variables, vllm: Table
 ) -> Iterator[Finding]:
-    if setting.kind not in ("set", "default"):
+    value = env[name]
+    subject = f"{name}={value}"
+    yield from _name_and_value(name, value, subject, known, vllm)
+    fact = known["rows"].get(name)
+    if fact is None or not value:
         return
-    subject = f"{origin}: {setting.name}"
-    if setting.name in variables:
-        problem = value_problem(setting.value, variables[setting.name])
-        if problem:
-            status: Status = "warn" if READ_AS_FALSE in problem else "fail"
-            yield Finding("variable-value", status, subject, problem, uri=_URI)
-    elif setting.name in gone:
-        row = gone[setting.name]
-        instead = row.get("instead", "")
-        yield Finding(
-            "variable-removed",
-            "warn",
-            subject,
-            f"vLLM reads it no more: last in {row['last']}, gone in {row['absent']}",
-            fix=f"use {instead}" if instead else "leave it out",
-            uri=_URI,
-        )
-    elif setting.name.startswith("VLLM_"):
-        yield Finding(
-            "variable-unknown",
-            "warn",
-            subject,
-            "this vLLM does not read it",
-            fix=_did_you_mean(setting.name, variables),
-            uri=_URI,
-        )
+    read = (vllm or {}).get(name)
+    uri = fact["source"]
+    if values.is_left_on(value, fact, read):
+        fix = f"unset {name}"
+        yield Finding("debug-left-on", "warn", subject, fact["cost"], fix=fix, uri=uri)
+    elif (
+        fact.get("group") == "debugging" and value != fact.get("default") and "removed" not in fact
+    ):
+        text = "NCCL's manual: for debugging, not to be retained in scripts"
+        yield Finding("debug-left-on", "note", subject, text, fix=f"unset {name}", uri=uri)
+    reason = _inert(fact, env)
+    if reason:
+        yield Finding("variable-inert", "note", subject, reason, fix="leave it out", uri=uri)
 
 
-def value_problem(value: str, row: Mapping[str, Any]) -> str:
-    """Why vLLM would crash on this value, or silently read it as false; empty when it would not."""
-    style, choices = row["style"], row["choices"]
-    if choices:
-        fold = str.lower if row["ignore_case"] else str
-        words = list(filter(None, map(str.strip, value.split(",")))) if row["many"] else [value]
-        if not {fold(word) for word in words} <= {fold(choice) for choice in choices}:
-            return f"{value!r} is none of {', '.join(choices)}"
-    if style in ("int-bool", "int", "tristate") and not _is(int, value):
-        return f"{value!r} is not an integer: vLLM would stop with ValueError"
-    if style == "float" and not _is(float, value):
-        return f"{value!r} is not a number: vLLM would stop with ValueError"
-    accepted = _TRUE_STYLES.get(style)
-    if accepted and value and value.lower() not in accepted:
-        return f"{value!r} {READ_AS_FALSE}; it understands {' '.join(accepted)}"
-    return ""
+def _inert(fact: Mapping[str, Any], env: Mapping[str, str]) -> str:
+    """Why a variable has no effect; empty where it has."""
+    needs = fact.get("needs", "")
+    if needs and not env.get(needs):
+        return f"no effect without {needs}"
+    if "overwritten" in fact:
+        return f"no effect: {fact['overwritten']}"
+    return f"no effect: {fact['inert']}" if "inert" in fact else ""
+
+
+def _name_and_value(
+    name: str, value: str, subject: str, known: Variables, vllm: Table
+) -> Iterator[Finding]:
+    """Is the name one that is read, and the value one that is understood?"""
+    fact, read = known["rows"].get(name), (vllm or {}).get(name)
+    if read is not None or (fact is not None and not _is_vllms(name, vllm)):
+        yield from _dated(name, subject, fact or {})
+        wrong = values.problem(value, fact, read)
+        if wrong:
+            uri = fact["source"] if fact else _URI
+            yield Finding("variable-value", wrong[0], subject, wrong[1], uri=uri)
+    elif name in known["removed"] and (vllm is not None or fact is None):
+        yield _removed(subject, known["removed"][name])
+    elif _is_vllms(name, vllm):
+        assert vllm is not None
+        text, fix = "this vLLM does not read it", did_you_mean(name, vllm)
+        yield Finding("variable-unknown", "warn", subject, text, fix=fix, uri=_URI)
+    elif fact is None:
+        yield from _misspelt(name, subject, known)
+
+
+def _is_vllms(name: str, vllm: Table) -> bool:
+    """Can vLLM's source tell whether there is such a name?"""
+    return vllm is not None and name.startswith("VLLM_")
+
+
+def _dated(name: str, subject: str, fact: Mapping[str, Any]) -> Iterator[Finding]:
+    instead = f"use {fact['instead']}" if "instead" in fact else f"unset {name}"
+    for key, status, text in (
+        ("removed", "warn", "not read any more since"),
+        ("deprecated", "note", "deprecated since"),
+    ):
+        if key in fact:
+            words = f"{text} {fact['family']} {fact[key]}"
+            uri = fact["source"]
+            yield Finding(f"variable-{key}", status, subject, words, fix=instead, uri=uri)  # type: ignore[arg-type]
+
+
+def _removed(subject: str, row: Mapping[str, str]) -> Finding:
+    instead = row.get("instead", "")
+    return Finding(
+        "variable-removed",
+        "warn",
+        subject,
+        f"vLLM reads it no more: last in {row['last']}, gone in {row['absent']}",
+        fix=f"use {instead}" if instead else "leave it out; there is no replacement",
+        uri=_URI,
+    )
+
+
+def _misspelt(name: str, subject: str, known: Variables) -> Iterator[Finding]:
+    """A name of a known family that is nearly, but not quite, one that is known."""
+    import difflib
+
+    family = next((f for f, prefixes, _ in known["families"] if name.startswith(prefixes)), "")
+    if not family or family in ("vllm", "vllm-guard"):
+        return
+    names = [other for other, row in known["rows"].items() if row["family"] == family]
+    near = difflib.get_close_matches(name, names, 1, _NEAR)
+    if near:
+        text, fix = "not a documented name", f"did you mean {near[0]}?"
+        uri = known["rows"][near[0]]["source"]
+        yield Finding("variable-unknown", "warn", subject, text, fix=fix, uri=uri)
 
 
 def _option(name: str, value: Any, origin: str, engine: Mapping[str, Any]) -> Iterator[Finding]:
@@ -111,7 +209,7 @@ def _option(name: str, value: Any, origin: str, engine: Mapping[str, Any]) -> It
             "fail",
             subject,
             "this vLLM has no such engine argument",
-            fix=_did_you_mean(name, engine),
+            fix=did_you_mean(name, engine),
         )
         return
     problem = _type_problem(value, engine[name]["annotation"])
@@ -130,15 +228,8 @@ def _type_problem(value: Any, annotation: str) -> str:
     return f"{value!r} is not of type {plain}"
 
 
-def _is(kind: type, value: str) -> bool:
-    try:
-        kind(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name."""
     import difflib
 
     near = difflib.get_close_matches(name, list(known), 1)

@@ -8,17 +8,64 @@ from vllm_guard import cache, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
 
+    #: One variable; the keys are those of docs/variables.md, with the `family` and `source` of its file.
+    Row = dict[str, Any]
+
+    class Variables(TypedDict):
+        """All that `data/vars/*.toml` say."""
+
+        rows: dict[str, Row]
+        families: list[tuple[str, tuple[str, ...], tuple[str, ...]]]  #: id, prefixes, whole names
+        removed: dict[str, dict[str, str]]  #: what vLLM reads no more
+
+
+_DATA = os.path.join(paths.PACKAGE, "data")
+_VARS = os.path.join(_DATA, "vars")
 _LIMIT = 1 << 20
 
 
 def load(name: str) -> dict[str, Any]:
     """`vllm_guard/data/<name>.toml` as plain data."""
-    path = os.path.join(paths.PACKAGE, "data", f"{name}.toml")
-    with open(path, "rb") as file:
-        content = file.read(_LIMIT)
+    content = _read(os.path.join(_DATA, f"{name}.toml"))
     return cache.remember(f"data-{name}", content, lambda: _parse(content))  # type: ignore[no-any-return]
+
+
+def variables() -> Variables:
+    """Every variable of the stack that is known, whatever file it stands in."""
+    files = sorted(os.listdir(_VARS))
+    key = tuple((file, cache.identity(os.path.join(_VARS, file))) for file in files)
+    return cache.remember("data-vars", key, lambda: _merged(files))  # type: ignore[no-any-return]
+
+
+def family_of(name: str) -> str:
+    """The family of the stack that a variable belongs to; empty for none."""
+    for family, prefixes, names in variables()["families"]:
+        if name in names or name.startswith(prefixes):
+            return family
+    return ""
+
+
+def _merged(files: list[str]) -> Variables:
+    tables = [_parse(_read(os.path.join(_VARS, file))) for file in files]
+    return {
+        "rows": {
+            name: {"family": table["family"], "source": table.get("source", ""), **row}
+            for table in tables
+            for name, row in table.get("variables", {}).items()
+        },
+        "families": [
+            (table["family"], tuple(table["prefixes"]), tuple(table.get("names", ())))
+            for table in tables
+        ],
+        "removed": {row["name"]: row for table in tables for row in table.get("removed", ())},
+    }
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_LIMIT)
 
 
 def _parse(content: bytes) -> dict[str, Any]:

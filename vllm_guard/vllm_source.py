@@ -100,6 +100,33 @@ def read_engine_args(source: bytes) -> dict[str, EngineField]:
         }
 
 
+def read_compile_key(source: bytes) -> list[str]:
+    """The variables in the key of torch.compile's cache, by the text of `vllm/envs.py`, sorted.
+
+    From 0.12.0 on `compile_factors` takes all of the table but its `ignored_factors`; before, `compute_hash`
+    takes those that it lists. Both add some of Ray's. Raises ValueError as `read_env_table`, and where
+    there is no such function.
+    """
+    with _one_line_errors("envs.py"):
+        module = _parse(source, "envs.py")
+        functions = {n.name: n for n in module.body if isinstance(n, ast.FunctionDef)}
+        function = functions.get("compile_factors") or functions.get("compute_hash")
+        if function is None:
+            raise ValueError("neither compile_factors nor compute_hash")
+        listed = {name for node in ast.walk(function) for name in _names(node, ast.List)}
+        ignored = {name for node in ast.walk(function) for name in _names(node, ast.Set)}
+        keys = _table(module).keys if ignored else ()
+        names = {key.value for key in keys if isinstance(key, ast.Constant)}
+        return sorted(listed | {str(name) for name in names} - ignored)
+
+
+def _names(node: ast.AST, kind: type[ast.List | ast.Set]) -> list[str]:
+    """The variables that a literal list or set names."""
+    items = node.elts if isinstance(node, kind) else []
+    texts = [item.value for item in items if isinstance(item, ast.Constant)]
+    return [text for text in texts if isinstance(text, str) and text.isupper()]
+
+
 @contextmanager
 def _one_line_errors(file: str) -> Iterator[None]:
     try:

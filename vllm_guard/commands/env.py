@@ -33,9 +33,9 @@ def show(everything: bool, as_json: bool, names: tuple[str, ...]) -> int:
     current = environment.view(environment.inherited())
     mask = Redactor(facts.load("redact")).knowing(current)
     rows = [
-        {"name": name, "value": mask.value(name, value), "family": family_of(name)}
+        {"name": name, "value": mask.value(name, value), "family": facts.family_of(name)}
         for name, value in sorted(current.items())
-        if (name in names) or (not names and (everything or family_of(name)))
+        if (name in names) or (not names and (everything or facts.family_of(name)))
     ]
     if as_json:
         output.print_json("", variables=rows, findings=[])
@@ -105,11 +105,3 @@ def _left_out(prepared: Prepared, version: str) -> Iterator[Finding]:
             fact = f"no vLLM found: left out is what it sets for vLLM {' or '.join(specifiers)}"
             fix = "name its interpreter with --python"
             yield Finding("vllm-not-found", "skip", f"profile {item.name}", fact, fix=fix)
-
-
-def family_of(name: str) -> str:
-    """The family of the stack that a variable belongs to; empty for none."""
-    for row in facts.load("families")["family"]:
-        if name.startswith(tuple(row["prefixes"])):
-            return str(row["id"])
-    return ""

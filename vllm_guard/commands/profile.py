@@ -112,9 +112,8 @@ def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
     problems: list[Finding] = []
     if vllm is not None:
         parts = profiles.settings_for((item,), vllm.version)
-        removed = facts.load("vars/vllm")["removed"]
         tables = install.env_table(vllm), install.engine_args(vllm)
-        problems = list(audit.check_parts(parts, *tables, removed))
+        problems = list(audit.check_parts(parts, *tables, facts.variables()))
         if not profiles.meant_for(item, vllm.version):
             fact = f"is written for vLLM {item.vllm}; this is {vllm.version}"
             problems.append(Finding("profile-version", "warn", f"profile {item.name}", fact))

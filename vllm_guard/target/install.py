@@ -54,27 +54,29 @@ def find_vllm(search_path: Sequence[str]) -> VllmInstall | None:
 
 def env_table(install: VllmInstall) -> dict[str, Any] | None:
     """`vllm_source.read_env_table` of its `envs.py`; None where that cannot be read or understood."""
+    return _read_by("read_env_table", install, "envs.py")  # type: ignore[no-any-return]
 
-    def parse(source: bytes) -> Any:
-        from vllm_guard.vllm_source import read_env_table
 
-        return read_env_table(source)
-
-    return _parsed(os.path.join(install.package, "envs.py"), parse)  # type: ignore[no-any-return]
+def compile_key(install: VllmInstall) -> list[str] | None:
+    """`vllm_source.read_compile_key` of its `envs.py`; None as for `env_table`."""
+    return _read_by("read_compile_key", install, "envs.py")  # type: ignore[no-any-return]
 
 
 def engine_args(install: VllmInstall) -> dict[str, Any] | None:
     """`vllm_source.read_engine_args` of its `engine/arg_utils.py`; None as for `env_table`."""
+    return _read_by("read_engine_args", install, "engine/arg_utils.py")  # type: ignore[no-any-return]
 
+
+def _read_by(reader: str, install: VllmInstall, file: str) -> Any:
     def parse(source: bytes) -> Any:
-        from vllm_guard.vllm_source import read_engine_args
+        from vllm_guard import vllm_source
 
-        return read_engine_args(source)
+        return getattr(vllm_source, reader)(source)
 
-    return _parsed(os.path.join(install.package, "engine", "arg_utils.py"), parse)  # type: ignore[no-any-return]
+    return _parsed(os.path.join(install.package, file), parse, reader)
 
 
-def _parsed(path: str, parse: Callable[[bytes], Any]) -> Any:
+def _parsed(path: str, parse: Callable[[bytes], Any], what: str = "source") -> Any:
     """`parse` of the file's bytes, kept by the file's identity; None where it raises ValueError."""
 
     def read() -> Any:
@@ -88,7 +90,7 @@ def _parsed(path: str, parse: Callable[[bytes], Any]) -> Any:
         key = (path, cache.identity(path), sys.version_info[:2])
     except OSError:
         return None
-    return cache.remember(f"source-{path}", key, read)
+    return cache.remember(f"{what}-{path}", key, read)
 
 
 def _places(search_path: Sequence[str]) -> Iterator[Place]:

@@ -29,7 +29,6 @@ def check(context: Context) -> Iterator[Finding]:
                 f"profile {profile.name}",
                 f"is meant for vLLM {profile.vllm}; this is {vllm.version}",
             )
-    removed = facts.load("vars/vllm")["removed"]
     yield from audit.check_parts(
-        context.parts, install.env_table(vllm), install.engine_args(vllm), removed
+        context.parts, install.env_table(vllm), install.engine_args(vllm), facts.variables()
     )
