@@ -34,18 +34,18 @@ LAYERS = (
             "ledger",
             "record",
         ),
-        *("probes", "target"),
+        *("probes", "target", "provenance"),
     ),
-    ("plan", "audit", "engine", "profiles", "profile_schema"),
+    ("plan", "audit", "contradictions", "engine", "profiles", "profile_schema"),
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
-        *("values", "vllm_source"),
+        *("values", "vllm_source", "assignments"),
     ),
     ("model", "errors", "frozen", "options", "__init__"),
 )
 RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
 
-PURE = ("plan", "audit", "values", "engine", "redact", "screen")
+PURE = ("plan", "audit", "contradictions", "values", "assignments", "engine", "redact", "screen")
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),
     *("shutil", "threading", "random", "secrets", "urllib", "psutil", "resource", "ctypes"),

@@ -62,7 +62,9 @@ def debugging(name: str, known: Variables) -> bool:
     """Is it a variable for debugging, which has no business in an environment that is to stay?"""
     fact = known["rows"].get(name, {})
     return (
-        "left_on" in fact or fact.get("group") == "debugging" or bool(fact.get("debugging", False))
+        ("left_on" in fact and fact.get("status") != "note")
+        or fact.get("group") == "debugging"
+        or bool(fact.get("debugging", False))
     )
 
 
@@ -114,8 +116,8 @@ def _check_variable(
     read = (vllm or {}).get(name)
     uri = fact["source"]
     if values.is_left_on(value, fact, read):
-        fix = f"unset {name}"
-        yield Finding("debug-left-on", "warn", subject, fact["cost"], fix=fix, uri=uri)
+        status, fix = fact.get("status", "warn"), f"unset {name}"
+        yield Finding("debug-left-on", status, subject, fact["cost"], fix=fix, uri=uri)
     elif (
         fact.get("group") == "debugging" and value != fact.get("default") and "removed" not in fact
     ):
@@ -141,6 +143,8 @@ def _name_and_value(
 ) -> Iterator[Finding]:
     """Is the name one that is read, and the value one that is understood?"""
     fact, read = known["rows"].get(name), (vllm or {}).get(name)
+    if fact is not None and fact.get("internal"):
+        return
     if read is not None or (fact is not None and not _is_vllms(name, vllm)):
         yield from _dated(name, subject, fact or {})
         wrong = values.problem(value, fact, read)

@@ -29,10 +29,15 @@ def inherited() -> tuple[Entry, ...]:
     Entries that no program can read by name (no `=`, or nothing before it) are left out.
     """
     try:
-        with open("/proc/self/environ", "rb") as file:
-            raw = file.read()
+        return of_process("self")
     except OSError:
         return tuple(os.environb.items())
+
+
+def of_process(pid: int | str) -> tuple[Entry, ...]:
+    """What a process was started with, as `inherited`. Raises OSError where we may not see it."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        raw = file.read()
     entries = (item.partition(b"=") for item in raw.split(b"\0"))
     return tuple((name, value) for name, equals, value in entries if name and equals)
 

@@ -1,4 +1,4 @@
-"""`vllm-guard env show | diff`: the variables of the stack, and what a profile would change."""
+"""`vllm-guard env`: the variables of the stack, and what a profile would change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_guard import environment, facts, prepare, report
-from vllm_guard.commands import output
+from vllm_guard.commands import audit, output
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.model import Finding
 from vllm_guard.options import finish_values
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @click.group()
 def env() -> None:
     """Show the environment's variables that matter to vLLM, or what a profile would change."""
+
+
+env.add_command(audit.env_audit, "audit")
 
 
 @env.command()

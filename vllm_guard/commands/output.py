@@ -60,11 +60,13 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """One line a finding on stdout, then its fix."""
+    """One line a finding on stdout, then its evidence and its fix."""
     for finding in findings:
         status = click.style(finding.status, fg=_COLOURS.get(finding.status))
         subject = screen.shortened(finding.subject, 200)
         click.echo(f"{status} {finding.id}: {subject}: {screen.printable(finding.fact)}")
+        for line in finding.evidence:
+            click.echo(f"  {screen.printable(line)}")
         if finding.fix:
             click.echo(f"  fix: {screen.printable(finding.fix)}")
 

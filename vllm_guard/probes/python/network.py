@@ -23,11 +23,16 @@ _URI = "https://docs.vllm.ai/en/latest/usage/troubleshooting/#incorrect-network-
 
 
 def check(context: Context) -> Iterator[Finding]:
-    named = {name: context.env[name] for name in _ADDRESSES + _INTERFACES if context.env.get(name)}
-    if not named:
+    yield from named(context.env)
+
+
+def named(env: Mapping[str, str]) -> Iterator[Finding]:
+    """A finding for each address and each interface that the environment names."""
+    given = {name: env[name] for name in _ADDRESSES + _INTERFACES if env.get(name)}
+    if not given:
         return
     here = addresses_by_interface()
-    for name, value in named.items():
+    for name, value in given.items():
         if name in _ADDRESSES:
             yield _address(name, value, here)
         else:
