@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomli
 
 from tests.kit import ROOT
-from vllm_guard import facts, profiles
+from vllm_guard import facts, profiles, values
 from vllm_guard.facts import family_of
 
 DATA = Path(__file__).parent / "data"
@@ -24,6 +26,163 @@ GONE = {
     for name, _first, status, *_ in (row.split(" | ") for row in _ROWS)
     if status.startswith("GONE after ")
 }
+ROWS = KNOWN["rows"]
+SOURCES = sorted((ROOT / "vllm_guard/data/vars").glob("*.toml"))
+TEXTS = (
+    "since",
+    "deprecated",
+    "removed",
+    "instead",
+    "overwritten",
+    "inert",
+    "needs",
+    "wrong",
+    "cost",
+)
+KEYS = {
+    **dict.fromkeys(
+        (*TEXTS, "type", "risk", "group", "default", "negation", "separator", "status"), str
+    ),
+    **dict.fromkeys(
+        ("ignore_case", "hangs", "exact", "internal", "debugging", "compile_key"), bool
+    ),
+    **dict.fromkeys(("min", "max"), int),
+    "values": list,
+    "left_on": (list, bool),
+}
+ONE_OF = {
+    "type": {
+        *(
+            "flag",
+            "int",
+            "text",
+            "path",
+            "choice",
+            "choices",
+            "algorithms",
+            "url",
+            "gpus",
+            "interfaces",
+        ),
+        *("secret", "nonempty", "python-flag", "hf-bool", "torch-bool", "triton-bool"),
+    },
+    "risk": {"safe", "perf", "exec", "network", "secret", "privacy"},
+    "group": {"system", "debugging"},
+    "status": {"note", "warn", "fail"},
+}
+#: What executes code, moves caches, or sends data elsewhere (the project's threat model).
+DANGEROUS = (DATA / "dangerous.txt").read_text().split()
+
+
+def breaches(row: dict[str, Any]) -> list[str]:
+    """What in a row is none of the schema's."""
+    found = [f"{key}: unknown" for key in row if key not in KEYS]
+    found += [
+        f"{key}: {row[key]!r}" for key in row if not isinstance(row[key], KEYS.get(key, object))
+    ]
+    found += [
+        f"{key}: {row[key]!r}" for key in ONE_OF if row.get(key, "") not in ONE_OF[key] | {""}
+    ]
+    found += [f"{key}: empty" for key in TEXTS if row.get(key) == ""]
+    found += ["no risk"] * ("risk" not in row)
+    found += ["left on without a cost"] * ("left_on" in row and "cost" not in row)
+    found += ["a cost of nothing"] * ("cost" in row and "left_on" not in row)
+    found += ["left_on = false"] * (row.get("left_on") is False)
+    found += ["a choice of nothing"] * (
+        row.get("type", "text").startswith("choice") and not row.get("values")
+    )
+    found += ["min > max"] * ("max" in row and row["min"] > row["max"])
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_row_of_the_facts_keeps_to_the_schema(path: Path) -> None:
+    table = tomli.loads(path.read_text())
+    rows = table.get("variables", {})
+
+    assert set(table) <= {"family", "prefixes", "names", "source", "variables", "removed"}
+    assert table.get("source", "").startswith("https://") or not rows
+    assert {name: breaches(row) for name, row in rows.items() if breaches(row)} == {}
+    assert all(
+        set(row) <= {"name", "last", "absent", "instead"} for row in table.get("removed", ())
+    )
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"risk": "safe", "ignorecase": True},
+        {"risk": "dangerous"},
+        {"type": "flag"},
+        {"risk": "safe", "left_on": ["1"]},
+        {"risk": "safe", "left_on": False, "cost": "x"},
+        {"risk": "safe", "min": "0"},
+        {"risk": "safe", "min": 2, "max": 1},
+        {"risk": "safe", "type": "choice"},
+        {"risk": "safe", "type": "bool"},
+        {"risk": "safe", "wrong": ""},
+    ],
+)
+def test_the_schema_refuses(row: dict[str, Any]) -> None:
+    assert breaches(row)
+
+
+def test_no_variable_stands_in_two_files() -> None:
+    names = [
+        name for path in SOURCES for name in tomli.loads(path.read_text()).get("variables", {})
+    ]
+
+    assert sorted(names) == sorted(set(names)) == sorted(ROWS)
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_what_is_left_on_can_be_set_and_what_is_the_default_is_neither_wrong_nor_left_on(
+    name: str,
+) -> None:
+    row = ROWS[name]
+    words = row["left_on"] if isinstance(row.get("left_on"), list) else []
+    default = row.get("default", "")
+
+    assert [word for word in words if values.problem(word, row, None)] == []
+    assert [word for word in words if not values.is_left_on(word, row, None)] == []
+    assert values.problem(default, row, None) is None
+    assert not values.is_left_on(default, row, None)
+
+
+@pytest.mark.parametrize("version", sorted(TABLES))
+def test_no_default_of_a_release_is_left_on_and_what_is_left_on_can_be_set_there(
+    version: str,
+) -> None:
+    table = TABLES[version]
+    known = {name: row for name, row in ROWS.items() if name in table}
+    defaults = {n: table[n]["default"] for n in known if isinstance(table[n]["default"], str)}
+
+    assert len(known) > 30
+    assert [
+        n for n, value in defaults.items() if values.is_left_on(value, known[n], table[n])
+    ] == []
+    for name, row in known.items():
+        for word in row["left_on"] if isinstance(row.get("left_on"), list) else ():
+            assert values.problem(word, row, table[name]) is None, name
+
+
+def test_nccls_own_split_of_its_variables_is_whole() -> None:
+    groups = {
+        g: [n for n, row in ROWS.items() if row.get("group") == g] for g in ("system", "debugging")
+    }
+
+    assert {group: len(names) for group, names in groups.items()} == {"system": 44, "debugging": 69}
+    assert all(name.startswith("NCCL_") for names in groups.values() for name in names)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in ROWS if name.startswith("VLLM_")))
+def test_every_variable_of_vllm_is_one_of_a_release_or_marked_as_internal(name: str) -> None:
+    assert bool(ROWS[name].get("internal")) is not any(name in table for table in TABLES.values())
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
+def test_what_can_execute_code_or_send_data_away_is_not_called_safe(name: str) -> None:
+    assert ROWS[name]["risk"] != "safe"
 
 
 @pytest.mark.parametrize("name", REMOVED)

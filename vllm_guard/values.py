@@ -24,8 +24,16 @@ _TRUE_STYLES = {
 }  #: an empty value, too, is understood: it is how vLLM itself spells "not set"
 _TRUE = {"one-true": ("1", "true"), "one": ("1",), "true": ("true",)}
 _INTEGERS = ("int-bool", "int", "tristate")
-_HF_TRUE = ("1", "ON", "YES", "TRUE")  #: huggingface_hub's own list
-_HF_FALSE = ("", "0", "OFF", "NO", "FALSE")
+#: What the facts' types of booleans read as true and as false, in any case: by huggingface_hub/constants.py,
+#: by torch's c10d/Utils.hpp, by what Triton's `getenv_bool` answers.
+_WORDS = {
+    "hf-bool": (("1", "on", "yes", "true"), ("0", "off", "no", "false")),
+    "torch-bool": (("1", "y", "yes", "t", "true"), ("0", "n", "no", "f", "false")),
+    "triton-bool": (("1", "y", "yes", "on", "true"), ("0", "n", "no", "off", "false")),
+}
+_LISTS = ("choices", "algorithms")  #: a fact's types of values that hold several words
+#: What turns off, in words; of some types it is only that.
+_ONLY_OFF = {"nonempty": ("",), "python-flag": ("", "0")}
 _OFF = ("", "0", "false", "off", "no")
 READ_AS_FALSE = "would be read as false"  #: the program starts all the same: no certain failure
 
@@ -47,12 +55,17 @@ def problem(
 
 
 def is_left_on(value: str, fact: Mapping[str, Any], read: Mapping[str, Any] | None) -> bool:
-    """Is this the value, or one of the values, that the fact's `left_on` tells?"""
+    """Does it say what the fact's `left_on` tells, and this release does not do anyway?"""
     wanted = fact.get("left_on", ())
+    kind = fact.get("type", "")
     if wanted is True:
-        return bool(value) if fact.get("type") == "nonempty" else value.lower() not in _OFF
-    meaning = _meaning(value, fact, read)
-    return any(meaning == _meaning(word, fact, read) for word in wanted)
+        return value.lower() not in _ONLY_OFF.get(kind, _OFF)
+    meanings = {_meaning(word, fact, read) for word in wanted}
+    default = read["default"] if read is not None else None
+    if isinstance(default, str):
+        meanings.discard(_meaning(default, fact, read))
+    given = _words(value, kind, fact) if kind in _LISTS and "^" not in value else (value,)
+    return any(_meaning(word, fact, read) in meanings for word in given)
 
 
 def _meaning(value: str, fact: Mapping[str, Any], read: Mapping[str, Any] | None) -> object:
@@ -60,8 +73,8 @@ def _meaning(value: str, fact: Mapping[str, Any], read: Mapping[str, Any] | None
     style = read["style"] if read is not None else fact.get("type", "")
     if style in _TRUE:
         return value.lower() in _TRUE[style]
-    if style == "hf-bool":
-        return value.upper() in _HF_TRUE
+    if style in _WORDS:
+        return value.lower() in _WORDS[style][0]
     number = _integer(value)
     if number is None:
         return value.casefold()
@@ -91,11 +104,13 @@ def _of_fact(value: str, fact: Mapping[str, Any]) -> str:
         return "" if _integer(value) is not None else f"{value!r} is neither 0 nor 1"
     if kind == "int":
         return _number_problem(value, fact)
-    if kind in ("choice", "choices", "algorithms"):
+    if kind == "choice" or kind in _LISTS:
         unknown = [word for word in _words(value, kind, fact) if not _is_one_of(word, fact)]
         return f"{unknown[0]!r} is none of {', '.join(fact['values'])}" if unknown else ""
-    if kind == "hf-bool" and value.upper() not in _HF_TRUE + _HF_FALSE:
-        return f"{value!r} {READ_AS_FALSE}; it understands {' '.join(_HF_TRUE)}"
+    if kind in _WORDS and value.lower() not in sum(_WORDS[kind], ()):
+        means = "is neither" if "wrong" in fact else f"{READ_AS_FALSE}; it understands"
+        true, false = map(" ".join, _WORDS[kind])
+        return f"{value!r} {means} {true} {'nor' if 'wrong' in fact else 'and'} {false}"
     if kind == "url" and "://" not in value:
         return f"{value!r} is not a URL"
     return ""
@@ -127,14 +142,13 @@ def _is_one_of(word: str, fact: Mapping[str, Any]) -> bool:
 
 
 def _integer(value: str) -> int | None:
-    """An integer as C's strtoll(3) reads it with base 0."""
+    """An integer as C's strtoll(3) reads it with base 0: no `1_000`, no `0b1`, and `010` is 8."""
+    digits = value.strip().lower().lstrip("+-")
+    base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
     try:
-        return int(value, 0)
+        return int(value, base) if value.isascii() and not set("_o") & set(digits) else None
     except ValueError:
-        try:
-            return int(value, 8)
-        except ValueError:
-            return None
+        return None
 
 
 def _is(kind: type, value: str) -> bool:
