@@ -29,6 +29,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 _URI = "https://docs.vllm.ai/en/latest/configuration/env_vars/"
 _SERVICE_URI = "https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables"
 _NEAR = 0.88  #: how like a known name an unknown one of another family than vLLM's must be
+_ALIKE = 0.6  #: and how like each of its words
 
 
 def check_environment(
@@ -199,10 +200,21 @@ def _misspelt(name: str, subject: str, known: Variables) -> Iterator[Finding]:
         return
     names = [other for other, row in known["rows"].items() if row["family"] == family]
     near = difflib.get_close_matches(name, names, 1, _NEAR)
-    if near:
+    if near and _is_typo(name, near[0]):
         text, fix = "not a documented name", f"did you mean {near[0]}?"
         uri = known["rows"][near[0]]["source"]
         yield Finding("variable-unknown", "warn", subject, text, fix=fix, uri=uri)
+
+
+def _is_typo(name: str, known: str) -> bool:
+    """The same words but for a few letters: a word more, less or different makes another variable."""
+    from difflib import SequenceMatcher
+
+    ours, theirs = name.split("_"), known.split("_")
+    pairs = zip(ours, theirs, strict=False)
+    alike = all(SequenceMatcher(None, *pair).ratio() >= _ALIKE for pair in pairs)
+    same_words = len(ours) == len(theirs) and ours[0] == theirs[0] and alike
+    return same_words or "".join(ours) == "".join(theirs)
 
 
 def _option(name: str, value: Any, origin: str, engine: Mapping[str, Any]) -> Iterator[Finding]:
