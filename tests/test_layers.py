@@ -30,22 +30,26 @@ LAYERS = (
             "terminal",
             "pump",
             "leftovers",
+            "journal",
             "segments",
             "ledger",
             "record",
         ),
         *("probes", "target", "provenance"),
     ),
-    ("plan", "audit", "contradictions", "engine", "profiles", "profile_schema"),
+    ("plan", "audit", "contradictions", "engine", "profiles", "profile_schema", "removal"),
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
-        *("values", "vllm_source", "assignments"),
+        *("values", "vllm_source", "assignments", "shellcode"),
     ),
     ("model", "errors", "frozen", "options", "__init__"),
 )
 RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
 
-PURE = ("plan", "audit", "contradictions", "values", "assignments", "engine", "redact", "screen")
+PURE = (
+    *("plan", "audit", "contradictions", "values", "assignments", "engine", "redact", "screen"),
+    *("removal", "shellcode"),
+)
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),
     *("shutil", "threading", "random", "secrets", "urllib", "psutil", "resource", "ctypes"),

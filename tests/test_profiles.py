@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit import ROOT, guard, guard_env
-from vllm_guard import facts, frozen, profile_schema, profiles, screen
+from vllm_guard import facts, frozen, profile_schema, profiles, removal, screen
 from vllm_guard.audit import check_parts
 from vllm_guard.errors import GUARD_FAILED, USAGE, GuardError
-from vllm_guard.model import EnvPlan, Profile, Setting
+from vllm_guard.model import EnvPlan, Part, Profile, Setting
 from vllm_guard.plan import make_plan
 
 DATA = Path(__file__).parent / "data"
@@ -124,9 +124,46 @@ def test_clean_removes_what_the_debugging_profiles_set() -> None:
     for name in BUILT_IN - {"clean"}:
         left_on |= {s.name for s in settings_of(load(name)).values() if s.kind != "unset"}
 
-    assert left_on - set(settings_of(load("clean"))) == set()
-    plan, _ = make_plan(dict.fromkeys(left_on, "1"), profiles.settings_for([load("clean")], None))
-    assert plan.apply(dict.fromkeys(left_on, "1")) == {}
+    assert cleaned(dict.fromkeys(left_on, "1")) == {}
+
+
+#: What `clean` named before it asked the facts.
+ONCE_NAMED = (ROOT / "tests/data/clean.txt").read_text().split()
+
+
+def cleaned(env: dict[str, str]) -> dict[str, str]:
+    """What `-p clean` leaves of an environment."""
+    parts = profiles.settings_for([load("clean")], None)
+    plan, _ = make_plan(env, removal.expanded(parts, env, facts.variables()))
+    return plan.apply(env)
+
+
+def test_clean_removes_all_that_it_ever_removed_and_nothing_else() -> None:
+    links = {"VLLM_SERVICE_HOST": "10.0.0.1", "VLLM_PORT": "tcp://10.0.0.1:80"}
+    others = {"HOME": "/", "NCCL_SOCKET_IFNAME": "eth0", "VLLM_CACHE_ROOT": "/x", "HF_TOKEN": "t"}
+
+    assert len(ONCE_NAMED) == 123
+    assert cleaned({**dict.fromkeys(ONCE_NAMED, "1"), **links, **others}) == others
+
+
+def test_remove_unsets_what_is_set_here_or_by_an_earlier_profile_and_not_what_its_own_says() -> (
+    None
+):
+    own = Part("", (Setting("NCCL_DEBUG", "set", "WARN"),), (), (), ("debugging",))
+    earlier = Part("", (Setting("NCCL_P2P_DISABLE", "set", "1"),), (), ())
+    env = {"NCCL_DEBUG": "TRACE", "CUDA_LAUNCH_BLOCKING": "1", "A": "b"}
+
+    expanded = removal.expanded([("a", earlier), ("b", own)], env, facts.variables())
+    plan, findings = make_plan(env, expanded)
+
+    assert plan.apply(env) == {"NCCL_DEBUG": "WARN", "A": "b"}
+    assert [finding.subject for finding in findings] == ["NCCL_P2P_DISABLE"]
+
+
+def test_remove_comes_with_what_is_extended(write) -> None:
+    parts = load(write(HEAD + 'extends = ["clean"]\n[env]\nNCCL_DEBUG = "WARN"\n')).parts
+
+    assert [part.remove for part in parts] == [("debugging", "service-links"), ()]
 
 
 # ---- the schema
@@ -139,6 +176,7 @@ cost    = "slow"
 uri     = "https://example.org/"
 vllm    = ">=0.8"
 extends = ["debug"]
+remove  = ["debugging"]
 
 [env]
 PLAIN = "x"
@@ -191,6 +229,7 @@ def test_everything_that_the_design_has_is_read(write) -> None:
     )
     assert dict(own.engine)["compilation_config"] == {"mode": 0, "pass_config": {"fuse": False}}
     assert own.probes == ("collective",)
+    assert (own.remove, later.remove) == (("debugging",), ())
     assert later.vllm == ">=0.10.2"
     assert later.settings == (Setting("LATER", "set", "1"),)
     assert dict(later.engine) == {"max_model_len": 128}
@@ -228,6 +267,9 @@ def test_a_changed_file_is_read_anew(write) -> None:
         (HEAD + 'extends = "debug"\n', "extends is text, not a list", "["),
         (HEAD + "extends = [1]\n", "extends is a number, not text", ""),
         (HEAD + 'extends = ["a", "b", "c", "d", "e"]\n', "at most 4", ""),
+        (HEAD + 'remove = "debugging"\n', "remove is text, not a list", "["),
+        (HEAD + 'remove = ["debug"]\n', "remove: 'debug' is unknown", "debugging, service-links"),
+        (HEAD + '[[when]]\nvllm = ">=1"\nremove = []\n', "unknown key 'when.remove'", ""),
         (HEAD + "trust = true\n", "unknown key 'trust'", "known keys: schema"),
         (HEAD + "sumary = 1\n", "unknown key 'sumary'", "did you mean summary?"),
         (HEAD + "[enviroment]\n", "unknown key 'enviroment'", "known keys: schema"),

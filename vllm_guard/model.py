@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Status = Literal["ok", "note", "warn", "fail", "skip", "unknown"]
     SettingKind = Literal["set", "default", "required", "unset"]
+    Removal = Literal["debugging", "service-links"]
     OutcomeKind = Literal["exited", "signalled", "not-started", "deadline", "lost"]
     #: What holds the processes of a run: a cgroup of its own, a subreaper, or their process group only.
     Containment = Literal["cgroup", "keeper", "group", "none"]
@@ -41,6 +42,7 @@ class Part:
     settings: tuple[Setting, ...]
     engine: tuple[tuple[str, Any], ...]
     probes: tuple[str, ...]
+    remove: tuple[Removal, ...] = ()  #: what of the environment is unset, whatever it is called
 
 
 @dataclass(frozen=True)

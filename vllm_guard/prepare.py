@@ -80,9 +80,9 @@ def prepare(options: RunOptions) -> Prepared:
     shelf = record.Shelf(before)
     run_id = record.new_id()
     chosen = tuple(profiles.load_profile(name, before) for name in options.profiles)
-    first, _ = _plan(before, _parts(chosen, None), options)
+    first, _ = _plan(before, _parts(chosen, None, before), options)
     found = target.find_target(options.command, first.apply(before), options.python or None)
-    parts = _parts(chosen, _version(found))
+    parts = _parts(chosen, _version(found), before)
     env_plan, findings = _plan(before, parts, options)
     has_vllm = found is not None and found.vllm is not None
     # With --exec nobody is there to make the folder and to remove it.
@@ -146,8 +146,15 @@ def private_folder(run_id: str, env: Mapping[str, str]) -> str:
     return path if fits else f"/tmp/vg-{run_id}"  # noqa: S108
 
 
-def _parts(chosen: Sequence[Profile], version: str | None) -> list[tuple[str, Part]]:
-    return profiles.settings_for(chosen, version)
+def _parts(
+    chosen: Sequence[Profile], version: str | None, before: Mapping[str, str]
+) -> list[tuple[str, Part]]:
+    parts = profiles.settings_for(chosen, version)
+    if any(part.remove for _, part in parts):
+        from vllm_guard import removal
+
+        parts = removal.expanded(parts, before, facts.variables())
+    return parts
 
 
 def _named(parts: Sequence[tuple[str, Part]]) -> set[str]:

@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
     #: name, kind (`set default required unset`), value, why
     SettingRow = tuple[str, str, str, str]
-    #: version specifier, settings, engine options, probes
-    PartRow = tuple[str, tuple[SettingRow, ...], tuple[tuple[str, Any], ...], tuple[str, ...]]
+    #: version specifier, settings, engine options, probes, what is removed
+    PartRow = tuple[
+        str,
+        tuple[SettingRow, ...],
+        tuple[tuple[str, Any], ...],
+        tuple[str, ...],
+        tuple[str, ...],
+    ]
 
 SCHEMA = 1
 LIMIT = 32 << 10  #: bytes of a file; with that, no TOML keeps tomli 2.5 busy for longer than 20 ms
@@ -30,13 +36,14 @@ _MOST_BASES = 4  #: a profile's own; theirs come on top
 
 _TEXTS = ("summary", "cost", "uri", "vllm")
 _TABLES = ("env", "engine", "preflight")
-_KEYS = ("schema", *_TEXTS, "extends", *_TABLES, "when")
+_KEYS = ("schema", *_TEXTS, "extends", "remove", *_TABLES, "when")
 _WHEN_KEYS = ("vllm", *_TABLES)
 _SETTING_KEYS = ("value", "default", "required", "why")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*")
 _PROBE = re.compile(r"[a-z][a-z0-9-]*")
 _OWN = "VGUARD_"
+_REMOVALS = ("debugging", "service-links")
 
 
 def parse(content: bytes) -> dict[str, Any]:
@@ -124,7 +131,15 @@ def _part(specifier: str, table: Mapping[str, Any], where: str) -> PartRow:
     for probe in probes:
         if not _PROBE.fullmatch(probe):
             raise GuardError(f"{probe!r} is no name of a probe")
-    return specifier, settings, engine, probes
+    return specifier, settings, engine, probes, _removals(table)
+
+
+def _removals(table: Mapping[str, Any]) -> tuple[str, ...]:
+    names = _words(table.get("remove", []), "remove")
+    for name in names:
+        if name not in _REMOVALS:
+            raise GuardError(f"remove: {name!r} is unknown", f"known are {', '.join(_REMOVALS)}")
+    return names
 
 
 def _setting(name: str, value: Any, where: str) -> SettingRow:

@@ -25,6 +25,7 @@ else:
 SUFFIX = ".toml"
 _LIMIT = 32 << 10  #: bytes; as in `profile_schema`, which the launch path does not load
 _DEEPEST = 4  #: files that extend each other in a row
+_ROWS = 2  #: the shape of the rows that are kept between runs
 _SHOWN = 200  #: characters of a message that quotes the file
 _IN_REPOSITORY = ("profiles", ".vllm-guard")
 
@@ -202,12 +203,13 @@ def _read(found: Found) -> tuple[str, dict[str, Any]]:
             message, hint = (screen.shortened(s, _SHOWN) for s in (error.message, error.hint))
             raise GuardError(f"profile {found.path}: {message}", hint) from None
 
-    return cache.remember(f"profile-{found.path}", content, parse)  # type: ignore[no-any-return]
+    key = (_ROWS, content)
+    return cache.remember(f"profile-{found.path}", key, parse)  # type: ignore[no-any-return]
 
 
 def _part(row: Any) -> Part:
-    specifier, settings, engine, probes = row
-    return Part(specifier, tuple(Setting(*setting) for setting in settings), engine, probes)
+    specifier, settings, engine, probes, remove = row
+    return Part(specifier, tuple(Setting(*setting) for setting in settings), engine, probes, remove)
 
 
 def _matches(specifier: str, version: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ from vllm_guard import (
     report,
     target,
 )
-from vllm_guard.commands import output
+from vllm_guard.commands import inside, output
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.frozen import replace
 from vllm_guard.model import Finding
@@ -86,26 +87,25 @@ def env_audit(  # noqa: PLR0913, PLR0917  (click passes one argument for each op
         commands = (_command_of(pid), *commands)
     vllm = _vllm(commands, scenes[0].env, python)
     found = list(_merged(_look(scene, vllm, command) for scene in scenes))
+    where = [] if files else list(inside.findings(scenes[0].env))
     version = vllm.version if vllm else ""
     if as_json:
         output.print_json(
-            version, findings=found, looked_at=[s.label or "environment" for s in scenes]
+            version, findings=[*found, *where], looked_at=[s.label or "environment" for s in scenes]
         )
     else:
         output.print_findings(found)
         click.echo(_summary(scenes, vllm, found))
+        output.print_findings(where)
     return output.verdict(found, strict)
 
 
 def residue(env: Mapping[str, str]) -> list[str]:
-    """The variables that debugging left in an environment, and the links of a Kubernetes Service."""
-    known = facts.variables()
-    left = [
-        f.subject.partition("=")[0]
-        for f in audit.check_environment(env, known, None)
-        if f.id == "debug-left-on"
-    ]
-    return [*left, *audit.service_links(env)]
+    """What debugging left in an environment, and the links of a Kubernetes Service; not what is active."""
+    found = audit.check_environment(env, facts.variables(), None)
+    left = [f.subject.partition("=")[0] for f in found if f.id == "debug-left-on"]
+    purposes = inside.purposes(env)
+    return [name for name in (*left, *audit.service_links(env)) if name not in purposes]
 
 
 def _of_caller() -> list[Scene]:
@@ -209,13 +209,22 @@ def _look(scene: Scene, vllm: VllmInstall | None, command: Sequence[str]) -> Ite
         *_network(scene),
     ]
     mask = Redactor(facts.load("redact")).knowing(scene.env)
-    for finding in found:
+    purposes = inside.purposes(scene.env)
+    for finding in map(partial(_with_purpose, purposes), found):
         name, equals, value = finding.subject.partition("=")
         shown = f"{name}={mask.value(name, value)}" if equals else finding.subject
         place = scene.where.get(name, scene.label)
         evidence = tuple(scene.origins.of(name, scene.env.get(name, ""))) if scene.origins else ()
         subject = f"{place}: {shown}" if place else shown
         yield report.masked_finding(replace(finding, subject=subject, evidence=evidence), mask)
+
+
+def _with_purpose(purposes: Mapping[str, str], finding: Finding) -> Finding:
+    """What the shell's active profile set is no leftover."""
+    name = finding.subject.partition("=")[0]
+    if finding.id != "debug-left-on" or name not in purposes:
+        return finding
+    return Finding("active-in-shell", "note", finding.subject, purposes[name], uri=finding.uri)
 
 
 def _network(scene: Scene) -> Iterator[Finding]:

@@ -6,25 +6,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import environment, facts, prepare, report
-from vllm_guard.commands import audit, output
+from vllm_guard import environment, facts, report, screen, shellcode
+from vllm_guard.commands import audit, inside, output, planned, shells
 from vllm_guard.errors import USAGE, GuardError
-from vllm_guard.model import Finding
-from vllm_guard.options import finish_values
 from vllm_guard.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from vllm_guard.prepare import Prepared
 
 
 @click.group()
 def env() -> None:
-    """Show the environment's variables that matter to vLLM, or what a profile would change."""
+    """What of the environment matters to vLLM or is left over; profiles for a whole shell."""
 
 
 env.add_command(audit.env_audit, "audit")
+env.add_command(shells.activate)
+env.add_command(shells.deactivate)
+env.add_command(shells.clean)
 
 
 @env.command()
@@ -40,13 +41,16 @@ def show(everything: bool, as_json: bool, names: tuple[str, ...]) -> int:
         for name, value in sorted(current.items())
         if (name in names) or (not names and (everything or facts.family_of(name)))
     ]
+    where = list(inside.findings(current))
     if as_json:
-        output.print_json("", variables=rows, findings=[])
-    elif rows:
+        output.print_json("", variables=rows, findings=where)
+        return 0
+    if rows:
         cells = ((row["name"], row["value"], row["family"]) for row in rows)
         output.print_table(("VARIABLE", "VALUE", "FAMILY"), cells)
     else:
         click.echo("none of them is set" if names else "no variable of vLLM's stack is set")
+    output.print_findings(where)
     return 0
 
 
@@ -56,6 +60,12 @@ def show(everything: bool, as_json: bool, names: tuple[str, ...]) -> int:
 @click.option("--unset", multiple=True, metavar="NAME", help="As for `run`.")
 @output.python_option
 @output.json_option
+@click.option(
+    "--shell",
+    "form",
+    type=click.Choice((*shellcode.EXPORTS, *shellcode.SHELLS)),
+    help="Only the changes, in this form, with values as they are.",
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def diff(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
     profiles: tuple[str, ...],
@@ -63,48 +73,46 @@ def diff(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
     unset: tuple[str, ...],
     python: str | None,
     as_json: bool,
+    form: str | None,
     command: tuple[str, ...],
 ) -> int:
     """Show what profiles would change for COMMAND (default: `vllm serve`); nothing is started."""
-    asked: Mapping[str, object] = {
-        "profiles": profiles,
-        "env": pairs,
-        "unset": unset,
-        "python": python or "",
-        "preflight": "off",
-        "command": command or ("vllm", "serve"),
-    }
-    prepared = prepare.prepare(finish_values(dict(asked)))
-    target = prepared.target
-    if python and target and target.problem:
-        raise GuardError(f"--python: {target.problem}", "name a Python", exit_code=USAGE)
-    version = target.vllm.version if target and target.vllm else ""
-    findings = [*prepared.findings, *_left_out(prepared, version)]
-    changes = [c for c in prepared.plan.changes if c.origin != prepare.OWN]
+    if as_json and form:
+        raise GuardError("--json and --shell cannot be used together", exit_code=USAGE)
+    asked = {"profiles": profiles, "env": pairs, "unset": unset, "python": python}
+    prepared = planned.prepared_for({**asked, "command": command})
+    findings = planned.findings_of(prepared)
+    if form:
+        changes = planned.changes_of(prepared)
+        text = shellcode.written(form, [(c.name, c.after) for c in changes])
+        return planned.emit(text, [*findings, *planned.flags_apart(prepared)])
     if as_json:
-        mask = prepared.redactor
-        rows = [
-            {**report.masked(change, mask).__dict__, "before_set": change.before is not None}
-            for change in changes
-        ]
-        output.print_json(version, changes=rows, findings=findings)
-        return output.verdict(findings, strict=False)
-    for change in changes:
-        sign = "-" if change.after is None else "+" if change.before is None else "~"
-        words = report.change_words(change, prepared.redactor).removeprefix("unset ")
-        was = report.before_words(change, prepared.redactor)
-        click.echo(f"{sign} {words}   (was {was}; {change.origin})")
-    if not changes:
-        click.echo("no changes")
-    output.print_findings(findings)
+        rows = list(_rows(prepared))
+        flags = prepared.redactor.argv(planned.flags_of(prepared))
+        version = planned.version_of(prepared)
+        output.print_json(version, changes=rows, flags=flags, findings=findings)
+    else:
+        lines = list(_lines(prepared))
+        click.echo("\n".join(lines) or "no changes")
+        output.print_findings(findings)
     return output.verdict(findings, strict=False)
 
 
-def _left_out(prepared: Prepared, version: str) -> Iterator[Finding]:
-    """Which profiles have parts for some versions of vLLM only, where no vLLM was found."""
-    for item in prepared.profiles:
-        specifiers = list(dict.fromkeys(part.vllm for part in item.parts if part.vllm))
-        if specifiers and not version:
-            fact = f"no vLLM found: left out is what it sets for vLLM {' or '.join(specifiers)}"
-            fix = "name its interpreter with --python"
-            yield Finding("vllm-not-found", "skip", f"profile {item.name}", fact, fix=fix)
+def _rows(prepared: Prepared) -> Iterator[dict[str, object]]:
+    for change in planned.changes_of(prepared):
+        shown = report.masked(change, prepared.redactor)
+        yield {**shown.__dict__, "before_set": change.before is not None}
+
+
+def _lines(prepared: Prepared) -> Iterator[str]:
+    """One for each variable, one for the flags that the command gets."""
+    for change in planned.changes_of(prepared):
+        sign = "-" if change.after is None else "+" if change.before is None else "~"
+        words = report.change_words(change, prepared.redactor).removeprefix("unset ")
+        was = report.before_words(change, prepared.redactor)
+        yield f"{sign} {words}   (was {was}; {change.origin})"
+    flags = planned.flags_of(prepared)
+    if flags:
+        words = report.command_line(flags, prepared.redactor)
+        whose = screen.shortened(" ".join(prepared.options.command[:2]))
+        yield f"+ {words}   (arguments of {whose})"

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from vllm_guard.target.install import VllmInstall
 
 
+_REMOVED = {
+    "debugging": "every debugging variable that is set",
+    "service-links": "the variables that Kubernetes sets for a Service called vllm",
+}
+
+
 @click.group()
 def profile() -> None:
     """List, show and check profiles."""
@@ -120,7 +126,7 @@ def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
     problems += probes.unknown([(f"profile {item.name}", part) for part in item.parts])
     yield from problems
     if not problems:
-        count = sum(len(part.settings) + len(part.engine) for part in item.parts)
+        count = sum(len(p.settings) + len(p.engine) + len(p.remove) for p in item.parts)
         yield Finding("profile-valid", "ok", item.name, f"{count} settings")
 
 
@@ -165,6 +171,7 @@ def _part_lines(part: Part) -> Iterator[str]:
     if part.vllm:
         yield f"when vLLM {part.vllm}:"
     indent = "    " if part.vllm else "  "
+    yield from (f"{indent}[remove] {_REMOVED[what]}" for what in part.remove)
     for setting in part.settings:
         why = f"   # {setting.why}" if setting.why else ""
         yield f"{indent}{_setting_words(setting)}{why}"
