@@ -42,12 +42,12 @@ LAYERS = (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
         *("values", "vllm_source", "assignments", "shellcode"),
     ),
-    ("model", "errors", "frozen", "options", "__init__"),
+    ("model", "errors", "frozen", "options", "shellwords", "__init__"),
 )
 RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
 
 PURE = (
-    *("plan", "audit", "contradictions", "values", "assignments", "engine", "redact", "screen"),
+    *("plan", "audit", "contradictions", "values", "assignments", "shellwords", "engine", "redact", "screen"),
     *("removal", "shellcode"),
 )
 IMPURE_IMPORTS = {
