@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 _GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _LOCAL = ("localhost", "127.0.0.1", "*", "127.0.0.0/8")
-_ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+_ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+_P2P_OFF = {"NCCL_P2P_DISABLE": ("1",), "NCCL_P2P_LEVEL": ("LOC", "0")}
 _CONNECTORS = ("--kv-transfer-config", "--kv-connector")
 _CUMEM = ("--enable-sleep-mode", "--enable-cumem-allocator")  #: with these, vLLM's own allocator
 
@@ -49,16 +50,13 @@ def _visible_devices(env: Mapping[str, str], gpus: int | None) -> Iterator[Findi
 
 
 def _custom_all_reduce(env: Mapping[str, str], words: Sequence[str]) -> Iterator[Finding]:
-    off = env.get("NCCL_P2P_DISABLE") == "1" or env.get("NCCL_P2P_LEVEL", "").upper() in (
-        "LOC",
-        "0",
-    )
+    off = [name for name, values in _P2P_OFF.items() if env.get(name, "").upper() in values]
     several = _number_after(words, "--tensor-parallel-size", "-tp") > 1
     if off and several and not _has(words, "--disable-custom-all-reduce"):
         yield Finding(
             "p2p-half-off",
             "warn",
-            "NCCL_P2P_DISABLE" if "NCCL_P2P_DISABLE" in env else "NCCL_P2P_LEVEL",
+            f"{off[0]}={env[off[0]]}",
             "turns P2P off in NCCL only: vLLM's custom all-reduce still uses it",
             fix="add --disable-custom-all-reduce, or use -p p2p-off",
         )
@@ -81,7 +79,8 @@ def _allocator(env: Mapping[str, str], words: Sequence[str]) -> Iterator[Finding
     """Newer versions of vLLM refuse the combination (`VllmConfig`, 0.32); in others, transfers fail."""
     for name in _ALLOCATORS:
         settings = env.get(name, "").replace(" ", "").split(",")
-        both = "expandable_segments:True" in settings and _has(words, *_CONNECTORS)
+        given = [word for word in settings if word.startswith("expandable_segments:")]
+        both = given[-1:] == ["expandable_segments:True"] and _has(words, *_CONNECTORS)
         if both and not _has(words, *_CUMEM):
             yield Finding(
                 "allocator-conflict",
@@ -98,10 +97,11 @@ def _has(words: Sequence[str], *names: str) -> bool:
 
 
 def _number_after(words: Sequence[str], *names: str) -> int:
-    """The number of an option; 1 where it is not given."""
+    """The number of an option, of several the last; 1 where it is not given."""
+    number = 1
     for word, following in zip(words, (*words[1:], ""), strict=False):
         name, equals, value = word.partition("=")
         text = value if equals else following
         if name.replace("_", "-") in names and text.isdigit():
-            return int(text)
-    return 1
+            number = int(text)
+    return number
