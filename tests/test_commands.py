@@ -110,6 +110,64 @@ def test_env_diff_fails_in_both_forms_when_something_required_is_missing(tmp_pat
     assert guard("env", "diff", "-p", str(profile), env=guard_env(MINE="x")).returncode == 0
 
 
+def test_env_diff_lists_the_flags_that_the_command_gets(fake_vllm) -> None:  # noqa: F811
+    words = ("env", "diff", "-p", "eager", "-p", "dummy-weights")
+    env = guard_env(
+        PATH=f"{fake_vllm}/bin:{os.environ['PATH']}",
+        PYTHONPATH=f"{ROOT}:{fake_vllm}/lib/vllm-packages",
+    )
+    serve = ("--", "vllm", "serve", "m", "--load-format", "auto")
+
+    without = guard(*words).stdout
+    found = guard(*words, *serve, env=env).stdout
+    _, document = answer(*words, "--json", *serve, env=env)
+    script = guard(*words, "--", "true")
+
+    assert without == b"+ --enforce-eager --load-format dummy   (arguments of vllm serve)\n"
+    assert found == b"+ --enforce-eager   (arguments of vllm serve)\n"
+    assert document["flags"] == ["--enforce-eager"]
+    assert script.stdout.startswith(b"no changes\nwarn engine-options-not-applied: profile eager: ")
+    assert script.returncode == 0
+
+
+EXPORTS = {
+    "json": b'{\n "NCCL_DEBUG": null,\n "A": "it\'s"\n}\n',
+    "dotenv": b"# unset NCCL_DEBUG\nA='it\\'s'\n",
+    "docker": b"-e A='it'\\''s'\n",
+    "k8s": b'env:\n  # unset NCCL_DEBUG\n  - name: "A"\n    value: "it\'s"\n',
+    "slurm": b"unset -v NCCL_DEBUG\nexport A='it'\\''s'\n",
+    "bash": b"unset -v NCCL_DEBUG\nexport A='it'\\''s'\n",
+    "zsh": b"unset -v NCCL_DEBUG\nexport A='it'\\''s'\n",
+    "sh": b"unset -v NCCL_DEBUG\nexport A='it'\\''s'\n",
+    "powershell": b"$env:NCCL_DEBUG = $null\n$env:A = 'it''s'\n",
+}
+
+
+@pytest.mark.parametrize("form", EXPORTS)
+def test_env_diff_exports_the_plan_and_nothing_else(form: str) -> None:
+    words = ("env", "diff", "-p", "clean", "-p", "eager", "-e", "A=it's", "--shell", form)
+
+    result = guard(*words, env=guard_env(NCCL_DEBUG="INFO"))
+
+    assert (result.returncode, result.stdout) == (0, EXPORTS[form])
+    assert b"note engine-options-apart: --enforce-eager: " in result.stderr
+
+
+def test_an_export_with_a_failure_is_none(tmp_path) -> None:
+    profile = tmp_path / "p.toml"
+    profile.write_text('schema = 1\nsummary = "s"\n[env]\nMINE = { required = "make one" }\n')
+
+    missing = guard("env", "diff", "-p", str(profile), "-e", "A=1", "--shell", "json")
+    bytes_ = guard("env", "diff", "-e", "A=\udcff", "--shell", "k8s")
+    both = guard("env", "diff", "-p", "debug", "--json", "--shell", "json")
+
+    assert (missing.returncode, missing.stdout) == (1, b"")
+    assert b"fail variable-required: MINE: " in missing.stderr
+    assert (bytes_.returncode, bytes_.stdout) == (2, b"")
+    assert b"error: k8s cannot hold the value of A: it is not text" in bytes_.stderr
+    assert (both.returncode, both.stdout) == (2, b"")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -176,6 +234,7 @@ def test_profile_show_says_each_change_and_its_reason() -> None:
     assert "when vLLM >=0.10.2:" in text
     assert document["profile"]["name"] == "p2p-off"
     assert len(document["profile"]["digest"]) == 64
+    assert b"  [remove] every debugging variable" in guard("profile", "show", "clean").stdout
 
 
 def test_profile_check_fails_on_a_bad_file_and_says_so_in_both_forms(tmp_path) -> None:
@@ -268,6 +327,8 @@ VERBS = (
     ["profile", "check"],
     ["env", "show", "--all", "--json"],
     ["env", "diff", "-p", "debug"],
+    ["env", "diff", "-e", "BIG=x", "--shell", "sh"],
+    ["env", "activate", "-e", "BIG=x"],
     ["completion", "bash"],
     ["--help"],
     ["--version"],

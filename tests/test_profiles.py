@@ -146,6 +146,16 @@ def test_clean_removes_all_that_it_ever_removed_and_nothing_else() -> None:
     assert cleaned({**dict.fromkeys(ONCE_NAMED, "1"), **links, **others}) == others
 
 
+def test_a_launch_with_clean_has_none_of_them() -> None:
+    env = guard_env(NCCL_DEBUG="TRACE", VLLM_SERVICE_HOST="10.0.0.1", CUDA_HOME="/x")
+
+    done = guard("-p", "clean", "--keep", "NCCL_P2P_DISABLE", "--", "env", env=env)
+
+    held = {line.partition(b"=")[0] for line in done.stdout.splitlines()}
+    assert held & {b"NCCL_DEBUG", b"VLLM_SERVICE_HOST", b"CUDA_HOME"} == {b"CUDA_HOME"}
+    assert b"profile clean, this run only: unset NCCL_DEBUG (was TRACE), unset VLLM_" in done.stderr
+
+
 def test_remove_unsets_what_is_set_here_or_by_an_earlier_profile_and_not_what_its_own_says() -> (
     None
 ):

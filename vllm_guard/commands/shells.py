@@ -98,11 +98,14 @@ def clean(shell: str | None) -> int:
     env = environment.view(environment.inherited())
     names = audit.residue(env)
     gone = [name for name in names if shellcode.can_name(name)]
-    text = shellcode.written(shell or caller(), [(name, None) for name in gone])
-    status = planned.emit(text, list(_unnameable(names)))
-    words = f"{report.count(len(gone), 'variable')} unset: {', '.join(gone)}"
-    voice.say(words if gone else "nothing was left behind: nothing to unset")
-    return status
+    form = shell or caller()
+    text = shellcode.written(form, [(name, None) for name in gone])
+    if gone:
+        _say_how(form)
+        voice.say(f"unsets {report.count(len(gone), 'variable')}: {', '.join(gone)}")
+    else:
+        voice.say("nothing was left behind: nothing to unset")
+    return planned.emit(text, list(_unnameable(names)))
 
 
 def caller() -> str:
