@@ -39,6 +39,7 @@ _FILES = (
     "/etc/systemd/system.conf",
     "/etc/systemd/user.conf",
     "~/.pam_environment",
+    "~/.ssh/environment",
     "~/.config/environment.d",
     "~/.profile",
     "~/.bash_profile",
@@ -55,6 +56,7 @@ _FILES = (
     "~/.tcshrc",
     "~/.login",
 )
+_NAMED = ("BASH_ENV", "ENV")  #: variables that name a file which shells read
 _IN_FOLDERS = (".env", ".envrc")  #: of the working folder and those above it
 _UNITS = (
     "/etc/systemd/system",
@@ -83,8 +85,12 @@ class Origins:
     def __init__(self, env: Mapping[str, str], cwd: str, pid: int) -> None:
         self._ancestors = list(_ancestors(pid))
         self._places: dict[str, list[Place]] = {}
-        for path in dict.fromkeys(_paths(env, cwd, pid)):
-            self._enter(path, env, _DEPTH)
+        seen: set[str] = set()
+        files = list(_paths(env, cwd, pid))
+        for _ in range(_DEPTH + 1):
+            files = [path for path in dict.fromkeys(files) if path not in seen]
+            seen.update(files)
+            files = [other for path in files for other in self._enter(path, env)]
 
     def of(self, name: str, value: str) -> Iterator[str]:
         """In words: the lines that set it to that value, or that may; then the process that first had it."""
@@ -100,32 +106,29 @@ class Origins:
         held = ""
         for pid, command, environ in self._ancestors:  # the nearest first
             if environ.get(name) != value:
-                break
+                return held or f"set below process {pid} ({command}), which was started without it"
             held = f"process {pid} ({command}) was started with it"
             if pid == 1:
                 held += ": the container's or the machine's own configuration"
         return held
 
-    def _enter(self, path: str, env: Mapping[str, str], depth: int) -> None:
+    def _enter(self, path: str, env: Mapping[str, str]) -> list[str]:
+        """Note what a file sets; the files that it includes."""
         text = _text(path)
-        if not text:
-            return
         try:
             found = assignments.read(path, text)
         except ValueError:
-            return
+            return []
         for item in found:
             place = Place(path, item.line, item.value)
             if place not in self._places.setdefault(item.name, []):
                 self._places[item.name].append(place)
-        if depth:
-            for other in _included(path, text, env):
-                self._enter(other, env, depth - 1)
+        return list(_included(path, text, paths.home(env)))
 
 
 def _paths(env: Mapping[str, str], cwd: str, pid: int) -> Iterator[str]:
-    home = env.get("HOME", "")
-    for name in (*_FILES, *_zdotdir(env)):
+    home = paths.home(env)
+    for name in (*_FILES, *_zdotdir(env), *filter(None, map(env.get, _NAMED))):
         yield from _files(_expanded(name, home))
     for prefix in (env.get("CONDA_PREFIX"), env.get("VIRTUAL_ENV")):
         if prefix:
@@ -183,11 +186,10 @@ def _unit_files(pid: int, home: str) -> Iterator[str]:
                 yield from _files(os.path.join(folder, f"{name}.d"))
 
 
-def _included(path: str, text: str, env: Mapping[str, str]) -> Iterator[str]:
+def _included(path: str, text: str, home: str) -> Iterator[str]:
     """The files that `source`, `.` and `EnvironmentFile=` name in so many words."""
-    home = env.get("HOME", "")
     for line in text.splitlines():
-        words = line.strip().split()
+        words = [] if line.lstrip().startswith("#") else line.split()
         if words[:1] and words[0].startswith("EnvironmentFile="):
             yield words[0].partition("=")[2].removeprefix("-")
         for before, word in itertools.pairwise(words):
