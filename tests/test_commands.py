@@ -153,6 +153,20 @@ def test_env_diff_exports_the_plan_and_nothing_else(form: str) -> None:
     assert b"note engine-options-apart: --enforce-eager: " in result.stderr
 
 
+def test_an_export_holds_also_what_is_so_here_already() -> None:
+    words = ("env", "diff", "-p", "debug", "-p", "single-process")
+
+    here = guard(*words, "--shell", "json", env=guard_env(NCCL_DEBUG="TRACE", OTHER="x"))
+
+    assert json.loads(here.stdout) == {
+        "VLLM_LOGGING_LEVEL": "DEBUG",
+        "CUDA_LAUNCH_BLOCKING": "1",
+        "NCCL_DEBUG": "TRACE",
+        "PYTHONFAULTHANDLER": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
+
+
 def test_an_export_with_a_failure_is_none(tmp_path) -> None:
     profile = tmp_path / "p.toml"
     profile.write_text('schema = 1\nsummary = "s"\n[env]\nMINE = { required = "make one" }\n')

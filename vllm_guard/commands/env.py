@@ -83,8 +83,7 @@ def diff(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
     prepared = planned.prepared_for({**asked, "command": command})
     findings = planned.findings_of(prepared)
     if form:
-        changes = planned.changes_of(prepared)
-        text = shellcode.written(form, [(c.name, c.after) for c in changes])
+        text = shellcode.written(form, planned.exported(prepared))
         return planned.emit(text, [*findings, *planned.flags_apart(prepared)])
     if as_json:
         rows = list(_rows(prepared))

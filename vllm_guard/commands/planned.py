@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vllm_guard.model import Change
     from vllm_guard.prepare import Prepared
+    from vllm_guard.shellcode import Pair
 
 _SERVE = ("vllm", "serve")
 
@@ -45,6 +46,15 @@ def version_of(prepared: Prepared) -> str:
 def changes_of(prepared: Prepared) -> list[Change]:
     """What was asked for: not what a launch sets for itself."""
     return [change for change in prepared.plan.changes if change.origin != prepare.OWN]
+
+
+def exported(prepared: Prepared) -> list[Pair]:
+    """All that was asked for, also what is so here already: another environment is to hold it."""
+    parts = profiles.settings_for(prepared.profiles, version_of(prepared) or None)
+    settings = (setting for _, part in parts for setting in part.settings)
+    names = [setting.name for setting in settings if setting.kind in ("set", "unset")]
+    names += [change.name for change in changes_of(prepared)]
+    return [(name, prepared.after.get(name)) for name in dict.fromkeys(names)]
 
 
 def flags_of(prepared: Prepared) -> tuple[str, ...]:
