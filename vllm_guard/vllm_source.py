@@ -120,6 +120,13 @@ def read_compile_key(source: bytes) -> list[str]:
         return sorted(listed | {str(name) for name in names} - ignored)
 
 
+def read_ray_prefixes(source: bytes) -> list[str]:
+    """The prefixes and names in the text of `vllm/ray/ray_env.py` whose variables Ray's workers get (0.17.1)."""
+    with _one_line_errors("ray_env.py"):
+        module = _parse(source, "ray_env.py")
+        return sorted({name for node in ast.walk(module) for name in _names(node, ast.Set)})
+
+
 def _names(node: ast.AST, kind: type[ast.List | ast.Set]) -> list[str]:
     """The variables that a literal list or set names."""
     items = node.elts if isinstance(node, kind) else []

@@ -67,6 +67,14 @@ def engine_args(install: VllmInstall) -> dict[str, Any] | None:
     return _read_by("read_engine_args", install, "engine/arg_utils.py")  # type: ignore[no-any-return]
 
 
+def copied_to_ray(install: VllmInstall) -> list[str] | None:
+    """The names and prefixes of variables that vLLM copies to Ray's workers; None for all of them."""
+    if os.path.isfile(os.path.join(install.package, "v1/executor/ray_env_utils.py")):
+        return None  # 0.20.2 and later: the driver's whole environment
+    prefixes = _read_by("read_ray_prefixes", install, "ray/ray_env.py") or []
+    return [*prefixes, *(env_table(install) or ())]
+
+
 def _read_by(reader: str, install: VllmInstall, file: str) -> Any:
     def parse(source: bytes) -> Any:
         from vllm_guard import vllm_source
