@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _LOCAL = ("localhost", "127.0.0.1", "*", "127.0.0.0/8")
 _ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
@@ -26,13 +26,14 @@ def find(env: Mapping[str, str], words: Sequence[str], gpus: int | None) -> Iter
 
 
 def _visible_devices(env: Mapping[str, str], gpus: int | None) -> Iterator[Finding]:
-    for name in _GPUS:
+    for name in GPUS:
         value = env.get(name)
         if value is None:
             continue
         items = [item.strip() for item in value.split(",")]
         subject = f"{name}={value}"
-        twice = sorted({item for item in items if item and items.count(item) > 1})
+        seen: set[str] = set()
+        twice = sorted({item for item in items if item and (item in seen or seen.add(item))})  # type: ignore[func-returns-value]
         beyond = [i for i in items if gpus is not None and i.isdigit() and int(i) >= gpus]
         if twice:
             text = f"{', '.join(twice)} is there twice: CUDA then shows no device from there on"

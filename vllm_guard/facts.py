@@ -8,16 +8,18 @@ from vllm_guard import cache, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, TypedDict
 
     #: One variable; the keys are those of docs/variables.md, with the `family` and `source` of its file.
     Row = dict[str, Any]
+    Family = tuple[str, tuple[str, ...], tuple[str, ...]]  #: id, prefixes, whole names
 
     class Variables(TypedDict):
         """All that `data/vars/*.toml` say."""
 
         rows: dict[str, Row]
-        families: list[tuple[str, tuple[str, ...], tuple[str, ...]]]  #: id, prefixes, whole names
+        families: list[Family]
         removed: dict[str, dict[str, str]]  #: what vLLM reads no more
 
 
@@ -39,9 +41,9 @@ def variables() -> Variables:
     return cache.remember("data-vars", key, lambda: _merged(files))  # type: ignore[no-any-return]
 
 
-def family_of(name: str) -> str:
-    """The family of the stack that a variable belongs to; empty for none."""
-    for family, prefixes, names in variables()["families"]:
+def family_of(name: str, families: Sequence[Family] = ()) -> str:
+    """The family of the stack that a variable belongs to; empty for none. `families`: read once for many."""
+    for family, prefixes, names in families or variables()["families"]:
         if name in names or name.startswith(prefixes):
             return family
     return ""

@@ -201,7 +201,10 @@ def _vllm(
     return None
 
 
-def _look(scene: Scene, vllm: VllmInstall | None, command: Sequence[str]) -> Iterator[Finding]:
+def _look(
+    scene: Scene, vllm: VllmInstall | None, command: Sequence[str]
+) -> Iterator[tuple[str, Finding]]:
+    """Each finding, and what it is of: processes of one tree have that in common."""
     table = install.env_table(vllm) if vllm else None
     found = [
         *audit.check_environment(scene.env, facts.variables(), table),
@@ -216,7 +219,8 @@ def _look(scene: Scene, vllm: VllmInstall | None, command: Sequence[str]) -> Ite
         place = scene.where.get(name, scene.label)
         evidence = tuple(scene.origins.of(name, scene.env.get(name, ""))) if scene.origins else ()
         subject = f"{place}: {shown}" if place else shown
-        yield report.masked_finding(replace(finding, subject=subject, evidence=evidence), mask)
+        named = replace(finding, subject=subject, evidence=evidence)
+        yield shown if scene.origins else subject, report.masked_finding(named, mask)
 
 
 def _with_purpose(purposes: Mapping[str, str], finding: Finding) -> Finding:
@@ -247,14 +251,12 @@ def _gpus(env: Mapping[str, str]) -> int | None:
     return len(gpu.read()) or None
 
 
-def _merged(found: Iterator[Iterator[Finding]]) -> Iterator[Finding]:
+def _merged(found: Iterator[Iterator[tuple[str, Finding]]]) -> Iterator[Finding]:
     """What several processes have in common is said once, of the first, with a count."""
     seen: dict[tuple[str, str], list[Finding]] = {}
     for findings in found:
-        for finding in findings:
-            label, colon, what = finding.subject.rpartition("): ")
-            key = (finding.id, what if colon and label.startswith("process ") else finding.subject)
-            seen.setdefault(key, []).append(finding)
+        for what, finding in findings:
+            seen.setdefault((finding.id, what), []).append(finding)
     for same in seen.values():
         more = f"and in {report.count(len(same) - 1, 'process', 'es')} below it"
         first = same[0]
@@ -263,7 +265,8 @@ def _merged(found: Iterator[Iterator[Finding]]) -> Iterator[Finding]:
 
 def _summary(scenes: Sequence[Scene], vllm: VllmInstall | None, found: Sequence[Finding]) -> str:
     names = {name for scene in scenes for name in scene.env}
-    ours = [name for name in names if facts.family_of(name)]
+    families = facts.variables()["families"]
+    ours = [name for name in names if facts.family_of(name, families)]
     against = (
         f"vLLM {vllm.version}" if vllm else "no vLLM found, so names of VLLM_* were not compared"
     )
