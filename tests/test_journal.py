@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import guard, guard_env
+from tests.kit import PATIENCE, guard, guard_env, start
 from vllm_guard import journal, tree
 from vllm_guard.journal import SHELL, Activation
 from vllm_guard.model import Change, EnvPlan
@@ -122,7 +122,17 @@ def _folder(file: Path) -> None:
     file.mkdir()
 
 
-@pytest.mark.parametrize("spoil", [_link, _fifo, _folder, lambda file: file.chmod(0o666)])
+def _open_to_all(file: Path) -> None:
+    file.chmod(0o666)
+
+
+def _foreign(file: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    os.chown(file, 12345, 12345)
+
+
+@pytest.mark.parametrize("spoil", [_link, _fifo, _folder, _open_to_all, _foreign])
 def test_a_foreign_journal_is_not_read(spoil) -> None:
     spoil(written(GOOD))
 
@@ -137,6 +147,19 @@ def test_a_journal_that_names_itself_is_no_endless_stack() -> None:
     written({**GOOD, "plan": {"changes": [loop]}})
 
     assert guard("env", "show", "NONE", env=guard_env(VGUARD_SHELL=ID)).returncode == 0
+
+
+def test_shells_that_activate_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    env = {"XDG_STATE_HOME": str(tmp_path)}
+    for number in range(journal.KEPT + 20):
+        journal.write(activation(shell_id=f"{number:016x}"), env)
+    both = guard_env(XDG_STATE_HOME=str(tmp_path))
+
+    running = [start("env", "activate", "-e", "A=1", env=both) for _ in range(8)]
+    ended = [shell.communicate(timeout=PATIENCE) for shell in running]
+
+    assert [shell.returncode for shell in running] == [0] * 8
+    assert all(b"VGUARD_SHELL=" in out and not err for out, err in ended)
 
 
 def test_the_last_journals_are_kept_and_those_of_living_shells(tmp_path: Path) -> None:

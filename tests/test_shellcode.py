@@ -26,7 +26,10 @@ from vllm_guard.errors import USAGE, GuardError
 EVALUATE = {
     "bash": ["bash", "--norc", "--noprofile", "-c", 'eval "$(cat "$1")"; env -0', "bash"],
     "zsh": ["zsh", "-fc", 'eval "$(cat "$1")"; env -0', "zsh"],
+    "zsh with rcquotes": ["zsh", "-f", "-o", "rcquotes", "-c", 'eval "$(cat "$1")"; env -0', "zsh"],
     "sh": ["dash", "-c", 'eval "$(cat "$1")"; env -0', "dash"],
+    "sh in bash": ["bash", "--posix", "-c", 'eval "$(cat "$1")"; env -0', "bash"],
+    "sh in zsh": ["zsh", "-fc", 'eval "$(cat "$1")"; env -0', "zsh"],
     "fish": ["fish", "--no-config", "-c", "cat $argv[1] | source; env -0"],
     "slurm": ["bash", "--norc", "--noprofile", "-c", '. "$1"; env -0', "bash"],
 }
@@ -148,7 +151,7 @@ def names(values: list[str]) -> dict[str, str]:
 def check_that_the_shell_holds(
     form: str, locale: str, wanted: dict[str, str], tmp_path: Path
 ) -> None:
-    code = shellcode.written(form, list(wanted.items()))
+    code = shellcode.written(form.partition(" ")[0], list(wanted.items()))
     got = held(form, code, tmp_path, {"LC_ALL": locale})
 
     assert {n: got[n.encode()] for n in wanted} == {n: os.fsencode(v) for n, v in wanted.items()}
@@ -179,7 +182,7 @@ def test_any_value_survives_any_shell(form: str, tmp_path_factory: pytest.TempPa
 @pytest.mark.parametrize("form", EVALUATE)
 def test_unset_is_not_empty(form: str, tmp_path: Path) -> None:
     needs(EVALUATE[form][0])
-    code = shellcode.written(form, [("A", None), ("B", ""), ("NEVER_SET", None)])
+    code = shellcode.written(form.partition(" ")[0], [("A", None), ("B", ""), ("NEVER_SET", None)])
 
     got = held(form, code, tmp_path, {"A": "1", "B": "2", "C": "3"})
 

@@ -8,6 +8,7 @@ that VGUARD_SHELL had before, so activations are a stack.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -52,10 +53,11 @@ def write(activation: Activation, env: Mapping[str, str]) -> None:
         paths.make_private(folder)
         content = json.dumps(plain(activation)).encode("ascii")
         paths.write_private(os.path.join(folder, f"{activation.id}.json"), content)
-        _prune(folder)
     except OSError as error:
         hint = "without it nothing could be undone, so nothing is changed"
         raise GuardError(f"no journal can be kept: {error}", hint) from None
+    with contextlib.suppress(OSError):  # another shell does the same now
+        _prune(folder)
 
 
 def read(env: Mapping[str, str]) -> Activation | None:
@@ -71,7 +73,7 @@ def read(env: Mapping[str, str]) -> Activation | None:
         raise GuardError(f"{SHELL}={shown} is no id of an activation", exit_code=USAGE)
     path = os.path.join(_folder(env), f"{shell_id}.json")
     try:
-        found = _parsed(paths.read_regular(path, _LIMIT))
+        found = _parsed(paths.read_regular(path, _LIMIT, own=True))
     except GuardError as error:
         raise GuardError(error.message, f"{SHELL} names it", exit_code=USAGE) from None
     if found is None or found.id != shell_id:

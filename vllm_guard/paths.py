@@ -104,11 +104,11 @@ def write_all(fd: int, content: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def read_regular(path: str, limit: int) -> bytes:
+def read_regular(path: str, limit: int, own: bool = False) -> bytes:
     """The bytes of a regular file of at most `limit` bytes; opened once, no symlink followed.
 
     Raises GuardError for everything that is not such a file: it never blocks on a fifo or a device,
-    and never reads more than `limit`.
+    and never reads more than `limit`. `own`: it must be this user's, even for root.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -124,7 +124,7 @@ def read_regular(path: str, limit: int) -> bytes:
             raise GuardError(f"{path} is not a regular file")
         if info.st_size > limit:
             raise GuardError(f"{path} is {info.st_size} bytes long; at most {limit} are read")
-        _refuse_foreign(path, info)
+        _refuse_foreign(path, info, own)
         content = read_fd(fd, limit + 1)
     except OSError as error:
         raise GuardError(f"cannot read {path}: {error.strerror}") from None
@@ -155,10 +155,11 @@ def read_fd(fd: int, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _refuse_foreign(path: str, info: os.stat_result) -> None:
+def _refuse_foreign(path: str, info: os.stat_result, own: bool) -> None:
     """Another user's file could change under us or on purpose: git's rule of CVE-2022-24765."""
     me = os.geteuid()
     if info.st_mode & 0o002:
         raise GuardError(f"{path} can be written by every user", f"chmod o-w {path}")
-    if me != 0 and info.st_uid not in (me, 0):
-        raise GuardError(f"{path} belongs to uid {info.st_uid}, not to you or root")
+    if info.st_uid != me and (own or (me != 0 and info.st_uid != 0)):
+        whose = "you" if own else "you or root"
+        raise GuardError(f"{path} belongs to uid {info.st_uid}, not to {whose}")
