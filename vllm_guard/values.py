@@ -75,7 +75,7 @@ def _meaning(value: str, fact: Mapping[str, Any], read: Mapping[str, Any] | None
         return value.lower() in _TRUE[style]
     if style in _WORDS:
         return value.lower() in _WORDS[style][0]
-    number = _integer(value)
+    number = _integer(value) if read is None else int(value) if _is(int, value) else None
     if number is None:
         return value.casefold()
     return bool(number) if style in ("flag", "int-bool", "tristate") else number
