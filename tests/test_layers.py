@@ -37,7 +37,10 @@ LAYERS = (
         ),
         *("probes", "target", "provenance"),
     ),
-    ("plan", "audit", "contradictions", "engine", "profiles", "profile_schema", "removal"),
+    (
+        *("plan", "audit", "contradictions", "engine", "profiles", "profile_schema"),
+        *("removal", "effects"),
+    ),
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
         *("values", "vllm_source", "assignments", "shellcode"),
@@ -47,8 +50,8 @@ LAYERS = (
 RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
 
 PURE = (
-    *("plan", "audit", "contradictions", "values", "assignments", "shellwords", "engine", "redact", "screen"),
-    *("removal", "shellcode"),
+    *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
+    *("shellcode", "engine", "redact", "screen"),
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),
