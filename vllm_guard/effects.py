@@ -33,8 +33,8 @@ def find(
 ) -> Iterator[Finding]:
     """Findings about `changed` (name -> value) for the command `words`.
 
-    `compile_key`: the variables in the key of torch.compile's cache. `copied`: the names and prefixes that vLLM
-    copies to Ray's workers; None for all of the environment.
+    `compile_key`: the variables in the key of torch.compile's cache. `copied`: the names and prefixes that
+    vLLM copies to Ray's workers; None for all of the environment.
     """
     keys = [name for name in changed if name in compile_key or _in_key(name, known)]
     if keys and not any(word in _EAGER for word in words):

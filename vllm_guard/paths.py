@@ -31,7 +31,7 @@ def base_dir(kind: str, env: Mapping[str, str]) -> str:
 
 
 def home(env: Mapping[str, str]) -> str:
-    """`$HOME`, else the password database's, else `/nonexistent` (then nothing can be kept)."""
+    """`$HOME`, else the password database's, else `/dev/null` (then nothing can be kept, not even by root)."""
     given = env.get("HOME", "")
     if os.path.isabs(given):
         return given
@@ -40,7 +40,7 @@ def home(env: Mapping[str, str]) -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
-        return "/nonexistent"
+        return "/dev/null"
 
 
 def cwd() -> str:

@@ -91,7 +91,10 @@ def prepare(options: RunOptions) -> Prepared:
     env_plan = plan.extend(env_plan, own, {*options.keep, *_named(parts)})
     after = env_plan.apply(before)
     argv, more = _with_engine_flags(options, parts, found)
-    context = probes.Context(argv, after, before, found, chosen, parts, shelf, options.dry_run)
+    ours = tuple(change.name for change in env_plan.changes if change.origin == OWN)
+    context = probes.Context(
+        argv, after, before, found, chosen, parts, shelf, options.dry_run, ours
+    )
     if options.preflight != "off":
         findings = [*findings, *more, *probes.run_all(context)]
     redactor = Redactor(facts.load("redact")).knowing(after, argv)

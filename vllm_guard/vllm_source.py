@@ -121,7 +121,7 @@ def read_compile_key(source: bytes) -> list[str]:
 
 
 def read_ray_prefixes(source: bytes) -> list[str]:
-    """The prefixes and names in the text of `vllm/ray/ray_env.py` whose variables Ray's workers get (0.17.1)."""
+    """The prefixes and names of what Ray's workers get, in the text of `vllm/ray/ray_env.py` (0.17.1)."""
     with _one_line_errors("ray_env.py"):
         module = _parse(source, "ray_env.py")
         return sorted({name for node in ast.walk(module) for name in _names(node, ast.Set)})

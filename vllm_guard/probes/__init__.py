@@ -45,6 +45,7 @@ class Context:
     parts: Sequence[tuple[str, Part]]  #: what of them applies to this vLLM
     shelf: Shelf
     dry_run: bool = False  #: nothing may be ended or removed
+    own: tuple[str, ...] = ()  #: variables that the guard sets for itself
 
     @property
     def folders(self) -> tuple[str, ...]:

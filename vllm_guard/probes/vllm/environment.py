@@ -1,0 +1,43 @@
+"""The environment as the command will get it, against the facts and the installed vLLM."""
+
+from __future__ import annotations
+
+from vllm_guard import audit, contradictions, effects, facts
+from vllm_guard.target import install
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vllm_guard.model import Finding
+    from vllm_guard.probes import Context
+
+TITLE = "the environment's variables"
+
+
+def check(context: Context) -> Iterator[Finding]:
+    assert context.target is not None
+    vllm = context.target.vllm
+    assert vllm is not None
+    known, table = facts.variables(), install.env_table(vllm)
+    of_profiles = {setting.name for _, part in context.parts for setting in part.settings}
+    changed = {n: v for n, v in context.env.items() if context.before.get(n) != v}
+    for finding in audit.check_environment(context.env, known, table):
+        name = finding.subject.partition("=")[0]
+        wanted = name in of_profiles or (name in changed and finding.id == "debug-left-on")
+        if not wanted:  # what a profile sets is checked by `profile_keys`
+            yield finding
+    yield from contradictions.find(context.env, context.argv, gpus(context.env))
+    asked = {name: value for name, value in changed.items() if name not in context.own}
+    yield from effects.find(
+        asked, context.argv, known, install.compile_key(vllm) or (), install.copied_to_ray(vllm)
+    )
+
+
+def gpus(env: Mapping[str, str]) -> int | None:
+    """How many this host has, where a variable names some; None where nobody asks, or can tell."""
+    if not any(name in env for name in contradictions.GPUS):
+        return None
+    from vllm_guard import gpu
+
+    return len(gpu.read()) or None
