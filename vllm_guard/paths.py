@@ -31,7 +31,7 @@ def base_dir(kind: str, env: Mapping[str, str]) -> str:
 
 
 def home(env: Mapping[str, str]) -> str:
-    """`$HOME`, else the password database's, else `/dev/null` (then nothing can be kept, not even by root)."""
+    """`$HOME`, else the password database's, else `/dev/null` (nothing can be kept there, by nobody)."""
     given = env.get("HOME", "")
     if os.path.isabs(given):
         return given

@@ -22,7 +22,8 @@ def check(context: Context) -> Iterator[Finding]:
     known, table = facts.variables(), install.env_table(vllm)
     of_profiles = {setting.name for _, part in context.parts for setting in part.settings}
     changed = {n: v for n, v in context.env.items() if context.before.get(n) != v}
-    for finding in audit.check_environment(context.env, known, table):
+    names = [name for name in context.env if name not in context.own]
+    for finding in audit.check_environment(context.env, known, table, names):
         name = finding.subject.partition("=")[0]
         wanted = name in of_profiles or (name in changed and finding.id == "debug-left-on")
         if not wanted:  # what a profile sets is checked by `profile_keys`
