@@ -118,7 +118,7 @@ SECRETS = {
     "MY_PASSWORD": "another-secret-1",
     "TORCH_LOGS": "another-secret-1",
     "http_proxy": "http://user:pa55word-xy@proxy:3128",
-    "HTTP_PROXY": "user:pa55word-xy@proxy:3128",
+    "HF_ENDPOINT": "user:pa55word-xy@mirror:443",
     "HUGGING_FACE_HUB_TOKEN": "old-token-without-shape",
 }
 SHOWN = ("a" * 20, SECRET, "another-secret-1", "pa55word-xy", "old-token-without-shape")
@@ -136,7 +136,7 @@ def test_no_secret_is_shown(tmp_path: Path, way: str, json_: bool) -> None:
     )
 
     assert b"NCCL_ALGO" in ran.stdout
-    assert b"HTTP_PROXY" in ran.stdout
+    assert b"HF_ENDPOINT=" in ran.stdout
     for secret in SHOWN:
         assert secret.encode() not in ran.stdout + ran.stderr
 

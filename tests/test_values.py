@@ -68,7 +68,7 @@ def wrong(value: str, name: str, row: dict[str, Any] | None = None) -> tuple[str
         ("HF_HUB_OFFLINE", "y", "warn", "would be read as false"),
         ("HF_ENDPOINT", "hf-mirror.com", "warn", "'hf-mirror.com' is not a URL"),
         ("HF_ENDPOINT", "https://hf-mirror.com", "", ""),
-        ("http_proxy", "proxy:3128", "warn", "is not a URL"),
+        ("http_proxy", "proxy:3128", "", ""),  # requests, httpx and curl take it
         ("LOCAL_RANK", "0", "", ""),
         ("LOCAL_RANK", "zero", "fail", "vLLM stops"),
         ("PYTHONMALLOC", "debug", "", ""),
