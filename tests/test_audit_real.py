@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.kit import KIT, guard_env
+from tests.kit import KIT, guard, guard_env
+from tests.kit.serving import vllm_env
 from vllm_guard import audit, facts, values
 from vllm_guard.vllm_source import read_compile_key, read_env_table
 
@@ -226,6 +227,22 @@ def test_torchs_debug_level_is_wrong_where_torch_stops(answers: dict[str, Any]) 
             seen.add(answer.get("value"))
 
     assert {"OFF", "INFO", "DETAIL", None} <= seen
+
+
+def test_the_command_compares_with_the_installed_vllm() -> None:
+    env = vllm_env(VLLM_TRACE_FUNCTION="true", VLLM_USE_V1="1", VLLM_TRACE_FUNCTIONS="1")
+
+    ran = guard("env", "audit", "--json", env=env)
+
+    document = json.loads(ran.stdout)
+    found = {(f["id"], f["status"], f["subject"]) for f in document["findings"]}
+    assert ran.returncode == 1
+    assert document["vllm"].startswith("0.")
+    assert {
+        ("variable-value", "fail", "VLLM_TRACE_FUNCTION=true"),
+        ("variable-removed", "warn", "VLLM_USE_V1=1"),
+        ("variable-unknown", "warn", "VLLM_TRACE_FUNCTIONS=1"),
+    } <= found
 
 
 READ = re.compile(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.kit import GUARD, PATIENCE, ROOT, Lines, guard, is_alive, wait_for
@@ -255,6 +256,16 @@ def test_a_server_that_died_since_is_no_crash(tmp_path: Path) -> None:
     finally:
         forking.kill()
         forking.wait()
+
+
+def test_a_process_that_ends_while_it_is_described_is_no_crash() -> None:
+    sleeper = subprocess.Popen(["sleep", "600"])
+    process = psutil.Process(sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+
+    assert command._process_words(process) == f"process {sleeper.pid} (ended)"
+    assert command._command_of(sleeper.pid) == ("vllm",)
 
 
 def test_ten_thousand_variables_are_looked_at_in_no_time() -> None:

@@ -174,7 +174,12 @@ def _of_processes(pid: int) -> list[Scene]:
 
 
 def _process_words(process: Any) -> str:
-    return f"process {process.pid} ({process.name()})"
+    import psutil
+
+    try:
+        return f"process {process.pid} ({process.name()})"
+    except psutil.Error:  # it ended meanwhile
+        return f"process {process.pid} (ended)"
 
 
 def _cwd(pid: int) -> str:
@@ -185,8 +190,12 @@ def _cwd(pid: int) -> str:
 
 
 def _command_of(pid: int) -> tuple[str, ...]:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return tuple(os.fsdecode(word) for word in file.read().split(b"\0")[:-1]) or ("vllm",)
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")[:-1]
+    except OSError:  # it ended meanwhile
+        words = []
+    return tuple(map(os.fsdecode, words)) or ("vllm",)
 
 
 def _vllm(
