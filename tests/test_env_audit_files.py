@@ -119,9 +119,9 @@ SECRETS = {
     "TORCH_LOGS": "another-secret-1",
     "http_proxy": "http://user:pa55word-xy@proxy:3128",
     "HF_ENDPOINT": "user:pa55word-xy@mirror:443",
-    "HUGGING_FACE_HUB_TOKEN": "old-token-without-shape",
+    "HUGGING_FACE_HUB_TOKEN": "t1nY!",
 }
-SHOWN = ("a" * 20, SECRET, "another-secret-1", "pa55word-xy", "old-token-without-shape")
+SHOWN = ("a" * 20, SECRET, "another-secret-1", "pa55word-xy", "t1nY!")
 
 
 @pytest.mark.parametrize("json_", [False, True])
