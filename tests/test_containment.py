@@ -99,7 +99,7 @@ def test_escapees_die_with_the_run_and_are_counted(contained: Contained) -> None
     pids = [int(word) for word in result.stdout.split()[1:]]
     assert (result.returncode, len(pids)) == (7, 6)
     assert not any(is_alive(pid) for pid in pids)
-    assert b"left 6 processes behind; ended now" in result.stderr
+    assert b"6 processes outlived it: ended" in result.stderr
     assert contained.record()["containment"] == contained.how
     assert result.stderr.count(b"note containment") == (contained.how == "group")
 

@@ -185,7 +185,7 @@ def test_with_processes_of_others_hidden_the_escapees_are_ended(theirs) -> None:
 
     assert result.returncode == 7
     assert result.stdout == b""  # /proc/1 is hidden indeed
-    assert b"processes behind; ended now" in result.stderr
+    assert b"processes outlived it: ended" in result.stderr
 
 
 def test_a_process_limit_is_a_message_and_nothing_is_left(theirs) -> None:

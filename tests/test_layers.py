@@ -22,6 +22,7 @@ LAYERS = (
     (
         *(
             "launch",
+            "execute",
             "keeper",
             "tree",
             "cgroup",

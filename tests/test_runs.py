@@ -32,7 +32,7 @@ def test_runs_are_listed_with_how_they_ended_and_the_newest_is_shown() -> None:
     ]
     assert "exited 7 after" in listed
     assert "exited 7 after" in shown
-    assert f"contained by {first['containment']}" in shown
+    assert f"held by   {first['containment']}" in shown
     assert "  HF_TOKEN: unset -> [masked] (14 characters)" in shown
     assert "s3cr3t" not in shown
     assert first["profiles"] == ["debug"]

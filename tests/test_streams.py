@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import GUARD, PATIENCE, Lines, guard, guard_env, program, start, wait_for
+from tests.kit import GUARD, PATIENCE, Lines, children, guard, guard_env, program, start, wait_for
 from tests.test_supervision import _state, finish
 from tests.test_terminal import screen
 
@@ -214,6 +214,27 @@ def test_allow_daemon_lets_live_what_outlives_the_command() -> None:
     pids = [int(word) for word in result.stdout.split()[1:]]
 
     assert result.returncode == 7
-    assert b"3 processes live on: --allow-daemon" in result.stderr
+    assert b"left running, as --allow-daemon says: 3 processes" in result.stderr
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+
+
+def test_a_reader_that_has_left_ends_the_writer_at_its_next_write() -> None:
+    """As it would bare: `command | head -1`."""
+    process = start("--", "sh", "-c", "echo first; read _; echo second", stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    Lines(process.stdout.fileno()).until(b"first\n")
+    (command,) = children(children(process.pid)[0])
+    process.stdout.close()
+    wait_for(lambda: not _reads_pipe(process.pid, command), "the guard has let go of the pipe")
+    finish(process)
+
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def _reads_pipe(guard_pid: int, command: int) -> bool:
+    """Does the guard hold the other end of the command's stdout?"""
+    pipe = os.readlink(f"/proc/{command}/fd/1")
+    folder = Path(f"/proc/{guard_pid}/fd")
+    return pipe in {os.readlink(path) for path in folder.iterdir() if path.is_symlink()}

@@ -352,7 +352,7 @@ def test_shared_memory_that_the_command_leaves_is_removed_and_its_size_told(vict
     assert not Path("/dev/shm", f"sem.{names[1]}").exists()
     assert bystander.exists()
     if victim == "nobody":
-        assert b"it left 3 MiB of shared memory behind; it was removed" in err
+        assert b"its shared memory, 3 MiB, outlived it: removed" in err
         assert f"note shared-memory: {bystander}: ".encode() in err
     bystander.unlink()
 

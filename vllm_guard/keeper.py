@@ -5,10 +5,11 @@ group of its own and ignores what a terminal sends. It starts the command, passe
 the guard asks for, and when the command, or the guard, has ended it ends whatever is left.
 
 The guard writes bytes to the control pipe: 1-64 is a signal for the command's process group, END asks
-for its end, HURRY for that of every process at once, KILL for their death. End of file there means that
-the guard is dead. The keeper answers with lines on the status pipe: `started PID`, `failed ERRNO`,
-`contained HOW`, `stopped N`, `segment INODE PATH`, `expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`,
-`survivor PID`, `stays PATH`, `stray PATH`, `stay N` (daemons that may), `done`.
+for its end, AWAIT says that it was asked already, HURRY asks every process at once, KILL is their death.
+End of file there means that the guard is dead. The keeper answers with lines on the status pipe:
+`started PID`, `failed ERRNO`, `contained HOW`, `typed` (Ctrl-C), `stopped N`, `segment INODE PATH`,
+`expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`, `survivor PID`, `stays PATH`, `stray PATH`,
+`stay N` (daemons that may), `done`.
 """
 
 from __future__ import annotations
@@ -17,41 +18,28 @@ import os
 import select
 import time
 
-from vllm_guard import cgroup, environment, leftovers, signals, tree
+from vllm_guard import cgroup, execute, leftovers, signals, terminal, tree
 from vllm_guard.segments import Watch, abandoned, notify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
-    from dataclasses import dataclass
     from typing import NoReturn
 
+    from vllm_guard.execute import Ends
     from vllm_guard.model import Containment, Launch
     from vllm_guard.signals import Inherited
 else:
     import _signal as signal
 
-    from vllm_guard.frozen import dataclass
-
-END, HURRY, KILL = 0x80, 0x81, 0x82
-_EXECUTES = b"+"  #: told by the child before it executes
+END, HURRY, KILL, AWAIT = 0x80, 0x81, 0x82, 0x83
 _LOOKS_PER_SECOND = 20  #: at /dev/shm, each some milliseconds
 _HURRIED = 3.0  #: seconds from HURRY to SIGKILL
 _NOW = 0.0  #: a time that is always over (monotonic)
 _EXPIRED = tree.Limits(settle=0.0, term=1.0)
 _AT_ONCE = tree.Limits(settle=0.0, term=0.0)
 _GUARD_DIED = tree.Limits(settle=0.0, term=0.5, tracker=1.0, kill=5.0)
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The file descriptors a keeper is born with; -1 where there is none."""
-
-    control: int  #: read: from the guard
-    status: int  #: write: to the guard
-    stdio: tuple[int, int, int]  #: what becomes 0, 1 and 2 of the command; -1: closed
-    tty: int  #: the controlling terminal, when the command shall have its foreground
 
 
 def keep(launch: Launch, ends: Ends, inherited: Inherited) -> NoReturn:
@@ -70,6 +58,7 @@ class _Keeper:
         self._ends = ends
         self._main = 0  #: the command's pid and process group
         self._main_ended = False
+        self._witness = 0  #: its pid, where the command has the terminal
         self._ending = {signal.SIGTERM, *((signal.SIGINT,) if launch.interrupt_ends else ())}
         self._give_up: float | None = None  #: when grace is over (monotonic)
         os.setpgid(0, 0)
@@ -88,6 +77,8 @@ class _Keeper:
         if not self._start():
             return
         self._let_go_of_files()
+        if self._ends.tty >= 0:
+            self._witness = terminal.post_witness(self._main, b"typed\n", self._ends.status)
         signals.ignore(signals.FORWARDED)  # not sooner: the command would inherit it
         signals.listen([signal.SIGCHLD, signal.SIGIO], self._wakeup_write)
         self._claim()
@@ -100,6 +91,8 @@ class _Keeper:
     def _clean_up(self, limits: tree.Limits) -> None:
         """Done here and not by the guard, which may be dead."""
         self._reaper.heed(self._ends.control, KILL)
+        self._dismiss_witness()
+        itself = int(not self._main_ended)  # the command does not outlive itself
         ended = tree.end(self._reaper, limits, self._cgroup)
         escaped: set[int] = set()
         segments = set(ended.segments)
@@ -110,7 +103,7 @@ class _Keeper:
         self._claim()
         removed = leftovers.remove(self._shm.claimed | segments, self._launch.private, self._cgroup)
         self._tell(
-            f"ended {ended.left_behind + len(escaped)}",
+            f"ended {max(0, ended.left_behind - itself) + len(escaped)}",
             f"removed {removed.freed}",
             *(f"survivor {pid}" for pid in ended.survivors),
             *(f"stays {path}" for path in removed.stays),
@@ -127,7 +120,7 @@ class _Keeper:
         except OSError as error:
             self._tell(f"failed {error.errno}")
             return False
-        failure = told[len(_EXECUTES) :]
+        failure = told[len(execute.EXECUTES) :]
         if failure:
             os.waitpid(pid, 0)
             cgroup.remove(self._cgroup)
@@ -152,12 +145,12 @@ class _Keeper:
         return pid, told
 
     def _fork(self, fork: Callable[[], int]) -> tuple[int, bytes]:
-        """The command's pid, and what it told: _EXECUTES, and the errno where that failed."""
+        """The command's pid, and what it told: execute.EXECUTES, and the errno where that failed."""
         read, write = os.pipe()
         pid = fork()
         if pid == 0:
             os.close(read)
-            _execute(self._launch, self._ends, self._inherited, write)
+            execute.become(self._launch, self._ends, self._inherited, write)
         os.close(write)
         told = b""
         if pid > 0:
@@ -217,6 +210,8 @@ class _Keeper:
         for order in orders:
             if order == KILL:
                 self._give_up = _NOW
+            elif order == AWAIT:
+                self._expect_the_end(self._launch.grace)
             elif order == HURRY:
                 pids = tree.descendants()
                 tree.send(pids, signal.SIGTERM)
@@ -251,6 +246,8 @@ class _Keeper:
         for pid, status in self._reaper.reap():
             if pid == self._main and os.WIFSTOPPED(status):
                 self._tell(f"stopped {os.WSTOPSIG(status)}")
+            elif pid == self._witness:
+                self._witness = 0
         self._note_the_end()
 
     def _note_the_end(self) -> None:
@@ -258,39 +255,19 @@ class _Keeper:
         if status is not None and not self._main_ended:
             self._main_ended = True
             self._tell(f"exited {status}")
+            self._dismiss_witness()
+
+    def _dismiss_witness(self) -> None:
+        if self._witness:
+            os.kill(self._witness, signal.SIGKILL)
+            os.waitpid(self._witness, 0)
+            self._witness = 0
 
     def _tell(self, *lines: str) -> None:
         try:
             os.write(self._ends.status, b"".join(os.fsencode(line) + b"\n" for line in lines))
         except OSError:
             return  # the guard is dead: there is nobody to tell
-
-
-def _execute(launch: Launch, ends: Ends, inherited: Inherited, report: int) -> NoReturn:
-    """In the child: become the command, with everything as the guard itself inherited it."""
-    try:
-        os.setpgid(0, 0)
-        if ends.tty >= 0:
-            os.tcsetpgrp(ends.tty, os.getpid())  # SIGTTOU is blocked here
-        _place_stdio(ends.stdio)
-        os.write(report, _EXECUTES)
-        signals.give_back(inherited)
-        os.execve(launch.path, launch.argv, environment.block(launch.env))
-    except OSError as error:
-        os.write(report, str(error.errno).encode())
-    finally:
-        os._exit(125)
-
-
-def _place_stdio(stdio: tuple[int, int, int]) -> None:
-    """Make these three 0, 1 and 2. All sources are above 2 or already in place."""
-    for target, source in enumerate(stdio):
-        if source < 0:
-            os.close(target)
-        elif source == target:
-            os.set_inheritable(target, True)
-        else:
-            os.dup2(source, target, inheritable=True)
 
 
 def _pipe() -> tuple[int, int]:

@@ -12,12 +12,7 @@ import os
 import select
 import time
 
-from vllm_guard import keeper, leftovers, pump, signals, tree, voice
-from vllm_guard.errors import (
-    NOT_EXECUTABLE,
-    NOT_FOUND,
-    GuardError,
-)
+from vllm_guard import execute, keeper, leftovers, pump, signals, tree, voice
 from vllm_guard.ledger import Ledger
 from vllm_guard.model import Outcome
 from vllm_guard.terminal import Terminal
@@ -70,7 +65,7 @@ def replace_process(launch: Launch) -> None:
     try:
         os.execve(launch.path, launch.argv, environment.block(launch.env))
     except OSError as error:
-        raise failure(launch, error.errno or 0) from None
+        raise execute.failure(launch, error.errno or 0) from None
 
 
 def supervise(
@@ -94,30 +89,6 @@ def wait_for_keeper(pid: int) -> None:
         return
 
 
-def failure(launch: Launch, number: int) -> GuardError:
-    """What an errno of fork or exec means to the user, with the exit status of the contract."""
-    import errno
-
-    name = os.fsdecode(launch.path)
-    if number == errno.ENOENT:
-        wanted = _interpreter_line(launch.path)
-        text = f"its interpreter {wanted} does not exist" if wanted else "it does not exist"
-        return GuardError(f"cannot run {name}: {text}", exit_code=NOT_FOUND)
-    if number == errno.ENOEXEC:
-        hint = "does it lack a first line such as `#!/bin/sh`?"
-        return GuardError(f"cannot run {name}: not a program", hint, exit_code=NOT_EXECUTABLE)
-    if number in (errno.EAGAIN, errno.ENOMEM, errno.E2BIG, errno.EMFILE, errno.ENFILE):
-        return GuardError(f"cannot start {name}: {os.strerror(number)}", "see `ulimit -a`")
-    return GuardError(f"cannot run {name}: {os.strerror(number)}", exit_code=NOT_EXECUTABLE)
-
-
-def _interpreter_line(path: bytes) -> str:
-    with open(path, "rb") as file:
-        line = file.readline(4096)
-    words = line[2:].split() if line.startswith(b"#!") else []
-    return os.fsdecode(words[0]) if words else ""
-
-
 class _Supervisor:
     def __init__(
         self, launch: Launch, closed: tuple[int, ...], keep: Callable[[bytes], None]
@@ -132,6 +103,7 @@ class _Supervisor:
         self._asked = 0  #: how often, in a row, this process was asked to end the run
         self._asked_at = 0.0  #: monotonic
         self._deadline_hit = False
+        self._typed = False  #: Ctrl-C, to a server
 
     def run(self, on_start: Callable[[int], None]) -> Result:
         self._started = time.monotonic()
@@ -163,13 +135,13 @@ class _Supervisor:
             for fd in group:
                 stdio[fd] = end
         placed = tuple(-1 if fd in self._closed else source for fd, source in enumerate(stdio))
-        ends = keeper.Ends(control_read, report_write, placed, self._terminal.lendable)  # type: ignore[arg-type]
+        ends = execute.Ends(control_read, report_write, placed, self._terminal.lendable)  # type: ignore[arg-type]
         gc.freeze()
         gc.enable()
         try:
             self._keeper = os.fork()
         except OSError as error:
-            raise failure(self._launch, error.errno or 0) from None
+            raise execute.failure(self._launch, error.errno or 0) from None
         if self._keeper == 0:
             for fd in (self._control, self._report, *(s.source for s in self._streams)):
                 os.close(fd)
@@ -232,6 +204,13 @@ class _Supervisor:
         voice.say(f"{name} again: SIGKILL to every process of the run")
         return keeper.KILL
 
+    def _on_typed(self) -> None:
+        """Ctrl-C, which the terminal has sent already. Only of a server is it known that it must end."""
+        if self._launch.interrupt_ends:
+            self._typed = True
+            order = self._escalated(int(signal.SIGINT))
+            self._order(keeper.AWAIT if order == signal.SIGINT else order)
+
     def _order(self, byte: int) -> None:
         try:
             os.write(self._control, bytes([byte]))
@@ -244,8 +223,11 @@ class _Supervisor:
             return
         *lines, self._lines = (self._lines + data).split(b"\n")
         for line in lines:
-            if self._ledger.hear(os.fsdecode(line)) == "stopped":
+            word = self._ledger.hear(os.fsdecode(line))
+            if word == "stopped":
                 self._on_stopped()
+            elif word == "typed":
+                self._on_typed()
 
     def _on_stopped(self) -> None:
         """The command was stopped (Ctrl-Z): stop with our whole job, so that the shell sees it."""
@@ -270,12 +252,12 @@ class _Supervisor:
     def _finish(self) -> Result:
         self._had_terminal = self._terminal.lent
         self._terminal.take_back()
-        outside = bool(self._sent) or self._deadline_hit
+        outside = bool(self._sent) or self._typed or self._deadline_hit
         for stream in self._streams:
             stream.finish(_STALLED_READER if outside else None)
         ledger = self._ledger
         if ledger.errno:
-            raise failure(self._launch, ledger.errno)
+            raise execute.failure(self._launch, ledger.errno)
         seconds = time.monotonic() - self._started
         outcome = ledger.outcome(self._ended_by(ledger.killer), seconds, self._deadline_hit)
         if outcome.signal:
@@ -284,15 +266,18 @@ class _Supervisor:
         found = (tuple(ledger.survivors), tuple(ledger.stays), tuple(ledger.strays))
         return Result(outcome, self._keeper, ledger.contained, *found, lost)
 
+    def _first_wish(self) -> str:
+        return f"{signals.name(self._sent[0])} sent to vllm-guard" if self._sent else "Ctrl-C"
+
     def _ended_by(self, killer: int) -> str:
         if self._deadline_hit:
             return f"the deadline of {self._launch.deadline:g} s"
         if self._ledger.status is None:
             return "the loss of its keeper process"
-        if self._sent:
+        if self._sent or self._typed:
             late = self._ledger.expired and killer
             killed = f", which it ignored: {signals.name(killer)}" if late else ""
-            return f"{signals.name(self._sent[0])} sent to vllm-guard{killed}"
+            return f"{self._first_wish()}{killed}"
         if killer == signal.SIGKILL:
             return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
         if killer == signal.SIGINT and self._had_terminal:

@@ -47,6 +47,7 @@ class Stream:
         self._broken = False
         self._read_at = 0.0  #: when the last small piece came (monotonic)
         self._out, self._never_blocks = _without_blocking(sink)
+        self._is_pipe = _is_pipe(sink)
 
     def interests(self) -> Iterable[tuple[int, int]]:
         """(fd, poll events) this stream waits for now."""
@@ -54,6 +55,8 @@ class Stream:
             yield self.source, select.POLLIN
         if self._pending:
             yield self._out, select.POLLOUT
+        elif self._is_pipe and self.source >= 0:
+            yield self._out, 0  # POLLERR, which is told unasked: its reader left
 
     def fill(self) -> None:
         """Take what the command wrote and pass it on as far as the sink takes it."""
@@ -79,7 +82,9 @@ class Stream:
         self._keep(data)
 
     def flush(self) -> None:
-        """Write pending bytes while that cannot block."""
+        """Write pending bytes while that cannot block; with none, the reader has left."""
+        if self._is_pipe and not self._pending:
+            self._give_up_sink(errno.EPIPE)
         while self._pending and (written := self._write(self._pending)):
             del self._pending[:written]
         if self._skipped and not self._pending and not self._broken:
@@ -109,7 +114,7 @@ class Stream:
         except BlockingIOError:
             return 0
         except OSError as error:
-            self._give_up_sink(error)
+            self._give_up_sink(error.errno)
             return 0
 
     def _hold(self, data: bytes) -> None:
@@ -122,12 +127,12 @@ class Stream:
         else:
             self._pending += data
 
-    def _give_up_sink(self, error: OSError) -> None:
+    def _give_up_sink(self, error: int | None) -> None:
         """A reader that left ends the writer, as it would bare; a full disk does not."""
         self._broken = True
         self.lost += len(self._pending)
         self._pending.clear()
-        if error.errno == errno.EPIPE:
+        if error == errno.EPIPE:
             self._close_source()
 
     def _close_source(self) -> None:
@@ -159,6 +164,14 @@ def is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_pipe(fd: int) -> bool:
+    """An anonymous pipe, to which no reader can come once the last has left."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:")
+    except OSError:
+        return False
 
 
 def _without_blocking(sink: int) -> tuple[int, bool]:

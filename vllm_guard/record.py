@@ -67,6 +67,11 @@ class Shelf:
         except OSError as error:
             self.problem = f"no marker is kept: {error}"
 
+    def discard(self, run_id: str) -> None:
+        """Forget a run that could not be started."""
+        self.unmark(run_id)
+        _remove_record(os.path.join(self.root, "runs", run_id))
+
     def unmark(self, run_id: str) -> None:
         try:
             os.unlink(os.path.join(self.root, "active", run_id))
@@ -110,19 +115,19 @@ class Shelf:
         return not os.path.exists(folder)
 
     def write(self, run: Run) -> None:
-        """Write `run.json` and drop the oldest records beyond KEPT_RUNS."""
+        """Write `run.json`, at the start (without an outcome) and at the end."""
         folder = os.path.join(self.root, "runs", run.id)
         if self.problem or not os.path.isdir(folder):
             return
         try:
             paths.write_private(os.path.join(folder, "run.json"), to_json(run))
-            self._prune()
         except OSError as error:
             self.problem = f"the record is incomplete: {error}"
 
-    def _prune(self) -> None:
+    def prune(self) -> None:
+        """Drop the oldest records beyond KEPT_RUNS."""
         runs = os.path.join(self.root, "runs")
-        names = sorted(os.listdir(runs))
+        names = self.ids()
         if len(names) < _PRUNE_AT:
             return
         active = {marker.run_id for marker in self.markers()}
@@ -191,7 +196,9 @@ def _remove_record(folder: str) -> None:
         for name in os.listdir(folder):
             os.unlink(os.path.join(folder, name))
         os.rmdir(folder)
-    except IsADirectoryError:
+    except FileNotFoundError:
+        return
+    except OSError:
         remove_tree(folder)
 
 

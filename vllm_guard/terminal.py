@@ -1,12 +1,20 @@
-"""The controlling terminal: who has its foreground, and its settings as we found them."""
+"""The controlling terminal: who has its foreground, its settings as found, and what is typed there."""
 
 from __future__ import annotations
 
 import os
 
+from vllm_guard import libc, signals
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Any
+else:
+    import _signal as signal
+
+_PR_SET_PDEATHSIG = 1
+_SI_KERNEL = 0x80  #: <asm-generic/siginfo.h>: from the terminal, not from a process
 
 
 class Terminal:
@@ -24,7 +32,10 @@ class Terminal:
         if self._fd >= 0:
             import termios
 
-            self._saved = termios.tcgetattr(self._fd)
+            try:
+                self._saved = termios.tcgetattr(self._fd)
+            except termios.error:  # it has hung up
+                self._fd = -1
         self.lent = self.is_ours()
 
     @property
@@ -45,12 +56,12 @@ class Terminal:
     def lend(self, pgid: int) -> None:
         """Give the foreground to that group, if it is ours to give."""
         if self.is_ours():
-            self.lent = self._set(pgid)
+            self.lent = give(self._fd, pgid)
 
     def take_back(self) -> None:
         """Only what is lent: after Ctrl-Z and `bg` the foreground is the shell's."""
         if self.lent:
-            self._set(os.getpgrp())
+            give(self._fd, os.getpgrp())
             self.lent = False
 
     def restore(self) -> None:
@@ -58,14 +69,53 @@ class Terminal:
         if self._saved is not None and self.is_ours():
             import termios
 
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)
+            try:
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)
+            except termios.error:  # it has hung up
+                return
 
-    def _set(self, pgid: int) -> bool:
+
+def give(terminal: int, pgid: int) -> bool:
+    """Give the foreground to that group; False where the terminal is not ours any more (it hung up)."""
+    try:
+        os.tcsetpgrp(terminal, pgid)
+    except OSError:
+        return False
+    return True
+
+
+def post_witness(group: int, told: bytes, status: int) -> int:
+    """Fork a process of that group that writes `told` to `status` at each Ctrl-C; its pid, or 0.
+
+    What is typed goes to the foreground group, past the guard: without it a server that ends at Ctrl-C
+    looks like one that ended by itself, and nobody would hurry one that does not end. It ends with its
+    parent, holds no other file and takes no signal but SIGKILL.
+    """
+    keeper = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:
+        return 0
+    if pid == 0:
         try:
-            os.tcsetpgrp(self._fd, pgid)
-        except OSError:
-            return False
-        return True
+            _stand_by(group, told, status, keeper)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def _stand_by(group: int, told: bytes, status: int, keeper: int) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, signals.ALL)
+    libc.call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != keeper:
+        return
+    os.closerange(0, status)
+    os.closerange(status + 1, os.sysconf("SC_OPEN_MAX"))
+    os.setpgid(0, group)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # one that is ignored is never waited for
+    while True:
+        if signal.sigwaitinfo((signal.SIGINT,)).si_code == _SI_KERNEL:
+            os.write(status, told)
 
 
 def open_pty(like: int) -> tuple[int, int]:
@@ -88,8 +138,11 @@ def copy_size(source: int, pty: int) -> bool:
     import fcntl
     import termios
 
-    size = fcntl.ioctl(source, termios.TIOCGWINSZ, b"\0" * 8)
-    if size == fcntl.ioctl(pty, termios.TIOCGWINSZ, b"\0" * 8):
+    try:
+        size = fcntl.ioctl(source, termios.TIOCGWINSZ, b"\0" * 8)
+        if size == fcntl.ioctl(pty, termios.TIOCGWINSZ, b"\0" * 8):
+            return False
+        fcntl.ioctl(pty, termios.TIOCSWINSZ, size)
+    except OSError:  # one of them has hung up
         return False
-    fcntl.ioctl(pty, termios.TIOCSWINSZ, size)
     return True

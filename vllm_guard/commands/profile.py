@@ -122,7 +122,7 @@ def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
     yield from problems
     if not problems:
         count = sum(len(part.settings) + len(part.engine) for part in item.parts)
-        yield Finding("profile-valid", "ok", item.name, f"{count} settings")
+        yield Finding("profile-valid", "ok", item.name, report.count(count, "setting"))
 
 
 def _vllm(python: str | None) -> VllmInstall | None:

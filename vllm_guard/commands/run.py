@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from vllm_guard import cgroup, ending, launch, leftovers, paths, prepare, record, report, voice
@@ -42,17 +43,17 @@ def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
     sink = _open_json(options)
     try:
         path = prepare.executable(prepared)
-    except GuardError:
         _say_before(prepared)
+        if options.dry_run:
+            _say_plan(prepared, path)
+        if prepared.refused:
+            return _refuse(prepared, sink)
+        if options.dry_run:
+            return _not_started(prepared, sink, 0, "--dry-run")
+        return _launch(prepared, path, closed_stdio, sink)
+    except GuardError as error:
+        _not_started(prepared, sink, error.exit_code, error.message)
         raise
-    _say_before(prepared)
-    if options.dry_run:
-        _say_plan(prepared, path)
-    if prepared.refused:
-        return _refuse(prepared, sink)
-    if options.dry_run:
-        return Outcome("not-started", 0)
-    return _launch(prepared, path, closed_stdio, sink)
 
 
 def _launch(
@@ -68,10 +69,11 @@ def _launch(
     started = time.gmtime()
     try:
         result = launch.supervise(
-            order, closed_stdio, log.keep, lambda keeper: _mark(prepared, order, keeper)
+            order, closed_stdio, log.keep, lambda keeper: _mark(prepared, order, log.path, keeper)
         )
     except BaseException:
         leftovers.remove((), order.private, "")
+        prepared.shelf.discard(prepared.run_id)
         raise
     finally:
         log.close()
@@ -88,6 +90,7 @@ def _launch(
         started=_utc(started),
     )
     prepared.shelf.write(done)
+    prepared.shelf.prune()
     _write_json(sink, done)
     if log.lost:
         voice.say(f"note {log.lost} bytes of the output are not in the log", "note")
@@ -169,8 +172,10 @@ def _host(prepared: Prepared) -> Before | None:
     return Before(prepared.port)
 
 
-def _mark(prepared: Prepared, order: Launch, keeper: int) -> None:
+def _mark(prepared: Prepared, order: Launch, log: str, keeper: int) -> None:
+    """What others may know of the run while it is under way, and find when it was killed."""
     prepared.shelf.mark(prepared.run_id, order.private, order.cgroup, keeper)
+    prepared.shelf.write(replace(_record(prepared, None, "none"), log=log))
 
 
 def _refuse(prepared: Prepared, sink: int | None) -> Outcome:
@@ -178,12 +183,16 @@ def _refuse(prepared: Prepared, sink: int | None) -> Outcome:
     ids = " ".join(f"--ignore {f.id}" for f in prepared.findings if f.status == "fail")
     voice.say(f"error: not started: {report.count(failed, 'check')} failed", "error")
     voice.say(f"hint: to start it all the same: {ids}", "hint")
-    outcome = Outcome("not-started", REFUSED, ended_by="preflight")
+    return _not_started(prepared, sink, REFUSED, "preflight")
+
+
+def _not_started(prepared: Prepared, sink: int | None, code: int, why: str) -> Outcome:
+    outcome = Outcome("not-started", code, ended_by=prepared.redactor.text(why))
     _write_json(sink, _record(prepared, outcome, "none"))
     return outcome
 
 
-def _record(prepared: Prepared, outcome: Outcome, contained: Containment) -> Run:
+def _record(prepared: Prepared, outcome: Outcome | None, contained: Containment) -> Run:
     """The run as it will be stored: redacted."""
     mask = prepared.redactor
     changes = tuple(report.masked(change, mask) for change in prepared.plan.changes)
@@ -243,7 +252,7 @@ def _open_json(options: RunOptions) -> int | None:
     if not options.json:
         return None
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC  # emptied when there is something to write
         return os.open(options.json, flags, 0o600)
     except OSError as error:
         raise GuardError(f"--json: cannot write {options.json}: {error.strerror}") from None
@@ -254,6 +263,8 @@ def _write_json(sink: int | None, run: Run) -> None:
         return
     try:
         with os.fdopen(sink, "wb") as file:
+            if stat.S_ISREG(os.fstat(sink).st_mode):
+                os.ftruncate(sink, 0)
             file.write(record.to_json(run))
     except OSError as error:
         voice.say(f"warn --json: not written: {error.strerror}", "warn")

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: What became of a run without an outcome, by its state.
+_UNKNOWN = {
+    "running": "still running",
+    "dead": "its guard was killed; `vllm-guard runs clean` removes what it left",
+    "ended": "its guard was killed",
+}
+
+
 @click.group()
 def runs() -> None:
     """List and show the records of runs, and remove what killed ones left."""
@@ -45,16 +53,15 @@ def list_(as_json: bool) -> int:
 def show(run_id: str | None, as_json: bool) -> int:
     """Show the record of a run (default: the newest)."""
     shelf = Shelf(os.environ)
-    known = _ids(shelf)
-    chosen = run_id or (known[-1] if known else "")
+    chosen = _chosen(shelf, run_id or "")
     document = shelf.read(chosen)
     if document is None:
-        which = f"no record of {chosen}" if chosen else "no runs are recorded"
-        raise GuardError(which, "see vllm-guard runs list", exit_code=USAGE)
+        text, hint = f"the record of {chosen} cannot be read", "see vllm-guard runs list"
+        raise GuardError(text, hint, exit_code=USAGE)
     if as_json:
         output.print_json(document["vllm"], run=document, findings=document["findings"])
     else:
-        for line in _lines(document):
+        for line in _lines(document, _states(shelf).get(chosen, "ended")):
             click.echo(line)
     return 0
 
@@ -102,17 +109,29 @@ def _short(command: list[str]) -> str:
     return screen.shortened(" ".join(command), 60)
 
 
-def _lines(document: dict[str, Any]) -> Iterator[str]:
+def _chosen(shelf: Shelf, wanted: str) -> str:
+    """The newest run whose id begins so. Raises GuardError where there is none, or several are meant."""
+    known = _ids(shelf)
+    found = [run_id for run_id in known if run_id.startswith(wanted)]
+    if not found:
+        text = f"no record of {wanted}" if known else "no runs are recorded"
+        raise GuardError(text, "see vllm-guard runs list", exit_code=USAGE)
+    if wanted and len(found) > 1:
+        raise GuardError(f"{wanted} is the beginning of {len(found)} runs", exit_code=USAGE)
+    return found[-1]
+
+
+def _lines(document: dict[str, Any], state: str) -> Iterator[str]:
     outcome = document["outcome"]
     for label, text in (
         ("run", document["id"]),
         ("command", " ".join(document["command"])),
-        ("in", document["cwd"]),
+        ("folder", document["cwd"]),
         ("profiles", ", ".join(document["profiles"]) or "none"),
         ("vLLM", document["vllm"] or "none found"),
         ("started", document["started"]),
-        ("contained", f"by {document['containment']}"),
-        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else "unknown"),
+        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else _UNKNOWN[state]),
+        ("held by", document["containment"] if outcome else ""),
         ("log", document["log"]),
     ):
         if text:
