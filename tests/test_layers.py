@@ -23,6 +23,7 @@ LAYERS = (
         *(
             "launch",
             "execute",
+            *("outlet", "wishes"),
             "keeper",
             "tree",
             "cgroup",

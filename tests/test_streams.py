@@ -238,3 +238,72 @@ def _reads_pipe(guard_pid: int, command: int) -> bool:
     pipe = os.readlink(f"/proc/{command}/fd/1")
     folder = Path(f"/proc/{guard_pid}/fd")
     return pipe in {os.readlink(path) for path in folder.iterdir() if path.is_symlink()}
+
+
+def test_a_stalled_reader_of_our_words_does_not_keep_a_signal_from_the_command() -> None:
+    """stdout and stderr are one full pipe: the words are dropped, not the signal."""
+    read, write = os.pipe()
+    script = "yes | head -c 3000000; exec sleep 341"
+    process = subprocess.Popen(
+        [*GUARD, "--", "sh", "-c", script],
+        env=guard_env(),
+        stdin=subprocess.DEVNULL,
+        stdout=write,
+        stderr=write,
+    )
+    os.close(write)
+    log = wait_for(lambda: list(_state().glob("runs/*/output.log")), "the log")[0]
+    wait_for(lambda: log.stat().st_size == 3_000_000, "the command has written it all")
+    process.terminate()
+    status = process.wait(PATIENCE)
+    os.close(read)
+
+    assert status == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("how", ["signal", "deadline"])
+def test_a_stalled_reader_is_waited_for_until_somebody_ends_it(how: str) -> None:
+    words = ["--deadline", "4"] if how == "deadline" else []
+    process = start(*words, "--", "sh", "-c", "yes | head -c 3000000")
+    (keeper,) = wait_for(lambda: children(process.pid), "the keeper")
+    wait_for(lambda: not children(keeper), "the command has ended")
+    if how == "signal":
+        process.terminate()
+    process.wait(PATIENCE)
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+
+    assert process.returncode == 0
+
+
+def test_the_ends_of_the_callers_pipes_are_let_go_when_the_command_does() -> None:
+    script = "echo hi; exec <&- >&-; read _ < $0; exit 3"
+    fifo = Path(os.environ["TMPDIR"], "fifo")
+    os.mkfifo(fifo)
+    process = start("--", "sh", "-c", script, fifo, stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read() == b"hi\n"  # the end, while the command lives
+    assert process.poll() is None
+    fifo.write_text("\n")
+    finish(process)
+
+    assert process.returncode == 3
+
+
+def test_a_master_of_a_pty_as_stdout_gets_the_output() -> None:
+    master, slave = os.openpty()
+    with open(slave, "rb", buffering=0) as reader:
+        done = subprocess.run(
+            [*GUARD, "--", "echo", "through"],
+            env=guard_env(),
+            stdin=subprocess.DEVNULL,
+            stdout=master,
+        )
+        os.write(master, b"\n")
+        line = reader.read(100)
+    os.close(master)
+
+    assert done.returncode == 0
+    assert line is not None
+    assert line.startswith(b"through")

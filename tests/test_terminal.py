@@ -340,7 +340,7 @@ def test_with_tostop_the_guard_never_stops_at_its_own_words() -> None:
 def test_a_command_stopped_in_the_background_goes_on_with_bg() -> None:
     with screen("bash", "--norc", "-i") as shown:
         shown.until("$ ")
-        shown.type(f"{GUARD_WORDS} -- sh -c 'echo go; sleep 0.5; echo la''ter; exit 0'\n")
+        shown.type(f"{GUARD_WORDS} -- sh -c 'sleep 0.5 & echo go; wait; echo la''ter; exit 0'\n")
         shown.until("go\r\n")
         shown.type("\x1a")
         shown.until("Stopped")

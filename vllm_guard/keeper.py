@@ -5,11 +5,11 @@ group of its own and ignores what a terminal sends. It starts the command, passe
 the guard asks for, and when the command, or the guard, has ended it ends whatever is left.
 
 The guard writes bytes to the control pipe: 1-64 is a signal for the command's process group, END asks
-for its end, AWAIT says that it was asked already, HURRY asks every process at once, KILL is their death.
-End of file there means that the guard is dead. The keeper answers with lines on the status pipe:
-`started PID`, `failed ERRNO`, `contained HOW`, `typed` (Ctrl-C), `stopped N`, `segment INODE PATH`,
-`expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`, `survivor PID`, `stays PATH`, `stray PATH`,
-`stay N` (daemons that may), `done`.
+for its end, AWAIT says that it was asked already, LENT that it got the terminal, HURRY asks every process at
+once, KILL is their death. End of file there means that the guard is dead. The keeper answers with lines on
+the status pipe: `started PID`, `failed ERRNO`, `contained HOW`, `typed` (Ctrl-C), `resized`, `stopped N`,
+`segment INODE PATH`, `expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`, `survivor PID`, `stays PATH`,
+`stray PATH`, `stay N` (daemons that may), `done`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import os
 import select
 import time
 
-from vllm_guard import cgroup, execute, leftovers, signals, terminal, tree
+from vllm_guard import cgroup, execute, leftovers, libc, signals, terminal, tree
+from vllm_guard.ledger import one_line
 from vllm_guard.segments import Watch, abandoned, notify
 
 TYPE_CHECKING = False
@@ -33,9 +34,17 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
-END, HURRY, KILL, AWAIT = 0x80, 0x81, 0x82, 0x83
+END, HURRY, KILL, AWAIT, LENT = 0x80, 0x81, 0x82, 0x83, 0x84
 _LOOKS_PER_SECOND = 20  #: at /dev/shm, each some milliseconds
 _HURRIED = 3.0  #: seconds from HURRY to SIGKILL
+#: What terminals and service managers send to whole groups; other signals are between two processes.
+_TO_GROUPS = frozenset(
+    int(s)
+    for s in (
+        signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT,
+        signal.SIGWINCH,
+    )
+)  # fmt: skip
 _NOW = 0.0  #: a time that is always over (monotonic)
 _EXPIRED = tree.Limits(settle=0.0, term=1.0)
 _AT_ONCE = tree.Limits(settle=0.0, term=0.0)
@@ -60,7 +69,9 @@ class _Keeper:
         self._main_ended = False
         self._witness = 0  #: its pid, where the command has the terminal
         self._ending = {signal.SIGTERM, *((signal.SIGINT,) if launch.interrupt_ends else ())}
+        self._ending -= inherited.ignored
         self._give_up: float | None = None  #: when grace is over (monotonic)
+        self._job = os.getpgrp()  #: the guard's group
         os.setpgid(0, 0)
         self._contained: Containment = "keeper" if signals.become_subreaper() else "group"
         self._cgroup = ""  #: the one that the command is in
@@ -77,9 +88,12 @@ class _Keeper:
         if not self._start():
             return
         self._let_go_of_files()
+        libc.retitle(f"vllm-guard: keeper of {self._launch.run_id}")
         if self._ends.tty >= 0:
-            self._witness = terminal.post_witness(self._main, b"typed\n", self._ends.status)
-        signals.ignore(signals.FORWARDED)  # not sooner: the command would inherit it
+            self._watch_terminal()
+        signals.ignore(
+            (*signals.FORWARDED, signal.SIGTTOU)
+        )  # not sooner: the command would inherit it
         signals.listen([signal.SIGCHLD, signal.SIGIO], self._wakeup_write)
         self._claim()
         limits = self._watch()
@@ -92,6 +106,8 @@ class _Keeper:
         """Done here and not by the guard, which may be dead."""
         self._reaper.heed(self._ends.control, KILL)
         self._dismiss_witness()
+        if limits is _GUARD_DIED:
+            terminal.hand_over(self._ends.tty, self._main, self._job)
         itself = int(not self._main_ended)  # the command does not outlive itself
         ended = tree.end(self._reaper, limits, self._cgroup)
         escaped: set[int] = set()
@@ -106,8 +122,8 @@ class _Keeper:
             f"ended {max(0, ended.left_behind - itself) + len(escaped)}",
             f"removed {removed.freed}",
             *(f"survivor {pid}" for pid in ended.survivors),
-            *(f"stays {path}" for path in removed.stays),
-            *(f"stray {path}" for _, path in abandoned(self._shm.unclaimed)),
+            *(f"stays {one_line(path)}" for path in removed.stays),
+            *(f"stray {one_line(path)}" for _, path in abandoned(self._shm.unclaimed)),
             "done",
         )
 
@@ -165,7 +181,7 @@ class _Keeper:
     def _let_go_of_files(self) -> None:
         """Held files and folders would keep the caller's pipes open and its mounts busy."""
         ours = {self._ends.control, self._ends.status, self._wakeup, self._wakeup_write}
-        kept = ours | ({notify()} - {-1})
+        kept = ours | ({notify(), self._ends.tty} - {-1})
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd, inheritable=False)
@@ -203,7 +219,7 @@ class _Keeper:
 
     def _milliseconds_left(self) -> float | None:
         times = [moment for moment in (self._give_up, self._claim_at) if moment is not None]
-        return max(0.0, (min(times) - time.monotonic()) * 1000) if times else None
+        return tree.milliseconds_until(min(times)) if times else None
 
     def _obey(self, orders: bytes) -> bool:
         """Carry out the guard's bytes; False when there is no guard any more."""
@@ -212,6 +228,8 @@ class _Keeper:
                 self._give_up = _NOW
             elif order == AWAIT:
                 self._expect_the_end(self._launch.grace)
+            elif order == LENT:
+                self._watch_terminal()
             elif order == HURRY:
                 pids = tree.descendants()
                 tree.send(pids, signal.SIGTERM)
@@ -219,7 +237,7 @@ class _Keeper:
                 self._expect_the_end(_HURRIED)
             else:
                 number = int(signal.SIGTERM) if order == END else order
-                tree.send_group(self._main, number)
+                (tree.send_group if number in _TO_GROUPS else tree.send_one)(self._main, number)
                 if number in self._ending:
                     tree.send_group(self._main, signal.SIGCONT)  # a stopped process cannot end
                     self._expect_the_end(self._launch.grace)
@@ -240,7 +258,9 @@ class _Keeper:
         now = time.monotonic()
         self._looks = [moment for moment in self._looks if moment > now - 1.0] + [now]
         self._claim_at = None
-        self._tell(*(f"segment {i} {path}" for i, path in self._shm.claim(tree.descendants)))
+        self._tell(
+            *(f"segment {i} {one_line(path)}" for i, path in self._shm.claim(tree.descendants))
+        )
 
     def _note_changes(self) -> None:
         for pid, status in self._reaper.reap():
@@ -257,10 +277,13 @@ class _Keeper:
             self._tell(f"exited {status}")
             self._dismiss_witness()
 
+    def _watch_terminal(self) -> None:
+        if not self._witness:
+            self._witness = terminal.post_witness(self._main, self._ends.status)
+
     def _dismiss_witness(self) -> None:
         if self._witness:
-            os.kill(self._witness, signal.SIGKILL)
-            os.waitpid(self._witness, 0)
+            terminal.dismiss_witness(self._witness)
             self._witness = 0
 
     def _tell(self, *lines: str) -> None:

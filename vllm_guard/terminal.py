@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from vllm_guard import libc, signals
 
@@ -15,6 +16,8 @@ else:
 
 _PR_SET_PDEATHSIG = 1
 _SI_KERNEL = 0x80  #: <asm-generic/siginfo.h>: from the terminal, not from a process
+_DISMISSED = int(signal.SIGUSR1)
+_TYPED = {int(signal.SIGINT): b"typed\n", int(signal.SIGWINCH): b"resized\n"}
 
 
 class Terminal:
@@ -36,7 +39,7 @@ class Terminal:
                 self._saved = termios.tcgetattr(self._fd)
             except termios.error:  # it has hung up
                 self._fd = -1
-        self.lent = self.is_ours()
+        self.lent = self.is_ours() and _only_one_reads()
 
     @property
     def lendable(self) -> int:
@@ -75,6 +78,28 @@ class Terminal:
                 return
 
 
+def hand_over(terminal: int, of: int, to: int) -> None:
+    """The foreground that group `of` has goes to group `to`, if there is such a terminal."""
+    try:
+        if terminal >= 0 and os.tcgetpgrp(terminal) == of:
+            os.tcsetpgrp(terminal, to)
+    except OSError:
+        return
+
+
+def _only_one_reads() -> bool:
+    """Will the command be the one of our job that reads the terminal? In `command | less` less is.
+
+    A command that reads there in spite of that is stopped by the kernel, and gets it then.
+    """
+    if not os.isatty(0):
+        return False
+    try:
+        return not stat.S_ISFIFO(os.fstat(1).st_mode)
+    except OSError:
+        return True
+
+
 def give(terminal: int, pgid: int) -> bool:
     """Give the foreground to that group; False where the terminal is not ours any more (it hung up)."""
     try:
@@ -84,8 +109,8 @@ def give(terminal: int, pgid: int) -> bool:
     return True
 
 
-def post_witness(group: int, told: bytes, status: int) -> int:
-    """Fork a process of that group that writes `told` to `status` at each Ctrl-C; its pid, or 0.
+def post_witness(group: int, status: int) -> int:
+    """Fork a process of that group that tells `status` of each Ctrl-C and each resize; its pid, or 0.
 
     What is typed goes to the foreground group, past the guard: without it a server that ends at Ctrl-C
     looks like one that ended by itself, and nobody would hurry one that does not end. It ends with its
@@ -98,13 +123,13 @@ def post_witness(group: int, told: bytes, status: int) -> int:
         return 0
     if pid == 0:
         try:
-            _stand_by(group, told, status, keeper)
+            _stand_by(group, status, keeper)
         finally:
             os._exit(0)
     return pid
 
 
-def _stand_by(group: int, told: bytes, status: int, keeper: int) -> None:
+def _stand_by(group: int, status: int, keeper: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, signals.ALL)
     libc.call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != keeper:
@@ -112,10 +137,25 @@ def _stand_by(group: int, told: bytes, status: int, keeper: int) -> None:
     os.closerange(0, status)
     os.closerange(status + 1, os.sysconf("SC_OPEN_MAX"))
     os.setpgid(0, group)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # one that is ignored is never waited for
+    for number in (*_TYPED, _DISMISSED):
+        signal.signal(number, signals.woken)  # one that is ignored is never waited for
     while True:
-        if signal.sigwaitinfo((signal.SIGINT,)).si_code == _SI_KERNEL:
-            os.write(status, told)
+        info = signal.sigwaitinfo(
+            (*_TYPED, _DISMISSED)
+        )  # the lowest number first: what was typed comes first
+        if info.si_signo == _DISMISSED and info.si_pid == keeper:
+            return
+        if (
+            info.si_code == _SI_KERNEL or info.si_signo == signal.SIGWINCH
+        ):  # which may be one with ours
+            os.write(status, _TYPED.get(info.si_signo, b""))
+
+
+def dismiss_witness(pid: int) -> None:
+    """Let it tell what it has seen, and end."""
+    os.kill(pid, _DISMISSED)
+    os.kill(pid, signal.SIGCONT)  # the command's group may have been stopped
+    os.waitpid(pid, 0)
 
 
 def open_pty(like: int) -> tuple[int, int]:

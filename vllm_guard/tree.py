@@ -206,6 +206,20 @@ def send_group(pgid: int, number: int) -> None:
         return
 
 
+def send_one(pid: int, number: int) -> None:
+    """A signal to a child that has not been waited for yet."""
+    assert pid > 1, "0, 1 and negative pids are other people's"
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def milliseconds_until(moment: float) -> float:
+    """For poll(2), whose longest time is 24 days; `moment` is monotonic."""
+    return min(max(0.0, (moment - time.monotonic()) * 1000), 2.0**31 - 1)
+
+
 def drain(fd: int) -> bytes:
     """What a non-blocking pipe holds now."""
     try:
