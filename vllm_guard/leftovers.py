@@ -7,7 +7,7 @@ import os
 from vllm_guard import cgroup, tree
 from vllm_guard.model import Finding
 from vllm_guard.record import remove_tree
-from vllm_guard.segments import abandoned, all_pids, of
+from vllm_guard.segments import abandoned, all_pids, folder_of, of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,8 +133,13 @@ def sweep(marker: Marker) -> Swept:
 def end_group(pgid: int, run_id: str) -> tuple[set[int], set[Segment]]:
     """End what is left of a run whose orphans do not become ours: its group, and what carries its id."""
     me = tree.stat(os.getpid())
+    if me is None:
+        tree.send_group(pgid, signal.SIGKILL)
+        return set(), set()
+    shared = of(tagged(run_id, me["start"]))  # a process that has ended no longer tells
     tree.send_group(pgid, signal.SIGKILL)
-    return _end_all(lambda: tagged(run_id, me["start"])) if me else (set(), set())
+    ended, more = _end_all(lambda: tagged(run_id, me["start"]))
+    return ended, shared | more
 
 
 def _end_all(look: Callable[[], Mapping[int, str]]) -> tuple[set[int], set[Segment]]:
@@ -159,7 +164,7 @@ def tagged(run_id: str, since: str, contained: str = "") -> dict[int, str]:
     found = {}
     for pid in all_pids():
         info = tree.stat(pid)
-        if info is None or info["state"] in "ZX" or int(info["start"]) < int(since):
+        if info is None or tree.is_dead(info) or int(info["start"]) < int(since):
             continue
         if pid in inside or word in _environ(pid):
             found[pid] = info["start"]
@@ -170,7 +175,7 @@ def _environ(pid: int) -> list[bytes]:
     try:
         if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
             return []
-        with open(f"/proc/{pid}/environ", "rb") as file:
+        with open(f"{folder_of(pid)}/environ", "rb") as file:
             return file.read().split(b"\0")
     except OSError:
         return []

@@ -74,16 +74,26 @@ def of(pids: Iterable[int]) -> set[Segment]:
 
 def held(pids: Iterable[int]) -> set[int]:
     """The inodes of files of /dev/shm that these processes have mapped or open."""
-    return {inode for pid in pids for inode in (*_mapped(pid), *_open(pid))}
+    folders = (folder_of(pid) for pid in pids)
+    return {inode for folder in folders for inode in (*_mapped(folder), *_open(folder))}
+
+
+def folder_of(pid: int) -> str:
+    """Where /proc tells what a process holds; a main thread that ended before the others holds nothing."""
+    folder = f"/proc/{pid}"
+    try:
+        os.readlink(f"{folder}/exe")
+    except FileNotFoundError:  # it has no memory any more
+        others = [name for name in _names(f"{folder}/task") if name != str(pid)]
+        return f"{folder}/task/{others[0]}" if others else folder
+    except OSError:
+        return folder
+    return folder
 
 
 def _segments() -> Iterator[Segment]:
     """All files of /dev/shm."""
-    try:
-        names = os.listdir(SHM)
-    except OSError:
-        return
-    for name in names:
+    for name in _names(SHM):
         try:
             yield os.lstat(SHM + name).st_ino, SHM + name
         except OSError:  # it is gone already
@@ -101,15 +111,19 @@ def _is_mine(segment: Segment) -> bool:
 
 def all_pids() -> list[int]:
     """Every process there is."""
+    return [int(name) for name in _names("/proc") if name.isdigit()]
+
+
+def _names(folder: str) -> list[str]:
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return os.listdir(folder)
     except OSError:
         return []
 
 
-def _mapped(pid: int) -> Iterator[int]:
+def _mapped(folder: str) -> Iterator[int]:
     try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
+        with open(f"{folder}/maps", "rb") as file:
             for line in file:
                 if b" /dev/shm/" in line:
                     yield int(line.split(None, 5)[4])  # address perms offset dev inode path
@@ -117,14 +131,9 @@ def _mapped(pid: int) -> Iterator[int]:
         return
 
 
-def _open(pid: int) -> Iterator[int]:
-    folder = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return
-    for name in names:
-        file = f"{folder}/{name}"
+def _open(folder: str) -> Iterator[int]:
+    for name in _names(f"{folder}/fd"):
+        file = f"{folder}/fd/{name}"
         try:
             if os.readlink(file).startswith(SHM):
                 yield os.stat(file).st_ino

@@ -107,7 +107,7 @@ def is_alive(pid: int) -> bool:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return False
-    return fields[0] not in (b"Z", b"X")
+    return fields[0] not in (b"Z", b"X") or int(fields[17]) > 1  # its main thread has ended
 
 
 def gone(pids: Iterable[int], patience: float = PATIENCE) -> None:
