@@ -33,7 +33,7 @@ LAYERS = (
             "leftovers",
             "segments",
             "ledger",
-            "record",
+            *("record", "marker", "folders"),
         ),
         *("probes", "target"),
     ),

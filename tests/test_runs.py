@@ -49,7 +49,7 @@ def test_without_any_run_that_is_said() -> None:
 
 def test_a_living_run_is_running_and_clean_leaves_it_alone() -> None:
     process = start("--", "cat", stdin=subprocess.PIPE)
-    wait_for(lambda: list(_state().glob("active/*")), "the marker")
+    wait_for(lambda: children(process.pid), "the keeper")
 
     (row,) = answer("runs", "list")["runs"]
     guard("runs", "clean", "--records")
@@ -67,7 +67,6 @@ def test_a_dead_run_is_cleaned_by_hand() -> None:
     lines.until(b"\n")
     pids = [int(word) for word in lines.seen.split()[1:]]
     (keeper,) = children(process.pid)
-    wait_for(lambda: list(_state().glob("active/*")), "the marker")
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in (process.pid, keeper):
             os.kill(pid, number)

@@ -67,7 +67,7 @@ class _Keeper:
         self._wakeup, wakeup_write = _pipe()
         os.set_blocking(wakeup_write, False)
         self._reaper = tree.Reaper(self._wakeup)
-        self._shm = Watch()
+        self._shm = Watch(launch.present)
         self._claim_at: float | None = None  #: when to look at /dev/shm (monotonic)
         self._looks: list[float] = []  #: when that was done, up to a second ago
         self._inherited = inherited
@@ -101,7 +101,9 @@ class _Keeper:
             segments |= theirs
         self._note_the_end()
         self._claim()
-        removed = leftovers.remove(self._shm.claimed | segments, self._launch.private, self._cgroup)
+        segments |= self._shm.claimed
+        launch = self._launch
+        removed = leftovers.remove(segments, launch.private, self._cgroup, launch.present)
         self._tell(
             f"ended {max(0, ended.left_behind - itself) + len(escaped)}",
             f"removed {removed.freed}",

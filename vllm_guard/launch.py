@@ -71,14 +71,16 @@ def replace_process(launch: Launch) -> None:
 def supervise(
     launch: Launch,
     closed: tuple[int, ...],
+    inherited: Inherited,
     keep: Callable[[bytes], None],
     on_start: Callable[[int], None],
 ) -> Result:
     """Run the command to its end. `keep` gets every byte it wrote; `on_start` the keeper's pid.
 
+    Every signal is blocked when this is called, by `signals.hold`, which returned `inherited`.
     Raises GuardError when the command could not be started at all.
     """
-    return _Supervisor(launch, closed, keep).run(on_start)
+    return _Supervisor(launch, closed, keep).run(inherited, on_start)
 
 
 def wait_for_keeper(pid: int) -> None:
@@ -105,9 +107,8 @@ class _Supervisor:
         self._deadline_hit = False
         self._typed = False  #: Ctrl-C, to a server
 
-    def run(self, on_start: Callable[[int], None]) -> Result:
+    def run(self, inherited: Inherited, on_start: Callable[[int], None]) -> Result:
         self._started = time.monotonic()
-        inherited = signals.hold()
         signals.become_subreaper()
         self._fork(inherited)
         signals.ignore((signal.SIGTTOU, signal.SIGTTIN))
@@ -246,7 +247,8 @@ class _Supervisor:
         segments = ledger.segments.union(ended.segments)
         if ledger.contained == "group":
             segments |= leftovers.end_group(ledger.main, self._launch.run_id)[1]
-        removed = leftovers.remove(segments, self._launch.private, contained)
+        launch = self._launch
+        removed = leftovers.remove(segments, launch.private, contained, launch.present)
         ledger.close_without_keeper(ended, removed)
 
     def _finish(self) -> Result:

@@ -2,7 +2,8 @@
 
 A process that has ended no longer tells what it had mapped, and a name such as `psm_47559172` tells
 nothing. So whoever watches over a run looks, at each file that appears, whether a process of the run
-holds it: then it is the run's, and may be removed when the run is over. Files are known by their inode:
+holds it: then it is the run's, and may be removed when the run is over. What was there before the start
+is not the run's, whoever holds it and whatever it is called by now. Files are known by their inode:
 a semaphore is mapped under a name that no longer exists (sem_open(3) of glibc links it to its own).
 """
 
@@ -25,17 +26,23 @@ _DN_CREATE, _DN_RENAME, _DN_MULTISHOT = 0x4, 0x10, -(1 << 31)  #: the last one i
 SHM = "/dev/shm/"  # noqa: S108  (the folder itself is the subject)
 
 
-class Watch:
-    """Files of /dev/shm made since this was."""
+def present() -> frozenset[int]:
+    """The inodes of all that is in /dev/shm now."""
+    return frozenset(inode for inode, _ in _segments())
 
-    def __init__(self) -> None:
-        self._before = set(_segments())
+
+class Watch:
+    """Files of /dev/shm that were not `present` before."""
+
+    def __init__(self, before: frozenset[int]) -> None:
+        self._before = before
         self.claimed: set[Segment] = set()
         self.unclaimed: set[Segment] = set()  #: nobody of the run was seen to hold them
 
     def claim(self, pids: Callable[[], Iterable[int]]) -> set[Segment]:
         """Look what is new; returns the new files that one of these processes holds."""
-        new = {s for s in set(_segments()) - self._before - self.claimed if _is_mine(s)}
+        new = {s for s in _segments() if s[0] not in self._before and s not in self.claimed}
+        new = {segment for segment in new if _is_mine(segment)}
         if not new:
             return set()
         inodes = held(pids())
@@ -73,9 +80,16 @@ def of(pids: Iterable[int]) -> set[Segment]:
 
 
 def held(pids: Iterable[int]) -> set[int]:
-    """The inodes of files of /dev/shm that these processes have mapped or open."""
+    """The inodes of files of /dev/shm that these processes have mapped or open.
+
+    Of this /dev/shm: a container has its own, with inodes of the same numbers.
+    """
+    try:
+        device = os.stat(SHM).st_dev
+    except OSError:
+        return set()
     folders = (folder_of(pid) for pid in pids)
-    return {inode for folder in folders for inode in (*_mapped(folder), *_open(folder))}
+    return {i for folder in folders for i in (*_mapped(folder, device), *_open(folder, device))}
 
 
 def folder_of(pid: int) -> str:
@@ -121,21 +135,28 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _mapped(folder: str) -> Iterator[int]:
+def _mapped(folder: str, device: int) -> Iterator[int]:
+    wanted = f"{os.major(device):02x}:{os.minor(device):02x}".encode()
     try:
         with open(f"{folder}/maps", "rb") as file:
             for line in file:
                 if b" /dev/shm/" in line:
-                    yield int(line.split(None, 5)[4])  # address perms offset dev inode path
+                    _, _, _, found, inode, _ = line.split(
+                        None, 5
+                    )  # address perms offset dev inode path
+                    if found == wanted:
+                        yield int(inode)
     except OSError:
         return
 
 
-def _open(folder: str) -> Iterator[int]:
+def _open(folder: str, device: int) -> Iterator[int]:
     for name in _names(f"{folder}/fd"):
         file = f"{folder}/fd/{name}"
         try:
             if os.readlink(file).startswith(SHM):
-                yield os.stat(file).st_ino
+                info = os.stat(file)
+                if info.st_dev == device:
+                    yield info.st_ino
         except OSError:
             continue

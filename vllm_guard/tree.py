@@ -156,6 +156,17 @@ def descendants() -> dict[int, str]:
     return found
 
 
+def ancestry() -> set[int]:
+    """Ourselves and the processes above us."""
+    found: set[int] = set()
+    pid = os.getpid()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        info = stat(pid)
+        pid = int(info["ppid"]) if info else 0
+    return found
+
+
 def stat(pid: int) -> Mapping[str, str] | None:
     """State, parent, threads and start time (clock ticks since boot) of a process; None when it is gone."""
     try:
