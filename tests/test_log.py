@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
 from pathlib import Path
 
@@ -40,3 +41,30 @@ def test_of_a_long_log_the_beginning_and_the_end_are_kept(pieces) -> None:
     assert whole[64:].endswith(before + tail)
     assert len(whole) == len(head + before + tail) + it.lost
     assert len(before + tail) <= 64
+
+
+def test_without_a_descriptor_for_it_there_is_no_log_and_the_reason_is_told(tmp_path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        it = log.Log(str(tmp_path), ())
+        it.keep(b"lost")
+        it.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert (it.path, it.lost) == ("", 0)
+    assert it.problem.startswith("no log is kept: ")
+
+
+def test_a_log_whose_next_file_cannot_be_opened_ends_and_counts_the_rest(tmp_path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "HEAD_LIMIT", 4)
+        it = log.Log(str(tmp_path), ())
+        it.keep(b"head")
+        tmp_path.rename(tmp_path.with_name("elsewhere"))
+        it.keep(b"lost")
+        it.keep(b"too")
+        it.close()
+
+    assert it.lost == 7
