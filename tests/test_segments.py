@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +84,44 @@ def test_a_file_of_another_dev_shm_with_the_same_inode_keeps_nothing(tmp_path: P
     other.communicate(b"\n", timeout=PATIENCE)
 
     assert done.stdout == b""
+
+
+def test_a_new_folder_in_dev_shm_is_named_unless_it_is_in_use() -> None:
+    left, used = (SHM / f"vgtest-{os.urandom(4).hex()}" for _ in range(2))
+    keep = f"mkdir {used}; exec 3>{used}/file; echo held; read line"
+    other = subprocess.Popen(["sh", "-c", f"read line; {keep}"], stdin=-1, stdout=-1)
+    process = start(
+        "--", "sh", "-c", f"mkdir {left}; touch {left}/file; echo made; read line", stdin=-1
+    )
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"made")
+    assert other.stdin is not None
+    assert other.stdout is not None
+    other.stdin.write(b"\n")
+    other.stdin.flush()
+    Lines(other.stdout.fileno()).until(b"held")
+    _, err = process.communicate(b"\n", timeout=PATIENCE)
+    other.communicate(b"\n", timeout=PATIENCE)
+
+    assert f"note shared-memory: {left}: ".encode() in err
+    assert f"rm -r {left}".encode() in guard("runs", "show", "--json").stdout
+    assert str(used).encode() not in err
+    for path in (left, used):
+        (path / "file").unlink()
+        path.rmdir()
+
+
+def test_system_v_shared_memory_that_nobody_has_any_more_is_named() -> None:
+    """IPC_PRIVATE, 64 KiB; that of the test itself, which lives, is not."""
+    made = "libc.shmget(0, 65536, 0o600)"
+    libc = ctypes.CDLL(None)
+    script = f"import ctypes; libc = ctypes.CDLL(None); print({made})"
+    mine = libc.shmget(0, 65536, 0o600)
+    result = guard("--", sys.executable, "-c", script)
+    number = int(result.stdout)
+    for segment in (mine, number):
+        libc.shmctl(segment, 0, None)  # IPC_RMID
+
+    assert f"note shared-memory: System V segment {number}: appeared".encode() in result.stderr
+    assert b"left behind: 1 thing" in result.stderr
+    assert f"ipcrm -m {number}".encode() in guard("runs", "show", "--json").stdout

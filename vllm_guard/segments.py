@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    #: A file of /dev/shm: inode and path. The inode tells whether it is still the same file.
+    #: A file or folder of /dev/shm: inode and path. The inode tells whether it is still the same file.
     Segment = tuple[int, str]
 
 _F_NOTIFY = 1026  #: <linux/fcntl.h>; importing `fcntl` for it costs 0.3 ms before every launch
@@ -37,16 +37,18 @@ class Watch:
     def __init__(self, before: frozenset[int]) -> None:
         self._before = before
         self.claimed: set[Segment] = set()
-        self.unclaimed: set[Segment] = set()  #: nobody of the run was seen to hold them
+        self.unclaimed: set[Segment] = (
+            set()
+        )  #: folders, and what nobody of the run was seen to hold
 
     def claim(self, pids: Callable[[], Iterable[int]]) -> set[Segment]:
         """Look what is new; returns the new files that one of these processes holds."""
         new = {s for s in _segments() if s[0] not in self._before and s not in self.claimed}
-        new = {segment for segment in new if _is_mine(segment)}
+        new = {segment for segment in new if _kind(segment)}
         if not new:
             return set()
         inodes = held(pids())
-        found = {segment for segment in new if segment[0] in inodes}
+        found = {s for s in new if s[0] in inodes and _kind(s) == stat.S_IFREG}
         self.claimed |= found
         self.unclaimed = (self.unclaimed | new) - found
         return found
@@ -67,10 +69,19 @@ def notify() -> int:
 
 
 def abandoned(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """Those of these files that are this user's, still there and held by no process."""
-    mine = {segment for segment in segments if _is_mine(segment)}
+    """Those of these that are this user's, still there, and held by no process, nor is what is in them."""
+    mine = {segment: _inodes(segment) for segment in segments if _kind(segment)}
     others = held(all_pids()) if mine else set()
-    return (segment for segment in sorted(mine) if segment[0] not in others)
+    return (segment for segment in sorted(mine) if not mine[segment] & others)
+
+
+def _inodes(segment: Segment) -> set[int]:
+    """Its own, and of all that is in it."""
+    inode, path = segment
+    if _kind(segment) == stat.S_IFREG:
+        return {inode}
+    paths = (os.path.join(f, name) for f, _, names in os.walk(path) for name in names)
+    return {inode, *(os.lstat(below).st_ino for below in paths if os.path.lexists(below))}
 
 
 def of(pids: Iterable[int]) -> set[Segment]:
@@ -106,7 +117,7 @@ def folder_of(pid: int) -> str:
 
 
 def _segments() -> Iterator[Segment]:
-    """All files of /dev/shm."""
+    """All that is in /dev/shm."""
     for name in _names(SHM):
         try:
             yield os.lstat(SHM + name).st_ino, SHM + name
@@ -114,13 +125,16 @@ def _segments() -> Iterator[Segment]:
             continue
 
 
-def _is_mine(segment: Segment) -> bool:
+def _kind(segment: Segment) -> int:
+    """S_IFREG or S_IFDIR of what is still the same file or folder, and this user's; else 0."""
     inode, path = segment
     try:
         info = os.lstat(path)
     except OSError:
-        return False
-    return stat.S_ISREG(info.st_mode) and info.st_ino == inode and info.st_uid == os.geteuid()
+        return 0
+    kind = stat.S_IFMT(info.st_mode)
+    mine = info.st_ino == inode and info.st_uid == os.geteuid()
+    return kind if mine and kind in (stat.S_IFREG, stat.S_IFDIR) else 0
 
 
 def all_pids() -> list[int]:

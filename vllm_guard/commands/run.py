@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 #: a model it answers SIGTERM not at all. Docker and Kubernetes wait for 10 and 30 before they kill.
 _VLLM_GRACE = 8.0
 _RAISED = ("fail", "warn")
-_ALWAYS_LOOKED_AT = ("processes", "files", "shared memory")
+_ALWAYS_LOOKED_AT = ("processes", "shared memory")
 
 
 def start(options: RunOptions) -> NoReturn:
@@ -76,7 +76,7 @@ def _launch(
     if prepared.options.exec:
         launch.replace_process(order)
     host = _host(prepared)
-    started = time.gmtime()
+    started = time.time()
     inherited = signals.hold()  # from here on there is something to remove
     try:
         result, log = _supervise(prepared, order, closed_stdio, inherited)
@@ -85,15 +85,16 @@ def _launch(
         prepared.shelf.discard(prepared.run_id)
         raise
     left = leftovers.findings(result.survivors, result.stays, result.strays)
-    left = (*left, *(host.differences() if host else ()))
+    left = (*left, *leftovers.system_v(started), *(host.differences() if host else ()))
+    looked_at = (*_ALWAYS_LOOKED_AT, *(["private folder"] if order.private else ()))
     incidents = tuple(host.incidents()) if host else ()
     done = replace(
         _record(prepared, result.outcome, result.contained),
         findings=(*prepared.findings, *_about_the_end(prepared, result), *incidents),
         leftovers=left,
-        looked_at=(*_ALWAYS_LOOKED_AT, *(host.looked_at if host else ())),
+        looked_at=(*looked_at, *(host.looked_at if host else ())),
         log=log.path,
-        started=_utc(started),
+        started=_utc(time.gmtime(started)),
     )
     prepared.shelf.write(done)
     prepared.shelf.unmark(prepared.run_id)
