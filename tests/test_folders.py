@@ -95,8 +95,7 @@ def test_links_and_strangers_among_the_records_are_left_alone(tmp_path: Path) ->
     shelf = record.Shelf(os.environ)
     for index in range(record.KEPT_RUNS + 25):
         run_id = f"20260101-000000-{index:08x}"
-        shelf.open(run_id, "", "", ())
-        shelf.unmark(run_id)
+        shelf.open(run_id)
 
     shelf.prune()
     guard("runs", "clean", "--records")

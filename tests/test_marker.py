@@ -216,7 +216,7 @@ def test_a_marker_that_cannot_be_read_is_said_to_be_and_left(plant) -> None:
 STOP = """
 import os, signal, sys
 def hook(event, arguments):
-    if event == {event!r} and {part!r} in str(arguments[0]) and not seen:
+    if event == {event!r} and {part!r} in str(arguments) and not seen:
         seen.append(1)
         os.kill(os.getpid(), signal.{name})
 seen = []
@@ -226,9 +226,12 @@ from vllm_guard import cli
 cli.main()
 """
 MOMENTS = {
-    "with a marker": ("os.mkdir", "/vllm-guard/runs/"),
-    "with a record": ("os.mkdir", "/vg-"),
-    "with a folder": ("open", "/output.log"),
+    "with a marker": ("os.mkdir", "/vg-"),
+    "with a folder": ("os.fork", ""),
+}
+STARTED = {
+    "with a keeper": ("os.mkdir", "/vllm-guard/runs/"),
+    "with a record": ("open", "/output.log"),
 }
 
 
@@ -259,7 +262,7 @@ def serve(tmp_path: Path):
 
 def struck(moment: str, name: str) -> list[str]:
     """The words of a guard that gets this signal then."""
-    event, part = MOMENTS[moment]
+    event, part = {**MOMENTS, **STARTED}[moment]
     return [sys.executable, "-c", STOP.format(event=event, part=part, name=name)]
 
 
@@ -281,7 +284,7 @@ def test_what_a_guard_left_that_was_killed_at_its_start_is_removed_by_the_next(
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", [*MOMENTS, *STARTED])
 def test_a_signal_at_its_start_ends_the_run_and_leaves_nothing(
     serve, moment: str, name: str, clean_world: Path
 ) -> None:
@@ -290,10 +293,10 @@ def test_a_signal_at_its_start_ends_the_run_and_leaves_nothing(
     assert places(clean_world) == []
 
 
-def test_a_run_that_is_starting_is_running_and_its_record_stays(serve, clean_world: Path) -> None:
-    """Stopped between its marker and its command."""
+def test_a_run_that_is_starting_is_running_and_its_record_stays() -> None:
+    """Stopped before it is known who its keeper is."""
     process = subprocess.Popen(
-        [*struck("with a folder", "SIGSTOP"), "--", "true"],
+        [*struck("with a record", "SIGSTOP"), "--", "true"],
         env=guard_env(),
         stdin=subprocess.DEVNULL,
     )

@@ -123,8 +123,8 @@ def system_v(since: float) -> Iterator[Finding]:
 def _rows(path: str) -> list[dict[str, str]]:
     """A table of /proc whose first line names the columns."""
     try:
-        with open(path, encoding="ascii") as file:
-            names, *rows = (line.split() for line in file.read().splitlines())
+        with open(path, "rb") as file:
+            names, *rows = (line.split() for line in file.read().decode().splitlines())
     except (OSError, ValueError):
         return []
     return [dict(zip(names, row, strict=True)) for row in rows]

@@ -21,20 +21,27 @@ class Log:
     one full predecessor is kept (`output.tail.log.1`).
     """
 
-    def __init__(self, folder: str, secrets: Sequence[bytes]) -> None:
-        self.path = os.path.join(folder, "output.log") if folder else ""
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self.path = ""  #: of output.log; empty where there is none
         self.problem = ""  #: why there is none, although there is a folder for it
         self.lost = 0  #: bytes that are in none of the files
-        self._tail = os.path.join(folder, "output.tail.log")
+        self._tail = ""
         self._secrets = secrets
         self._overlap = max((len(s) for s in secrets), default=1) - 1
         self._held = b""
         self._room = HEAD_LIMIT
         self._fd = -1
+
+    def open(self, folder: str) -> None:
+        """Begin, before the first `keep`; without a folder nothing is kept."""
+        path = os.path.join(folder, "output.log")
+        self._tail = os.path.join(folder, "output.tail.log")
         try:
-            self._fd = _new_file(self.path) if folder else -1
+            self._fd = _new_file(path) if folder else -1
         except OSError as error:
-            self.path, self.problem = "", f"no log is kept: {error}"
+            self.problem = f"no log is kept: {error}"
+        else:
+            self.path = path if folder else ""
 
     def keep(self, data: bytes) -> None:
         """Add to the log, holding back what could be the start of a secret."""

@@ -42,16 +42,23 @@ class Shelf:
         self.root = paths.base_dir("state", env)
         self.problem = ""
 
-    def open(self, run_id: str, private: str, contained: str, present: Iterable[int]) -> str:
-        """Mark the run as under way, then make the folder for its record, which is returned.
+    def mark(self, run_id: str, private: str, contained: str, present: Iterable[int]) -> None:
+        """Mark the run as under way, before anything else of it is made.
 
-        `private`, `contained`, `present`: its folder and cgroup, which are made later, and the inodes that
-        were in /dev/shm before it. Empty (with `problem` set) where that fails.
+        `private`, `contained`, `present`: its folder and cgroup, and the inodes that are in /dev/shm.
         """
         try:
             active = paths.make_private(os.path.join(self.root, "active"))
             content = marker.text(private, contained, present)
             paths.create_private(os.path.join(active, run_id), content)
+        except OSError as error:
+            self.problem = f"no record is kept: {error}"
+
+    def open(self, run_id: str) -> str:
+        """Make the folder for a run's record; empty (with `problem` set) where that fails."""
+        if self.problem:
+            return ""
+        try:
             return paths.make_private(os.path.join(self.root, "runs", run_id))
         except OSError as error:
             self.problem = f"no record is kept: {error}"
@@ -87,11 +94,13 @@ class Shelf:
 
     def marked(self) -> list[str]:
         """The runs that have a marker, be it one that cannot be read."""
+        return sorted(filter(is_id, self._names("active")))
+
+    def _names(self, folder: str) -> list[str]:
         try:
-            names = os.listdir(os.path.join(self.root, "active"))
+            return os.listdir(os.path.join(self.root, folder))
         except OSError:
             return []
-        return sorted(filter(is_id, names))
 
     def _marker(self, run_id: str) -> Marker | None:
         try:
@@ -140,9 +149,9 @@ class Shelf:
 
     def prune(self) -> None:
         """Drop the oldest records beyond KEPT_RUNS."""
-        names = self.ids()
-        if len(names) < _PRUNE_AT:
+        if len(self._names("runs")) < _PRUNE_AT:
             return
+        names = self.ids()
         active = self.marked()
         for name in names[:-KEPT_RUNS]:
             if name not in active:

@@ -57,7 +57,8 @@ def program(name: str, *arguments: object) -> list[str]:
 def plant_marker(run_id: str, **rows: str) -> Path:
     """The marker of a run whose guard is dead and which had no keeper yet; `rows` replace its lines."""
     shelf = record.Shelf(os.environ)
-    shelf.open(run_id, "", "", ())
+    shelf.mark(run_id, "", "", ())
+    shelf.open(run_id)
     path = Path(shelf.root, "active", run_id)
     words = dict(line.split(" ", 1) for line in path.read_text().splitlines())
     given = {"guard": f"{2**22 - 3} 0", **rows}

@@ -110,12 +110,13 @@ def _supervise(
 ) -> tuple[Result, Log]:
     """The marker first: whoever finds what is left of a run that was killed here must know whose it is."""
     shelf = prepared.shelf
-    folder = shelf.open(prepared.run_id, order.private, order.cgroup, order.present)
+    shelf.mark(prepared.run_id, order.private, order.cgroup, order.present)
     if order.private:
-        _make_private(prepared, folder)
-    log = Log(folder, prepared.redactor.known_bytes())
+        _make_private(prepared)
+    log = Log(prepared.redactor.known_bytes())
 
     def on_start(keeper: int) -> None:
+        log.open(shelf.open(prepared.run_id))
         shelf.add_keeper(prepared.run_id, keeper)
         shelf.write(replace(_record(prepared, None, "none"), log=log.path))
 
@@ -169,12 +170,14 @@ def _order(prepared: Prepared, path: str) -> Launch:
     )
 
 
-def _make_private(prepared: Prepared, folder: str) -> None:
-    """The run's own folder; what vLLM would trace into it goes into the record (`folder`) instead."""
+def _make_private(prepared: Prepared) -> None:
+    """The run's own folder; what vLLM would trace into it goes into the record instead."""
     from vllm_guard import folders
 
     folders.make(prepared.private)
-    if folder and prepared.after.get("VLLM_TRACE_FUNCTION", "0") != "0":
+    traced = prepared.after.get("VLLM_TRACE_FUNCTION", "0") != "0"
+    folder = prepared.shelf.open(prepared.run_id) if traced else ""
+    if folder:
         traces = paths.make_private(os.path.join(folder, "traces"))
         os.symlink(traces, os.path.join(prepared.private, prepare.user(prepared.after)))
 
