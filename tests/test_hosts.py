@@ -354,7 +354,7 @@ def test_the_outer_of_three_guards_killed_takes_all_with_it() -> None:
 
 def test_with_one_thread_only_is_forked() -> None:
     process = start("--", "cat", stdin=subprocess.PIPE)
-    wait_for(lambda: list(_state().glob("active/*")), "the start")
+    wait_for(lambda: children(process.pid), "the start")
     (keeper,) = children(process.pid)
     threads = [len(os.listdir(f"/proc/{pid}/task")) for pid in (process.pid, keeper)]
     finish(process)

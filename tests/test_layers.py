@@ -34,7 +34,7 @@ LAYERS = (
             "leftovers",
             "segments",
             "ledger",
-            "record",
+            *("record", "marker", "folders"),
         ),
         *("probes", "target"),
     ),

@@ -192,7 +192,7 @@ def test_a_guard_that_is_stopped_catches_up_and_loses_nothing() -> None:
 
 def test_a_storm_of_resizes_loses_no_sigterm() -> None:
     process = start("--", "sleep", "60")
-    wait_for(lambda: list(_state().glob("active/*")), "the start")
+    wait_for(lambda: children(process.pid), "the start")
     for _ in range(1000):
         process.send_signal(signal.SIGWINCH)
     process.terminate()

@@ -25,6 +25,7 @@ from tests.kit import (
     gone,
     guard,
     guard_env,
+    plant_marker,
     program,
     start,
     tree_of,
@@ -212,15 +213,9 @@ def test_a_full_disk_does_not_disturb_the_command() -> None:
 
 def test_a_sweep_spares_processes_that_are_older_than_the_run(tmp_path) -> None:
     bystander = subprocess.Popen(["sleep", "60"], env=guard_env(VGUARD_RUN_ID="20000101-000000-aa"))
-    marker = _state() / "active" / "20000101-000000-aa"
-    marker.parent.mkdir(parents=True, mode=0o700)
-    for folder in (marker.parent, marker.parent.parent):
-        folder.chmod(0o700)
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     stat = Path(f"/proc/{bystander.pid}/stat").read_text()
     later = int(stat.rpartition(")")[2].split()[19]) + 1
-    dead = 2**22 - 3
-    marker.write_text(f"guard {dead} {later}\nkeeper {dead} {later}\nprivate /x\nboot {boot}\n")
+    plant_marker("20000101-000000-aa", guard=f"{2**22 - 3} {later}")
 
     result = guard("--", "true")
 
@@ -286,7 +281,7 @@ def test_the_second_sigterm_goes_to_every_process_and_the_third_kills() -> None:
 def test_the_third_sigterm_kills_also_what_outlives_the_command() -> None:
     process = start("--", *program("hydra", 6))
     assert process.stderr is not None
-    wait_for(lambda: list(_state().glob("active/*")), "the start")
+    wait_for(lambda: children(process.pid), "the start")
     (keeper,) = children(process.pid)
     wait_for(lambda: _has_lost_its_command(keeper), "only escapees are left")
     said = Lines(process.stderr.fileno())

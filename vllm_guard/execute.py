@@ -79,3 +79,12 @@ def _interpreter_line(path: bytes) -> str:
         line = file.readline(4096)
     words = line[2:].split() if line.startswith(b"#!") else []
     return os.fsdecode(words[0]) if words else ""
+
+
+def replace_process(launch: Launch) -> None:
+    """`--exec`: become the command. Returns only when that failed, by raising GuardError."""
+    signals.give_back(signals.hold())
+    try:
+        os.execve(launch.path, launch.argv, environment.block(launch.env))
+    except OSError as error:
+        raise failure(launch, error.errno or 0) from None

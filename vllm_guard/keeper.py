@@ -18,7 +18,7 @@ import os
 import select
 import time
 
-from vllm_guard import cgroup, execute, leftovers, libc, signals, terminal, tree
+from vllm_guard import cgroup, execute, leftovers, libc, signals, terminal, tree, wishes
 from vllm_guard.ledger import one_line
 from vllm_guard.segments import Watch, abandoned, notify
 
@@ -68,21 +68,19 @@ class _Keeper:
         self._main = 0  #: the command's pid and process group
         self._main_ended = False
         self._witness = 0  #: its pid, where the command has the terminal
-        self._ending = {signal.SIGTERM, *((signal.SIGINT,) if launch.interrupt_ends else ())}
-        self._ending -= inherited.ignored
+        ending = wishes.ENDING if launch.interrupt_ends else {int(signal.SIGTERM)}
+        self._ending = ending - inherited.ignored
         self._give_up: float | None = None  #: when grace is over (monotonic)
         self._job = os.getpgrp()  #: the guard's group
         os.setpgid(0, 0)
         self._contained: Containment = "keeper" if signals.become_subreaper() else "group"
         self._cgroup = ""  #: the one that the command is in
-        self._wakeup, wakeup_write = _pipe()
-        os.set_blocking(wakeup_write, False)
+        self._wakeup, self._wakeup_write = _pipe()
         self._reaper = tree.Reaper(self._wakeup)
-        self._shm = Watch()
+        self._shm = Watch(launch.present)
         self._claim_at: float | None = None  #: when to look at /dev/shm (monotonic)
         self._looks: list[float] = []  #: when that was done, up to a second ago
         self._inherited = inherited
-        self._wakeup_write = wakeup_write
 
     def run(self) -> None:
         if not self._start():
@@ -117,7 +115,9 @@ class _Keeper:
             segments |= theirs
         self._note_the_end()
         self._claim()
-        removed = leftovers.remove(self._shm.claimed | segments, self._launch.private, self._cgroup)
+        segments |= self._shm.claimed
+        launch = self._launch
+        removed = leftovers.remove(segments, launch.private, self._cgroup, launch.present)
         self._tell(
             f"ended {max(0, ended.left_behind - itself) + len(escaped)}",
             f"removed {removed.freed}",
@@ -294,7 +294,8 @@ class _Keeper:
 
 
 def _pipe() -> tuple[int, int]:
-    """A pipe that no exec inherits, its read end non-blocking."""
+    """A pipe that no exec inherits and that never blocks."""
     read, write = os.pipe()
-    os.set_blocking(read, False)
+    for fd in (read, write):
+        os.set_blocking(fd, False)
     return read, write

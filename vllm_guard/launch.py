@@ -57,28 +57,19 @@ def plug_closed_stdio() -> tuple[int, ...]:
     return closed
 
 
-def replace_process(launch: Launch) -> None:
-    """`--exec`: become the command. Returns only when that failed, by raising GuardError."""
-    from vllm_guard import environment
-
-    signals.give_back(signals.hold())
-    try:
-        os.execve(launch.path, launch.argv, environment.block(launch.env))
-    except OSError as error:
-        raise execute.failure(launch, error.errno or 0) from None
-
-
 def supervise(
     launch: Launch,
     closed: tuple[int, ...],
+    inherited: Inherited,
     keep: Callable[[bytes], None],
     on_start: Callable[[int], None],
 ) -> Result:
     """Run the command to its end. `keep` gets every byte it wrote; `on_start` the keeper's pid.
 
+    Every signal is blocked when this is called, by `signals.hold`, which returned `inherited`.
     Raises GuardError when the command could not be started at all.
     """
-    return _Supervisor(launch, closed, keep).run(on_start)
+    return _Supervisor(launch, closed, keep).run(inherited, on_start)
 
 
 def wait_for_keeper(pid: int) -> None:
@@ -101,15 +92,10 @@ class _Supervisor:
         self._deadline_hit = False
         self._stalled = 0.0  #: until when a stalled reader is waited for (monotonic); 0: for ever
 
-    def run(self, on_start: Callable[[int], None]) -> Result:
+    def run(self, inherited: Inherited, on_start: Callable[[int], None]) -> Result:
         self._started = time.monotonic()
         voice.be_brief()
-        inherited = signals.hold()
-        limited = (
-            (signal.SIGTERM, signal.SIGINT) if self._launch.interrupt_ends else (signal.SIGTERM,)
-        )
-        limits = dict.fromkeys(map(int, limited), self._launch.grace)
-        self._wishes = Wishes(inherited.ignored, limits)
+        self._wishes = Wishes(inherited.ignored, self._launch)
         signals.become_subreaper()
         self._fork(inherited)
         signals.ignore((signal.SIGTTOU, signal.SIGTTIN))
@@ -267,7 +253,8 @@ class _Supervisor:
         segments = ledger.segments.union(ended.segments)
         if ledger.contained == "group":
             segments |= leftovers.end_group(ledger.main, self._launch.run_id)[1]
-        removed = leftovers.remove(segments, self._launch.private, contained)
+        launch = self._launch
+        removed = leftovers.remove(segments, launch.private, contained, launch.present)
         ledger.close_without_keeper(ended, removed)
 
     def _finish(self) -> Result:

@@ -10,6 +10,8 @@ from vllm_guard import signals
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+
+    from vllm_guard.model import Launch
 else:
     import _signal as signal
 
@@ -22,9 +24,10 @@ _NEUTRAL = frozenset((int(signal.SIGCONT), int(signal.SIGTSTP), int(signal.SIGWI
 class Wishes:
     """Filled by `note` and `ask`."""
 
-    def __init__(self, ignored: frozenset[int], limits: dict[int, float]) -> None:
+    def __init__(self, ignored: frozenset[int], launch: Launch) -> None:
         self._ignored = ignored  #: what the command, too, ignores is passed on and no more
-        self._limits = limits  #: number -> seconds that the command gets for its end
+        self._grace = launch.grace
+        self._limited = ENDING if launch.interrupt_ends else (int(signal.SIGTERM),)
         self._first = ""  #: the first signal's name, and who sent it
         self._asked = 0  #: how often in a row
         self._asked_at = 0.0  #: monotonic
@@ -54,7 +57,7 @@ class Wishes:
         """What is done about it."""
         name = signals.name(number)
         if self._asked == 1:
-            limit = f", for at most {self._limits[number]:g} s" if number in self._limits else ""
+            limit = f", for at most {self._grace:g} s" if number in self._limited else ""
             return f"{name} passed on; waiting for the command to end{limit} (again: faster)"
         if self._asked == 2:
             return f"{name} again: SIGTERM to every process of the run (again: SIGKILL)"
