@@ -25,6 +25,7 @@ from tests.kit import (
     program,
     start,
     tree_of,
+    under_way,
     wait_for,
 )
 from tests.test_supervision import _state, finish
@@ -354,7 +355,7 @@ def test_the_outer_of_three_guards_killed_takes_all_with_it() -> None:
 
 def test_with_one_thread_only_is_forked() -> None:
     process = start("--", "cat", stdin=subprocess.PIPE)
-    wait_for(lambda: children(process.pid), "the start")
+    wait_for(under_way, "the start")
     (keeper,) = children(process.pid)
     threads = [len(os.listdir(f"/proc/{pid}/task")) for pid in (process.pid, keeper)]
     finish(process)

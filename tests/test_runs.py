@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import Lines, children, gone, guard, is_alive, program, start, wait_for
+from tests.kit import Lines, children, gone, guard, is_alive, program, start, under_way, wait_for
 from tests.test_supervision import _state
 
 
@@ -57,7 +57,7 @@ def test_without_any_run_that_is_said() -> None:
 
 def test_a_living_run_is_running_and_clean_leaves_it_alone() -> None:
     process = start("--", "cat", stdin=subprocess.PIPE)
-    wait_for(lambda: children(process.pid), "the keeper")
+    wait_for(under_way, "the start")
 
     (row,) = answer("runs", "list")["runs"]
     guard("runs", "clean", "--records")

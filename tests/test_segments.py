@@ -111,6 +111,15 @@ def test_a_new_folder_in_dev_shm_is_named_unless_it_is_in_use() -> None:
         path.rmdir()
 
 
+def test_a_new_folder_that_a_process_of_the_run_held_is_named_once() -> None:
+    left = SHM / f"vgtest-{os.urandom(4).hex()}"
+    result = guard("--", "sh", "-c", f"mkdir {left}; (exec 3<{left}; sleep 61) & sleep 0.1")
+    left.rmdir()
+
+    assert result.stderr.count(b"note shared-memory") == 1
+    assert b"left behind: 1 thing" in result.stderr
+
+
 def test_system_v_shared_memory_that_nobody_has_any_more_is_named() -> None:
     """IPC_PRIVATE, 64 KiB; that of the test itself, which lives, is not."""
     made = "libc.shmget(0, 65536, 0o600)"

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import GUARD, PATIENCE, Lines, children, guard, guard_env, program, start, wait_for
+from tests.kit import (
+    GUARD,
+    PATIENCE,
+    Lines,
+    children,
+    guard,
+    guard_env,
+    program,
+    start,
+    under_way,
+    wait_for,
+)
 from tests.test_supervision import _state, finish
 from tests.test_terminal import screen
 
@@ -192,7 +203,7 @@ def test_a_guard_that_is_stopped_catches_up_and_loses_nothing() -> None:
 
 def test_a_storm_of_resizes_loses_no_sigterm() -> None:
     process = start("--", "sleep", "60")
-    wait_for(lambda: children(process.pid), "the start")
+    wait_for(under_way, "the start")
     for _ in range(1000):
         process.send_signal(signal.SIGWINCH)
     process.terminate()

@@ -29,6 +29,7 @@ from tests.kit import (
     program,
     start,
     tree_of,
+    under_way,
     wait_for,
 )
 
@@ -281,7 +282,7 @@ def test_the_second_sigterm_goes_to_every_process_and_the_third_kills() -> None:
 def test_the_third_sigterm_kills_also_what_outlives_the_command() -> None:
     process = start("--", *program("hydra", 6))
     assert process.stderr is not None
-    wait_for(lambda: children(process.pid), "the start")
+    wait_for(under_way, "the start")
     (keeper,) = children(process.pid)
     wait_for(lambda: _has_lost_its_command(keeper), "only escapees are left")
     said = Lines(process.stderr.fileno())

@@ -87,7 +87,8 @@ def _inodes(segment: Segment) -> set[int]:
 def of(pids: Iterable[int]) -> set[Segment]:
     """The files of /dev/shm that these processes hold."""
     inodes = held(pids)
-    return {segment for segment in _segments() if segment[0] in inodes} if inodes else set()
+    found = (segment for segment in _segments() if segment[0] in inodes)
+    return {s for s in found if _kind(s) == stat.S_IFREG} if inodes else set()
 
 
 def held(pids: Iterable[int]) -> set[int]:

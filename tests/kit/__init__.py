@@ -54,6 +54,12 @@ def program(name: str, *arguments: object) -> list[str]:
     return [sys.executable, "-S", str(KIT / f"{name}.py"), *map(str, arguments)]
 
 
+def under_way() -> bool:
+    """Has a run of this HOME a keeper, and its marker says which?"""
+    markers = Path(record.Shelf(os.environ).root, "active").glob("*")
+    return any(path.read_bytes().count(b"keeper ") > 1 for path in markers)
+
+
 def plant_marker(run_id: str, **rows: str) -> Path:
     """The marker of a run whose guard is dead and which had no keeper yet; `rows` replace its lines."""
     shelf = record.Shelf(os.environ)
