@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tests.kit import (
     GUARD,
-    PATIENCE,
     Lines,
     children,
     gone,
@@ -96,11 +95,17 @@ def with_a_grandchild(number: int) -> bytes:
     words = ["sh", "-c", script, "sh", *program("x")[:2], "-c", code]
     process = start("--", *words, stdin=subprocess.PIPE)
     assert process.stdout is not None
-    Lines(process.stdout.fileno()).until(b"ready\n")
+    lines = Lines(process.stdout.fileno())
+    lines.until(b"ready\n")
     process.send_signal(number)
-    out, _ = process.communicate(b"lived\n" if number == signal.SIGUSR1 else None, PATIENCE)
+    if number == signal.SIGUSR1:
+        assert process.stdin is not None
+        process.stdin.write(b"lived\n")
+        process.stdin.flush()
+    lines.until(b"grandchild")
+    finish(process)
     assert process.returncode == 0
-    return out
+    return lines.rest().removeprefix(b"ready\n")
 
 
 def test_what_a_service_manager_sends_reaches_the_grandchild() -> None:

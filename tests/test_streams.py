@@ -17,7 +17,7 @@ from tests.kit import (
     PATIENCE,
     Lines,
     children,
-    guard,
+    gone,
     guard_env,
     program,
     start,
@@ -221,13 +221,23 @@ def test_the_log_of_a_terminal_run_has_no_carriage_returns_of_the_terminal() -> 
 
 
 def test_allow_daemon_lets_live_what_outlives_the_command() -> None:
-    result = guard("--allow-daemon", "-v", "--", *program("hydra", 3))
-    pids = [int(word) for word in result.stdout.split()[1:]]
+    """And write where it did: the guard is not in between."""
+    late = Path(os.environ["TMPDIR"], "late")
+    script = f"(read _ < {late}; echo late; exec sleep 341) & echo $!"
+    os.mkfifo(late)
+    with start("--allow-daemon", "-v", "--", "sh", "-c", script, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = Lines(process.stdout.fileno())
+        daemon = int(lines.until(b"\n"))
+        assert process.wait(PATIENCE) == 0
+        late.write_text("\n")
+        lines.until(b"late\n")
+        os.kill(daemon, signal.SIGKILL)
+        gone([daemon])
+        assert process.stderr is not None
+        said = process.stderr.read()
 
-    assert result.returncode == 7
-    assert b"left running, as --allow-daemon says: 3 processes" in result.stderr
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    assert b"left running, as --allow-daemon says: 1 process\n" in said
 
 
 def test_a_reader_that_has_left_ends_the_writer_at_its_next_write() -> None:
