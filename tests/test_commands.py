@@ -262,7 +262,7 @@ def test_profile_check_fails_on_a_bad_file_and_says_so_in_both_forms(tmp_path) -
 
     assert text.returncode == status == 1
     assert b"fail profile-invalid: " in text.stdout
-    assert b"ok profile-valid: good: 1 settings" in text.stdout
+    assert b"ok profile-valid: good: 1 setting" in text.stdout
     by_id = {finding["id"]: finding["status"] for finding in document["findings"]}
     assert by_id["profile-invalid"] == "fail"
     assert by_id["profile-valid"] == "ok"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import time
@@ -99,9 +100,23 @@ def test_escapees_die_with_the_run_and_are_counted(contained: Contained) -> None
     pids = [int(word) for word in result.stdout.split()[1:]]
     assert (result.returncode, len(pids)) == (7, 6)
     assert not any(is_alive(pid) for pid in pids)
-    assert b"left 6 processes behind; ended now" in result.stderr
+    assert b"6 processes outlived it: ended" in result.stderr
     assert contained.record()["containment"] == contained.how
     assert result.stderr.count(b"note containment") == (contained.how == "group")
+
+
+def test_a_process_whose_main_thread_has_ended_does_not_outlive_the_run(
+    contained: Contained,
+) -> None:
+    """`ps` calls it a zombie; its other threads run on."""
+    name = f"vgtest-{os.urandom(4).hex()}"
+    ended = 'until grep -q "^State:.Z" /proc/$!/status; do sleep 0.01; done'
+    script = f"{shlex.join(program('headless', name))} & {ended}"
+    result = contained.run("-v", "--", "sh", "-c", script)
+
+    assert not is_alive(int(result.stdout.split()[1]))
+    assert not Path("/dev/shm", name).exists()
+    assert (b"outlived it: ended" in result.stderr) or contained.how == "group"
 
 
 @pytest.mark.parametrize("victim", ["guard", "keeper", "group"])

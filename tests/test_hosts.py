@@ -25,6 +25,7 @@ from tests.kit import (
     program,
     start,
     tree_of,
+    under_way,
     wait_for,
 )
 from tests.test_supervision import _state, finish
@@ -185,7 +186,7 @@ def test_with_processes_of_others_hidden_the_escapees_are_ended(theirs) -> None:
 
     assert result.returncode == 7
     assert result.stdout == b""  # /proc/1 is hidden indeed
-    assert b"processes behind; ended now" in result.stderr
+    assert b"processes outlived it: ended" in result.stderr
 
 
 def test_a_process_limit_is_a_message_and_nothing_is_left(theirs) -> None:
@@ -354,7 +355,7 @@ def test_the_outer_of_three_guards_killed_takes_all_with_it() -> None:
 
 def test_with_one_thread_only_is_forked() -> None:
     process = start("--", "cat", stdin=subprocess.PIPE)
-    wait_for(lambda: list(_state().glob("active/*")), "the start")
+    wait_for(under_way, "the start")
     (keeper,) = children(process.pid)
     threads = [len(os.listdir(f"/proc/{pid}/task")) for pid in (process.pid, keeper)]
     finish(process)

@@ -20,10 +20,10 @@ FORBIDDEN = {
 #: forked processes, too: only the guard itself speaks.
 TELL = """
 import os, sys
-guard, leave = os.getpid(), os._exit
+guard, leave, out = os.getpid(), os._exit, os.dup(1)
 def tell(status):
     if os.getpid() == guard:
-        os.write(1, "\\n".join(sorted(set(sys.modules) - before)).encode())
+        os.write(out, "\\n".join(sorted(set(sys.modules) - before)).encode())
     leave(status)
 os._exit = tell
 before = set(sys.modules)
@@ -34,15 +34,17 @@ cli.main()
 
 ALWAYS = """
 vllm_guard vllm_guard.cache vllm_guard.cgroup vllm_guard.cli vllm_guard.commands vllm_guard.commands.run
-vllm_guard.ending vllm_guard.engine vllm_guard.environment vllm_guard.errors vllm_guard.facts
+vllm_guard.ending vllm_guard.engine vllm_guard.environment vllm_guard.errors vllm_guard.execute
+vllm_guard.facts
 vllm_guard.frozen vllm_guard.keeper vllm_guard.launch vllm_guard.ledger vllm_guard.leftovers
-vllm_guard.libc vllm_guard.log vllm_guard.model vllm_guard.options vllm_guard.paths
+vllm_guard.libc vllm_guard.log vllm_guard.marker vllm_guard.model vllm_guard.options vllm_guard.outlet
+vllm_guard.paths
 vllm_guard.plan vllm_guard.prepare
 vllm_guard.probes vllm_guard.probes.command vllm_guard.probes.command.dead_runs
 vllm_guard.profiles vllm_guard.pump vllm_guard.record vllm_guard.redact vllm_guard.report
 vllm_guard.screen vllm_guard.segments vllm_guard.signals vllm_guard.target
 vllm_guard.target.rewrite vllm_guard.target.words vllm_guard.terminal vllm_guard.tree
-vllm_guard.voice
+vllm_guard.voice vllm_guard.wishes
 __future__ _ctypes errno gc select
 """
 WITH_PYTHON = """

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
-import pytest
-
-from tests.kit import GUARD, Lines, children, gone, guard, program, start, tree_of, wait_for
+from tests.kit import (
+    GUARD,
+    Lines,
+    children,
+    gone,
+    guard,
+    program,
+    start,
+    tree_of,
+    wait_for,
+)
 from tests.test_supervision import finish
 from tests.test_terminal import screen
 
@@ -75,21 +84,35 @@ def test_the_keeper_holds_no_folder_busy_and_the_command_is_where_the_caller_is(
     assert folder == "/"
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_a_signal_reaches_the_grandchild_that_does_not_ignore_it(number: int, tmp_path) -> None:
-    """tini 5: the whole process group gets it."""
+def with_a_grandchild(number: int) -> bytes:
+    """What a shell that handles the signal, and its child, which does not, say of it."""
     name = signal.Signals(number).name.removeprefix("SIG")
     code = (
         f"import signal\nsignal.signal({number}, signal.SIG_DFL)\n"
-        "print('ready', flush=True)\nsignal.pause()"
+        "print('ready', flush=True)\nprint(input())"
     )
-    script = f"trap '' {name}; \"$@\" ; echo grandchild $?"
-    process = start("--", "sh", "-c", script, "sh", *program("x")[:2], "-c", code)
+    script = f"trap 'echo shell' {name}; \"$@\" ; echo grandchild $?"
+    words = ["sh", "-c", script, "sh", *program("x")[:2], "-c", code]
+    process = start("--", *words, stdin=subprocess.PIPE)
     assert process.stdout is not None
     lines = Lines(process.stdout.fileno())
     lines.until(b"ready\n")
     process.send_signal(number)
-    lines.until(b"grandchild %d\n" % (128 + number))
+    if number == signal.SIGUSR1:
+        assert process.stdin is not None
+        process.stdin.write(b"lived\n")
+        process.stdin.flush()
+    lines.until(b"grandchild")
     finish(process)
-
     assert process.returncode == 0
+    return lines.rest().removeprefix(b"ready\n")
+
+
+def test_what_a_service_manager_sends_reaches_the_grandchild() -> None:
+    """tini 5: the whole process group gets it."""
+    assert with_a_grandchild(signal.SIGHUP) == b"shell\ngrandchild %d\n" % (128 + signal.SIGHUP)
+
+
+def test_what_is_between_two_processes_reaches_the_command_only() -> None:
+    """As without us: vLLM's workers have no handler for what its server may."""
+    assert with_a_grandchild(signal.SIGUSR1) == b"lived\nshell\ngrandchild 0\n"

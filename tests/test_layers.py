@@ -22,6 +22,8 @@ LAYERS = (
     (
         *(
             "launch",
+            "execute",
+            *("outlet", "wishes"),
             "keeper",
             "tree",
             "cgroup",
@@ -33,7 +35,7 @@ LAYERS = (
             "journal",
             "segments",
             "ledger",
-            "record",
+            *("record", "marker", "folders"),
         ),
         *("probes", "target", "provenance"),
     ),
@@ -193,6 +195,6 @@ def test_the_keeper_and_all_it_imports_use_the_standard_library_only() -> None:
 def test_the_reader_of_imports_sees_imports_wherever_they_stand() -> None:
     assert {"errors", "frozen"} <= own_imports("options")
     assert "audit" in own_imports("probes.vllm.profile_keys")
-    assert "environment" in own_imports("launch"), "inside a function"
+    assert "proof" in own_imports("commands.run"), "inside a function"
     assert "target" in own_imports("probes"), "under TYPE_CHECKING"
     assert "target" not in own_imports("probes", typing_too=False)

@@ -285,3 +285,10 @@ def test_click_and_the_small_parser_stumble_over_the_same_words(words: list[str]
     words = [*words, "-q", "--", "true"]  # a lone `--` is never the value of an option of ours
 
     assert through_us(["run", *words]) == through_click(words)
+
+
+@pytest.mark.parametrize("words", [["--deadline", "5"], ["--allow-daemon"], ["--json", "f"]])
+def test_what_somebody_would_have_to_see_to_does_not_go_with_exec(words: list[str]) -> None:
+    with pytest.raises(GuardError, match="no effect with --exec") as caught:
+        parse_launch(["--exec", *words, "--", "true"])
+    assert caught.value.exit_code == 2

@@ -545,7 +545,7 @@ def test_bases_come_first_in_their_order_and_a_relative_one_lies_beside(write) -
     profile = load(path)
     plan, _ = make_plan({}, profiles.settings_for([profile], "0.32.0"))
 
-    assert plan.apply({}) == {"VLLM_LOG_STATS_INTERVAL": "1.", "A": "own", "B": "base"}
+    assert plan.apply({}) == {"VLLM_LOG_STATS_INTERVAL": "1", "A": "own", "B": "base"}
     assert {change.origin for change in plan.changes} == {"profile own"}
     assert profile.cost.endswith("much")
     assert profile.vllm == ">=0.10.2,>=0.9"

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.vllm
 
 DEBUG = {
     "VLLM_LOGGING_LEVEL": "DEBUG",
-    "VLLM_LOG_STATS_INTERVAL": "1.",
+    "VLLM_LOG_STATS_INTERVAL": "1",
     "NCCL_DEBUG": "TRACE",
     "CUDA_LAUNCH_BLOCKING": "1",
     "PYTHONFAULTHANDLER": "1",

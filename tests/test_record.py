@@ -54,6 +54,7 @@ def test_old_records_are_dropped_and_the_newest_kept(monkeypatch) -> None:
             (folder / "traces").mkdir()  # of VLLM_TRACE_FUNCTION
             (folder / "traces" / "log").touch()
         shelf.write(a_run(id=run_id))
+    shelf.prune()
 
     kept = sorted(os.listdir(Path(shelf.root) / "runs"))
     assert len(kept) == record.KEPT_RUNS

@@ -204,7 +204,7 @@ def replace_noun(noun: Any, **changes: Any) -> Any:
         ),
         (
             Outcome("deadline", 124, ended_by="deadline of 5 s", seconds=5),
-            "was ended after 5.0 s, ended by deadline of 5 s",
+            "was ended after 5.0 s, by deadline of 5 s",
         ),
         (Outcome("lost", 125), "was lost after 0.0 s"),
         (Outcome("not-started", 78), "was not started after 0.0 s"),
@@ -243,7 +243,7 @@ RUN = Run(
             7,
             [
                 "vllm exited 0 after 0.0 s",
-                "it left 3 processes behind; ended now",
+                "3 processes outlived it: ended",
                 "7 bytes of its output could not be written",
                 "left behind: nothing; looked at: processes, files",
             ],
@@ -259,7 +259,7 @@ RUN = Run(
             [
                 "vllm exited 0 after 1.0 s",
                 "left behind: nothing; looked at: processes, files",
-                "environment: 4 variables held for this run only; yours is as it was",
+                "environment: 4 variables changed for this run only; yours is as it was",
                 "record: /state/runs/x",
             ],
         ),

@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 
-from tests.kit import Lines, children, gone, guard, is_alive, program, start, wait_for
+import pytest
+
+from tests.kit import Lines, children, gone, guard, is_alive, program, start, under_way, wait_for
 from tests.test_supervision import _state
 
 
@@ -15,6 +18,11 @@ def answer(*words: str) -> dict:
     result = guard(*words, "--json")
     assert result.returncode == 0
     return json.loads(result.stdout)
+
+
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
 
 
 def test_runs_are_listed_with_how_they_ended_and_the_newest_is_shown() -> None:
@@ -32,7 +40,7 @@ def test_runs_are_listed_with_how_they_ended_and_the_newest_is_shown() -> None:
     ]
     assert "exited 7 after" in listed
     assert "exited 7 after" in shown
-    assert f"contained by {first['containment']}" in shown
+    assert f"held by   {first['containment']}" in shown
     assert "  HF_TOKEN: unset -> [masked] (14 characters)" in shown
     assert "s3cr3t" not in shown
     assert first["profiles"] == ["debug"]
@@ -49,7 +57,7 @@ def test_without_any_run_that_is_said() -> None:
 
 def test_a_living_run_is_running_and_clean_leaves_it_alone() -> None:
     process = start("--", "cat", stdin=subprocess.PIPE)
-    wait_for(lambda: list(_state().glob("active/*")), "the marker")
+    wait_for(under_way, "the start")
 
     (row,) = answer("runs", "list")["runs"]
     guard("runs", "clean", "--records")
@@ -67,7 +75,6 @@ def test_a_dead_run_is_cleaned_by_hand() -> None:
     lines.until(b"\n")
     pids = [int(word) for word in lines.seen.split()[1:]]
     (keeper,) = children(process.pid)
-    wait_for(lambda: list(_state().glob("active/*")), "the marker")
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in (process.pid, keeper):
             os.kill(pid, number)
@@ -92,3 +99,46 @@ def test_clean_removes_records_only_when_it_is_asked_to() -> None:
     assert len(list(_state().glob("runs/*"))) == 1
     assert b"1 record removed" in guard("runs", "clean", "--records").stdout
     assert list(_state().glob("runs/*")) == []
+
+
+GARBAGE = {
+    "none": None,
+    "empty": b"",
+    "no object": b"[]",
+    "an empty object": b"{}",
+    "nested": b"[" * 100_000,
+    "another's": b'{"outcome": {"x": 1}}',
+    "of wrong types": b'{"outcome": {"kind": [], "code": 1}, "command": 3}',
+    "half": b'{"schema_version": 1, "id": "2026',
+}
+
+
+@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
+def test_a_record_that_is_none_of_ours_is_said_to_be_unreadable(content: bytes | None) -> None:
+    guard("--", "true")
+    (path,) = _state().glob("runs/*/run.json")
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+    (row,) = answer("runs", "list")["runs"]
+    listed = guard("runs", "list")
+    shown = [guard("runs", "show", *words) for words in ([], ["--json"])]
+
+    assert (row["state"], row["outcome"], row["command"]) == ("unreadable", "", [])
+    assert (listed.returncode, listed.stderr) == (0, b"")
+    for result in shown:
+        assert result.returncode == 2
+        assert b"cannot be read" in result.stderr
+    assert b"1 record removed" in guard("runs", "clean", "--records").stdout
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), huge])
+def test_a_record_that_is_no_file_is_not_waited_for(plant) -> None:
+    guard("--", "true")
+    (path,) = _state().glob("runs/*/run.json")
+    path.unlink()
+    plant(path)
+
+    assert answer("runs", "list")["runs"][0]["state"] == "unreadable"
+    assert guard("runs", "show").returncode == 2

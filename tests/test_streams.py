@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import GUARD, PATIENCE, Lines, guard, guard_env, program, start, wait_for
+from tests.kit import (
+    GUARD,
+    PATIENCE,
+    Lines,
+    children,
+    gone,
+    guard_env,
+    program,
+    start,
+    under_way,
+    wait_for,
+)
 from tests.test_supervision import _state, finish
 from tests.test_terminal import screen
 
@@ -192,7 +203,7 @@ def test_a_guard_that_is_stopped_catches_up_and_loses_nothing() -> None:
 
 def test_a_storm_of_resizes_loses_no_sigterm() -> None:
     process = start("--", "sleep", "60")
-    wait_for(lambda: list(_state().glob("active/*")), "the start")
+    wait_for(under_way, "the start")
     for _ in range(1000):
         process.send_signal(signal.SIGWINCH)
     process.terminate()
@@ -210,10 +221,110 @@ def test_the_log_of_a_terminal_run_has_no_carriage_returns_of_the_terminal() -> 
 
 
 def test_allow_daemon_lets_live_what_outlives_the_command() -> None:
-    result = guard("--allow-daemon", "-v", "--", *program("hydra", 3))
-    pids = [int(word) for word in result.stdout.split()[1:]]
+    """And write where it did: the guard is not in between."""
+    late = Path(os.environ["TMPDIR"], "late")
+    script = f"(read _ < {late}; echo late; exec sleep 341) & echo $!"
+    os.mkfifo(late)
+    with start("--allow-daemon", "-v", "--", "sh", "-c", script, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = Lines(process.stdout.fileno())
+        daemon = int(lines.until(b"\n"))
+        assert process.wait(PATIENCE) == 0
+        late.write_text("\n")
+        lines.until(b"late\n")
+        os.kill(daemon, signal.SIGKILL)
+        gone([daemon])
+        assert process.stderr is not None
+        said = process.stderr.read()
 
-    assert result.returncode == 7
-    assert b"3 processes live on: --allow-daemon" in result.stderr
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    assert b"left running, as --allow-daemon says: 1 process\n" in said
+
+
+def test_a_reader_that_has_left_ends_the_writer_at_its_next_write() -> None:
+    """As it would bare: `command | head -1`."""
+    process = start("--", "sh", "-c", "echo first; read _; echo second", stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    Lines(process.stdout.fileno()).until(b"first\n")
+    (command,) = children(children(process.pid)[0])
+    process.stdout.close()
+    wait_for(lambda: not _reads_pipe(process.pid, command), "the guard has let go of the pipe")
+    finish(process)
+
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def _reads_pipe(guard_pid: int, command: int) -> bool:
+    """Does the guard hold the other end of the command's stdout?"""
+    pipe = os.readlink(f"/proc/{command}/fd/1")
+    folder = Path(f"/proc/{guard_pid}/fd")
+    return pipe in {os.readlink(path) for path in folder.iterdir() if path.is_symlink()}
+
+
+def test_a_stalled_reader_of_our_words_does_not_keep_a_signal_from_the_command() -> None:
+    """stdout and stderr are one full pipe: the words are dropped, not the signal."""
+    read, write = os.pipe()
+    script = "yes | head -c 3000000; exec sleep 341"
+    process = subprocess.Popen(
+        [*GUARD, "--", "sh", "-c", script],
+        env=guard_env(),
+        stdin=subprocess.DEVNULL,
+        stdout=write,
+        stderr=write,
+    )
+    os.close(write)
+    log = wait_for(lambda: list(_state().glob("runs/*/output.log")), "the log")[0]
+    wait_for(lambda: log.stat().st_size == 3_000_000, "the command has written it all")
+    process.terminate()
+    status = process.wait(PATIENCE)
+    os.close(read)
+
+    assert status == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("how", ["signal", "deadline"])
+def test_a_stalled_reader_is_waited_for_until_somebody_ends_it(how: str) -> None:
+    words = ["--deadline", "4"] if how == "deadline" else []
+    process = start(*words, "--", "sh", "-c", "yes | head -c 3000000")
+    (keeper,) = wait_for(lambda: children(process.pid), "the keeper")
+    wait_for(lambda: not children(keeper), "the command has ended")
+    if how == "signal":
+        process.terminate()
+    process.wait(PATIENCE)
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+
+    assert process.returncode == 0
+
+
+def test_the_ends_of_the_callers_pipes_are_let_go_when_the_command_does() -> None:
+    script = "echo hi; exec <&- >&-; read _ < $0; exit 3"
+    fifo = Path(os.environ["TMPDIR"], "fifo")
+    os.mkfifo(fifo)
+    process = start("--", "sh", "-c", script, fifo, stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read() == b"hi\n"  # the end, while the command lives
+    assert process.poll() is None
+    fifo.write_text("\n")
+    finish(process)
+
+    assert process.returncode == 3
+
+
+def test_a_master_of_a_pty_as_stdout_gets_the_output() -> None:
+    master, slave = os.openpty()
+    with open(slave, "rb", buffering=0) as reader:
+        done = subprocess.run(
+            [*GUARD, "--", "echo", "through"],
+            env=guard_env(),
+            stdin=subprocess.DEVNULL,
+            stdout=master,
+        )
+        os.write(master, b"\n")
+        line = reader.read(100)
+    os.close(master)
+
+    assert done.returncode == 0
+    assert line is not None
+    assert line.startswith(b"through")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import select
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,9 +25,11 @@ from tests.kit import (
     gone,
     guard,
     guard_env,
+    plant_marker,
     program,
     start,
     tree_of,
+    under_way,
     wait_for,
 )
 
@@ -208,15 +214,9 @@ def test_a_full_disk_does_not_disturb_the_command() -> None:
 
 def test_a_sweep_spares_processes_that_are_older_than_the_run(tmp_path) -> None:
     bystander = subprocess.Popen(["sleep", "60"], env=guard_env(VGUARD_RUN_ID="20000101-000000-aa"))
-    marker = _state() / "active" / "20000101-000000-aa"
-    marker.parent.mkdir(parents=True, mode=0o700)
-    for folder in (marker.parent, marker.parent.parent):
-        folder.chmod(0o700)
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     stat = Path(f"/proc/{bystander.pid}/stat").read_text()
     later = int(stat.rpartition(")")[2].split()[19]) + 1
-    dead = 2**22 - 3
-    marker.write_text(f"guard {dead} {later}\nkeeper {dead} {later}\nprivate /x\nboot {boot}\n")
+    plant_marker("20000101-000000-aa", guard=f"{2**22 - 3} {later}")
 
     result = guard("--", "true")
 
@@ -282,7 +282,7 @@ def test_the_second_sigterm_goes_to_every_process_and_the_third_kills() -> None:
 def test_the_third_sigterm_kills_also_what_outlives_the_command() -> None:
     process = start("--", *program("hydra", 6))
     assert process.stderr is not None
-    wait_for(lambda: list(_state().glob("active/*")), "the start")
+    wait_for(under_way, "the start")
     (keeper,) = children(process.pid)
     wait_for(lambda: _has_lost_its_command(keeper), "only escapees are left")
     said = Lines(process.stderr.fileno())
@@ -352,7 +352,7 @@ def test_shared_memory_that_the_command_leaves_is_removed_and_its_size_told(vict
     assert not Path("/dev/shm", f"sem.{names[1]}").exists()
     assert bystander.exists()
     if victim == "nobody":
-        assert b"it left 3 MiB of shared memory behind; it was removed" in err
+        assert b"its shared memory, 3 MiB, outlived it: removed" in err
         assert f"note shared-memory: {bystander}: ".encode() in err
     bystander.unlink()
 
@@ -472,3 +472,83 @@ def _home() -> Path:
 
 def _state() -> Path:
     return _home() / ".local" / "state" / "vllm-guard"
+
+
+def test_the_name_of_a_file_cannot_speak_for_the_keeper() -> None:
+    code = (
+        "import os, sys\nname = '/dev/shm/%d\\nexited 0\\ndone' % os.getpid()\n"
+        "file = open(name, 'w')\nprint('made', flush=True)\nsys.stdin.readline()\n"
+        "os.unlink(name)\nsys.exit(7)"
+    )
+    process = start("-v", "--", sys.executable, "-c", code, stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"made\n")
+    _, err = process.communicate(b"\n", PATIENCE)
+
+    assert process.returncode == 7
+    assert b"left behind: nothing" in err
+
+
+def test_a_keeper_killed_as_it_is_born_leaves_no_cgroup() -> None:
+    for step in range(10):
+        process = start("-v", "--", "sleep", "341")
+        (keeper,) = wait_for(partial(children, process.pid), "the keeper")
+        select.select([], [], [], step * 0.0003)  # each time a little later
+        os.kill(keeper, signal.SIGKILL)
+        finish(process)
+
+        assert process.returncode == 125
+
+
+def test_a_deadline_of_years_and_a_grace_of_months_are_waited_for() -> None:
+    assert guard("--deadline", "999999999", "--", "true").returncode == 0
+
+    words = ["--preflight", "off", "--", "sh", "-c", "echo ready; exec sleep 341", "x"]
+    process = start(*words, "--shutdown-timeout", "9999999")
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"ready")
+    process.terminate()
+    finish(process)
+
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_sigint_that_the_command_inherits_as_ignored_is_not_urged() -> None:
+    words = shlex.join([*GUARD, "--", "sh", "-c", "echo ready; read _; exit 4"])
+    process = subprocess.Popen(
+        ["sh", "-c", f"trap '' INT; exec {words}"],
+        env=guard_env(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"ready\n")
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(b"\n", PATIENCE)
+
+    assert process.returncode == 4
+    assert err == b""
+
+
+def test_a_stopped_keeper_is_continued_when_there_is_something_to_do() -> None:
+    process = start("--", "sh", "-c", "echo ready; exec sleep 341")
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"ready\n")
+    os.kill(_keeper(process.pid), signal.SIGSTOP)
+    wait_for(lambda: _state_of(_keeper(process.pid)) == "T", "the keeper is stopped")
+    process.terminate()
+    finish(process)
+
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_the_rest_after_a_deadline_is_ended_without_a_busy_loop() -> None:
+    script = "(trap '' TERM; while :; do sleep 1; done) & sleep 0.5"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = guard("--deadline", "0.6", "--", "sh", "-c", script)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    assert result.returncode in {0, 124}
+    assert after.ru_utime - before.ru_utime < 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import shlex
 import signal
 import struct
@@ -12,6 +13,7 @@ import subprocess
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.kit import GUARD, Lines, gone, guard_env, program, tree_of
 
@@ -107,6 +109,72 @@ def test_a_command_that_ends_well_on_ctrl_c_ends_the_guard_well() -> None:
         shown.type("\x03")
 
         assert shown.ended() == 0
+
+
+SERVER = "vllm/entrypoints/openai/api_server.py"
+AS_SERVER = shlex.join([*program("x")[:1], "-m", "vllm.entrypoints.openai.api_server"])
+
+
+@contextmanager
+def server(folder: Path, on_interrupt: str) -> Iterator[Screen]:
+    """Something that the guard takes for an API server, in a shell on a terminal."""
+    module = folder / SERVER
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: None)\n"
+        f"signal.signal(signal.SIGINT, lambda *_: {on_interrupt})\n"
+        "print('rea' + 'dy', flush=True)\nwhile True: signal.pause()\n"
+    )
+    with screen("bash", "--norc", "-i") as shown:
+        shown.until("$ ")
+        shown.type(f"cd {folder}; {GUARD_WORDS} -p stats --preflight off -- {AS_SERVER}\n")
+        shown.until("ready")
+        yield shown
+        shown.type("echo status $?; exit\n")
+        shown.ended()
+
+
+def test_a_server_that_ends_well_on_ctrl_c_was_ended_by_it(tmp_path) -> None:
+    with server(tmp_path, "sys.exit(0)") as shown:
+        shown.type("\x03")
+        shown.until("SIGINT passed on; waiting for the command to end, for at most 8 s")
+        shown.until("exited 0")
+        ended = shown.until("left behind: nothing")
+
+    assert "ended by Ctrl-C" in ended
+    assert "server-ended" not in ended
+    assert "status 0" in shown.lines.seen.decode()
+
+
+def test_the_third_ctrl_c_kills_a_server_that_goes_on(tmp_path) -> None:
+    with server(tmp_path, "print('no' + 't yet', flush=True)") as shown:
+        shown.type("\x03")
+        shown.until("(again: faster)")
+        shown.type("\x03")
+        shown.until("(again: SIGKILL)")
+        shown.type("\x03")
+        shown.until("SIGKILL to every process")
+        ended = shown.until("left behind: nothing")
+
+    assert "was killed by signal 9" in ended
+    assert "outlived" not in ended
+
+
+def test_a_script_may_get_ctrl_c_as_often_as_its_user_likes() -> None:
+    code = (
+        "import signal\ncount = 0\n"
+        "def note(*_):\n global count\n count += 1; print('n', count, flush=True)\n"
+        "signal.signal(signal.SIGINT, note)\nprint('ready', flush=True)\n"
+        "while count < 4: signal.pause()"
+    )
+    with screen(*GUARD, "--", *python(code)) as shown:
+        shown.until("ready")
+        for count in range(1, 5):
+            shown.type("\x03")
+            shown.until(f"n {count}")
+        assert shown.ended() == 0
+
+    assert b"SIGINT" not in shown.lines.seen
 
 
 def test_ctrl_c_stops_a_bash_script_that_calls_the_guard() -> None:
@@ -240,6 +308,23 @@ def test_a_hang_up_ends_the_run_and_leaves_nothing() -> None:
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
 
 
+def test_a_hang_up_at_any_moment_is_a_hang_up() -> None:
+    """Never the guard's own failure: 10 ms around the start of the command."""
+    ends = set()
+    for step in range(40):
+        shown = Screen([*GUARD, "-v", "-p", "stats", "--", "sleep", "341"])
+        shown.until("cost")
+        everybody = [shown.pid, *tree_of(shown.pid)]
+        select.select([], [], [], step % 10 / 1000)
+        os.close(shown.fd)
+        _, status = os.waitpid(shown.pid, 0)
+        ends.add(os.waitstatus_to_exitcode(status))
+        gone(everybody)
+
+    assert ends <= {128 + signal.SIGHUP, -signal.SIGHUP}
+    assert list((Path(os.environ["HOME"]) / ".local/state/vllm-guard/active").glob("*")) == []
+
+
 def test_with_tostop_the_guard_never_stops_at_its_own_words() -> None:
     with screen("bash", "--norc", "-i") as shown:
         shown.until("$ ")
@@ -255,7 +340,7 @@ def test_with_tostop_the_guard_never_stops_at_its_own_words() -> None:
 def test_a_command_stopped_in_the_background_goes_on_with_bg() -> None:
     with screen("bash", "--norc", "-i") as shown:
         shown.until("$ ")
-        shown.type(f"{GUARD_WORDS} -- sh -c 'echo go; sleep 0.5; echo la''ter; exit 0'\n")
+        shown.type(f"{GUARD_WORDS} -- sh -c 'sleep 0.5 & echo go; wait; echo la''ter; exit 0'\n")
         shown.until("go\r\n")
         shown.type("\x1a")
         shown.until("Stopped")

@@ -30,12 +30,16 @@ _DEAD_AFTER = 2.0  #: seconds from `cgroup.kill` until we give up on what does n
 
 def place(run_id: str) -> str:
     """Where the run's cgroup is to be made: below our own, if that was delegated to us; else empty."""
-    root = next((m for m in _MOUNTS if os.path.exists(f"{m}/cgroup.controllers")), "")
-    ours = own()
-    if not root or not ours.startswith("/") or ours.startswith("/.."):
+    mounted, ours = root(), own()
+    if not mounted or not ours.startswith("/") or ours.startswith("/.."):
         return ""
-    above = root + ours.rstrip("/")
+    above = mounted + ours.rstrip("/")
     return f"{above}/vllm-guard-{run_id}" if _is_delegated(above, ours) else ""
+
+
+def root() -> str:
+    """Where cgroup v2 is mounted; empty where it is not."""
+    return next((m for m in _MOUNTS if os.path.exists(f"{m}/cgroup.controllers")), "")
 
 
 def own(controller: bytes = b"") -> str:

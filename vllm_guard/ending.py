@@ -18,11 +18,6 @@ else:
 def end_as(outcome: Outcome) -> NoReturn:
     """End with the command's status, or of the SIGINT that it died of."""
     if outcome.kind == "signalled" and outcome.signal == signal.SIGINT:
-        if outcome.ended_by == "Ctrl-C" and os.getpgrp() != os.getpid():
-            # The terminal's signal went to the command's group only. The script that called us is in
-            # our group, and stops only if it gets the signal itself, as it would have without us.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(0, signal.SIGINT)
         die_of_sigint()
     leave(outcome.code)
 

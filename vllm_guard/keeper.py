@@ -5,10 +5,11 @@ group of its own and ignores what a terminal sends. It starts the command, passe
 the guard asks for, and when the command, or the guard, has ended it ends whatever is left.
 
 The guard writes bytes to the control pipe: 1-64 is a signal for the command's process group, END asks
-for its end, HURRY for that of every process at once, KILL for their death. End of file there means that
-the guard is dead. The keeper answers with lines on the status pipe: `started PID`, `failed ERRNO`,
-`contained HOW`, `stopped N`, `segment INODE PATH`, `expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`,
-`survivor PID`, `stays PATH`, `stray PATH`, `stay N` (daemons that may), `done`.
+for its end, AWAIT says that it was asked already, LENT that it got the terminal, HURRY asks every process at
+once, KILL is their death. End of file there means that the guard is dead. The keeper answers with lines on
+the status pipe: `started PID`, `failed ERRNO`, `contained HOW`, `typed` (Ctrl-C), `resized`, `stopped N`,
+`segment INODE PATH`, `expired`, `exited STATUS`, `ended LEFT`, `removed BYTES`, `survivor PID`, `stays PATH`,
+`stray PATH`, `stay N` (daemons that may), `done`.
 """
 
 from __future__ import annotations
@@ -17,41 +18,37 @@ import os
 import select
 import time
 
-from vllm_guard import cgroup, environment, leftovers, signals, tree
+from vllm_guard import cgroup, execute, leftovers, libc, signals, terminal, tree, wishes
+from vllm_guard.ledger import one_line
 from vllm_guard.segments import Watch, abandoned, notify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
-    from dataclasses import dataclass
     from typing import NoReturn
 
+    from vllm_guard.execute import Ends
     from vllm_guard.model import Containment, Launch
     from vllm_guard.signals import Inherited
 else:
     import _signal as signal
 
-    from vllm_guard.frozen import dataclass
-
-END, HURRY, KILL = 0x80, 0x81, 0x82
-_EXECUTES = b"+"  #: told by the child before it executes
+END, HURRY, KILL, AWAIT, LENT = 0x80, 0x81, 0x82, 0x83, 0x84
 _LOOKS_PER_SECOND = 20  #: at /dev/shm, each some milliseconds
 _HURRIED = 3.0  #: seconds from HURRY to SIGKILL
+#: What terminals and service managers send to whole groups; other signals are between two processes.
+_TO_GROUPS = frozenset(
+    int(s)
+    for s in (
+        signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT,
+        signal.SIGWINCH,
+    )
+)  # fmt: skip
 _NOW = 0.0  #: a time that is always over (monotonic)
 _EXPIRED = tree.Limits(settle=0.0, term=1.0)
 _AT_ONCE = tree.Limits(settle=0.0, term=0.0)
 _GUARD_DIED = tree.Limits(settle=0.0, term=0.5, tracker=1.0, kill=5.0)
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The file descriptors a keeper is born with; -1 where there is none."""
-
-    control: int  #: read: from the guard
-    status: int  #: write: to the guard
-    stdio: tuple[int, int, int]  #: what becomes 0, 1 and 2 of the command; -1: closed
-    tty: int  #: the controlling terminal, when the command shall have its foreground
 
 
 def keep(launch: Launch, ends: Ends, inherited: Inherited) -> NoReturn:
@@ -70,25 +67,31 @@ class _Keeper:
         self._ends = ends
         self._main = 0  #: the command's pid and process group
         self._main_ended = False
-        self._ending = {signal.SIGTERM, *((signal.SIGINT,) if launch.interrupt_ends else ())}
+        self._witness = 0  #: its pid, where the command has the terminal
+        ending = wishes.ENDING if launch.interrupt_ends else {int(signal.SIGTERM)}
+        self._ending = ending - inherited.ignored
         self._give_up: float | None = None  #: when grace is over (monotonic)
+        self._job = os.getpgrp()  #: the guard's group
         os.setpgid(0, 0)
         self._contained: Containment = "keeper" if signals.become_subreaper() else "group"
         self._cgroup = ""  #: the one that the command is in
-        self._wakeup, wakeup_write = _pipe()
-        os.set_blocking(wakeup_write, False)
+        self._wakeup, self._wakeup_write = _pipe()
         self._reaper = tree.Reaper(self._wakeup)
-        self._shm = Watch()
+        self._shm = Watch(launch.present)
         self._claim_at: float | None = None  #: when to look at /dev/shm (monotonic)
         self._looks: list[float] = []  #: when that was done, up to a second ago
         self._inherited = inherited
-        self._wakeup_write = wakeup_write
 
     def run(self) -> None:
         if not self._start():
             return
         self._let_go_of_files()
-        signals.ignore(signals.FORWARDED)  # not sooner: the command would inherit it
+        libc.retitle(f"vllm-guard: keeper of {self._launch.run_id}")
+        if self._ends.tty >= 0:
+            self._watch_terminal()
+        signals.ignore(
+            (*signals.FORWARDED, signal.SIGTTOU)
+        )  # not sooner: the command would inherit it
         signals.listen([signal.SIGCHLD, signal.SIGIO], self._wakeup_write)
         self._claim()
         limits = self._watch()
@@ -100,6 +103,10 @@ class _Keeper:
     def _clean_up(self, limits: tree.Limits) -> None:
         """Done here and not by the guard, which may be dead."""
         self._reaper.heed(self._ends.control, KILL)
+        self._dismiss_witness()
+        if limits is _GUARD_DIED:
+            terminal.hand_over(self._ends.tty, self._main, self._job)
+        itself = int(not self._main_ended)  # the command does not outlive itself
         ended = tree.end(self._reaper, limits, self._cgroup)
         escaped: set[int] = set()
         segments = set(ended.segments)
@@ -108,13 +115,15 @@ class _Keeper:
             segments |= theirs
         self._note_the_end()
         self._claim()
-        removed = leftovers.remove(self._shm.claimed | segments, self._launch.private, self._cgroup)
+        segments |= self._shm.claimed
+        launch = self._launch
+        removed = leftovers.remove(segments, launch.private, self._cgroup, launch.present)
         self._tell(
-            f"ended {ended.left_behind + len(escaped)}",
+            f"ended {max(0, ended.left_behind - itself) + len(escaped)}",
             f"removed {removed.freed}",
             *(f"survivor {pid}" for pid in ended.survivors),
-            *(f"stays {path}" for path in removed.stays),
-            *(f"stray {path}" for _, path in abandoned(self._shm.unclaimed)),
+            *(f"stays {one_line(path)}" for path in removed.stays),
+            *(f"stray {one_line(path)}" for _, path in abandoned(self._shm.unclaimed)),
             "done",
         )
 
@@ -127,7 +136,7 @@ class _Keeper:
         except OSError as error:
             self._tell(f"failed {error.errno}")
             return False
-        failure = told[len(_EXECUTES) :]
+        failure = told[len(execute.EXECUTES) :]
         if failure:
             os.waitpid(pid, 0)
             cgroup.remove(self._cgroup)
@@ -152,12 +161,12 @@ class _Keeper:
         return pid, told
 
     def _fork(self, fork: Callable[[], int]) -> tuple[int, bytes]:
-        """The command's pid, and what it told: _EXECUTES, and the errno where that failed."""
+        """The command's pid, and what it told: execute.EXECUTES, and the errno where that failed."""
         read, write = os.pipe()
         pid = fork()
         if pid == 0:
             os.close(read)
-            _execute(self._launch, self._ends, self._inherited, write)
+            execute.become(self._launch, self._ends, self._inherited, write)
         os.close(write)
         told = b""
         if pid > 0:
@@ -172,7 +181,7 @@ class _Keeper:
     def _let_go_of_files(self) -> None:
         """Held files and folders would keep the caller's pipes open and its mounts busy."""
         ours = {self._ends.control, self._ends.status, self._wakeup, self._wakeup_write}
-        kept = ours | ({notify()} - {-1})
+        kept = ours | ({notify(), self._ends.tty} - {-1})
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd, inheritable=False)
@@ -210,13 +219,17 @@ class _Keeper:
 
     def _milliseconds_left(self) -> float | None:
         times = [moment for moment in (self._give_up, self._claim_at) if moment is not None]
-        return max(0.0, (min(times) - time.monotonic()) * 1000) if times else None
+        return tree.milliseconds_until(min(times)) if times else None
 
     def _obey(self, orders: bytes) -> bool:
         """Carry out the guard's bytes; False when there is no guard any more."""
         for order in orders:
             if order == KILL:
                 self._give_up = _NOW
+            elif order == AWAIT:
+                self._expect_the_end(self._launch.grace)
+            elif order == LENT:
+                self._watch_terminal()
             elif order == HURRY:
                 pids = tree.descendants()
                 tree.send(pids, signal.SIGTERM)
@@ -224,7 +237,7 @@ class _Keeper:
                 self._expect_the_end(_HURRIED)
             else:
                 number = int(signal.SIGTERM) if order == END else order
-                tree.send_group(self._main, number)
+                (tree.send_group if number in _TO_GROUPS else tree.send_one)(self._main, number)
                 if number in self._ending:
                     tree.send_group(self._main, signal.SIGCONT)  # a stopped process cannot end
                     self._expect_the_end(self._launch.grace)
@@ -245,12 +258,16 @@ class _Keeper:
         now = time.monotonic()
         self._looks = [moment for moment in self._looks if moment > now - 1.0] + [now]
         self._claim_at = None
-        self._tell(*(f"segment {i} {path}" for i, path in self._shm.claim(tree.descendants)))
+        self._tell(
+            *(f"segment {i} {one_line(path)}" for i, path in self._shm.claim(tree.descendants))
+        )
 
     def _note_changes(self) -> None:
         for pid, status in self._reaper.reap():
             if pid == self._main and os.WIFSTOPPED(status):
                 self._tell(f"stopped {os.WSTOPSIG(status)}")
+            elif pid == self._witness:
+                self._witness = 0
         self._note_the_end()
 
     def _note_the_end(self) -> None:
@@ -258,6 +275,16 @@ class _Keeper:
         if status is not None and not self._main_ended:
             self._main_ended = True
             self._tell(f"exited {status}")
+            self._dismiss_witness()
+
+    def _watch_terminal(self) -> None:
+        if not self._witness:
+            self._witness = terminal.post_witness(self._main, self._ends.status)
+
+    def _dismiss_witness(self) -> None:
+        if self._witness:
+            terminal.dismiss_witness(self._witness)
+            self._witness = 0
 
     def _tell(self, *lines: str) -> None:
         try:
@@ -266,35 +293,9 @@ class _Keeper:
             return  # the guard is dead: there is nobody to tell
 
 
-def _execute(launch: Launch, ends: Ends, inherited: Inherited, report: int) -> NoReturn:
-    """In the child: become the command, with everything as the guard itself inherited it."""
-    try:
-        os.setpgid(0, 0)
-        if ends.tty >= 0:
-            os.tcsetpgrp(ends.tty, os.getpid())  # SIGTTOU is blocked here
-        _place_stdio(ends.stdio)
-        os.write(report, _EXECUTES)
-        signals.give_back(inherited)
-        os.execve(launch.path, launch.argv, environment.block(launch.env))
-    except OSError as error:
-        os.write(report, str(error.errno).encode())
-    finally:
-        os._exit(125)
-
-
-def _place_stdio(stdio: tuple[int, int, int]) -> None:
-    """Make these three 0, 1 and 2. All sources are above 2 or already in place."""
-    for target, source in enumerate(stdio):
-        if source < 0:
-            os.close(target)
-        elif source == target:
-            os.set_inheritable(target, True)
-        else:
-            os.dup2(source, target, inheritable=True)
-
-
 def _pipe() -> tuple[int, int]:
-    """A pipe that no exec inherits, its read end non-blocking."""
+    """A pipe that no exec inherits and that never blocks."""
     read, write = os.pipe()
-    os.set_blocking(read, False)
+    for fd in (read, write):
+        os.set_blocking(fd, False)
     return read, write

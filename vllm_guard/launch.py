@@ -12,15 +12,12 @@ import os
 import select
 import time
 
-from vllm_guard import keeper, leftovers, pump, signals, tree, voice
-from vllm_guard.errors import (
-    NOT_EXECUTABLE,
-    NOT_FOUND,
-    GuardError,
-)
+from vllm_guard import execute, keeper, leftovers, pump, signals, tree, voice
 from vllm_guard.ledger import Ledger
 from vllm_guard.model import Outcome
+from vllm_guard.outlet import Outlet
 from vllm_guard.terminal import Terminal
+from vllm_guard.wishes import ENDING, Wishes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +32,6 @@ else:
 
     from vllm_guard.frozen import dataclass
 
-_ENDING = (int(signal.SIGINT), int(signal.SIGTERM))
-_AGAIN = 2.0  #: seconds within which the same wish again means: faster
 _KEEPER_LOST = tree.Limits(settle=0.0, term=2.0)
 _STALLED_READER = 2.0  #: seconds to wait for it when the run was ended from outside
 
@@ -62,28 +57,19 @@ def plug_closed_stdio() -> tuple[int, ...]:
     return closed
 
 
-def replace_process(launch: Launch) -> None:
-    """`--exec`: become the command. Returns only when that failed, by raising GuardError."""
-    from vllm_guard import environment
-
-    signals.give_back(signals.hold())
-    try:
-        os.execve(launch.path, launch.argv, environment.block(launch.env))
-    except OSError as error:
-        raise failure(launch, error.errno or 0) from None
-
-
 def supervise(
     launch: Launch,
     closed: tuple[int, ...],
+    inherited: Inherited,
     keep: Callable[[bytes], None],
     on_start: Callable[[int], None],
 ) -> Result:
     """Run the command to its end. `keep` gets every byte it wrote; `on_start` the keeper's pid.
 
+    Every signal is blocked when this is called, by `signals.hold`, which returned `inherited`.
     Raises GuardError when the command could not be started at all.
     """
-    return _Supervisor(launch, closed, keep).run(on_start)
+    return _Supervisor(launch, closed, keep).run(inherited, on_start)
 
 
 def wait_for_keeper(pid: int) -> None:
@@ -94,30 +80,6 @@ def wait_for_keeper(pid: int) -> None:
         return
 
 
-def failure(launch: Launch, number: int) -> GuardError:
-    """What an errno of fork or exec means to the user, with the exit status of the contract."""
-    import errno
-
-    name = os.fsdecode(launch.path)
-    if number == errno.ENOENT:
-        wanted = _interpreter_line(launch.path)
-        text = f"its interpreter {wanted} does not exist" if wanted else "it does not exist"
-        return GuardError(f"cannot run {name}: {text}", exit_code=NOT_FOUND)
-    if number == errno.ENOEXEC:
-        hint = "does it lack a first line such as `#!/bin/sh`?"
-        return GuardError(f"cannot run {name}: not a program", hint, exit_code=NOT_EXECUTABLE)
-    if number in (errno.EAGAIN, errno.ENOMEM, errno.E2BIG, errno.EMFILE, errno.ENFILE):
-        return GuardError(f"cannot start {name}: {os.strerror(number)}", "see `ulimit -a`")
-    return GuardError(f"cannot run {name}: {os.strerror(number)}", exit_code=NOT_EXECUTABLE)
-
-
-def _interpreter_line(path: bytes) -> str:
-    with open(path, "rb") as file:
-        line = file.readline(4096)
-    words = line[2:].split() if line.startswith(b"#!") else []
-    return os.fsdecode(words[0]) if words else ""
-
-
 class _Supervisor:
     def __init__(
         self, launch: Launch, closed: tuple[int, ...], keep: Callable[[bytes], None]
@@ -125,17 +87,15 @@ class _Supervisor:
         self._launch = launch
         self._closed = closed
         self._keep = keep
-        self._streams: list[pump.Stream] = []
         self._lines = b""
         self._ledger = Ledger()
-        self._sent: list[int] = []  #: signals this process got, in order
-        self._asked = 0  #: how often, in a row, this process was asked to end the run
-        self._asked_at = 0.0  #: monotonic
         self._deadline_hit = False
+        self._stalled = 0.0  #: until when a stalled reader is waited for (monotonic); 0: for ever
 
-    def run(self, on_start: Callable[[int], None]) -> Result:
+    def run(self, inherited: Inherited, on_start: Callable[[int], None]) -> Result:
         self._started = time.monotonic()
-        inherited = signals.hold()
+        voice.be_brief()
+        self._wishes = Wishes(inherited.ignored, self._launch)
         signals.become_subreaper()
         self._fork(inherited)
         signals.ignore((signal.SIGTTOU, signal.SIGTTIN))
@@ -152,43 +112,37 @@ class _Supervisor:
     def _fork(self, inherited: Inherited) -> None:
         """Fork the keeper, with the command's ends of all channels."""
         self._terminal = Terminal()
-        control_read, self._control = os.pipe()
-        self._report, report_write = os.pipe()
-        stdio = [0, 1, 2]
-        theirs = []
-        for group in pump.channels(self._launch.watch):
-            ours, end = pump.open_channel(group[0])
-            self._streams.append(pump.Stream(ours, group[0], self._keep))
-            theirs.append(end)
-            for fd in group:
-                stdio[fd] = end
-        placed = tuple(-1 if fd in self._closed else source for fd, source in enumerate(stdio))
-        ends = keeper.Ends(control_read, report_write, placed, self._terminal.lendable)  # type: ignore[arg-type]
-        gc.freeze()
-        gc.enable()
         try:
+            control_read, self._control = os.pipe()
+            self._report, report_write = os.pipe()
+            self._outlet = Outlet(self._launch.watch, self._keep)
+            placed = tuple(
+                -1 if fd in self._closed else s for fd, s in enumerate(self._outlet.stdio)
+            )
+            gc.freeze()
+            gc.enable()
             self._keeper = os.fork()
         except OSError as error:
-            raise failure(self._launch, error.errno or 0) from None
+            raise execute.failure(self._launch, error.errno or 0) from None
         if self._keeper == 0:
-            for fd in (self._control, self._report, *(s.source for s in self._streams)):
+            for fd in (self._control, self._report):
                 os.close(fd)
+            self._outlet.close_ours()
+            ends = execute.Ends(control_read, report_write, placed, self._terminal.lendable)  # type: ignore[arg-type]
             keeper.keep(self._launch, ends, inherited)
-        for fd in (control_read, report_write, *theirs):
+        for fd in (control_read, report_write):
             os.close(fd)
+        self._outlet.close_theirs()
+        pump.point_at_null(0)  # who writes to it shall see when the command closes it
 
     def _step(self) -> None:
         """Wait for something to happen and deal with all of it."""
         poll = select.poll()
         poll.register(self._wakeup, select.POLLIN)
         poll.register(self._report, select.POLLIN)
-        wanted = [(fd, event, s) for s in self._streams for fd, event in s.interests()]
-        for fd, event, _ in wanted:
-            poll.register(fd, event)
+        wanted = self._outlet.register(poll)
         ready = {fd for fd, _ in poll.poll(self._milliseconds_left())}
-        for fd, _, stream in wanted:
-            if fd in ready:
-                stream.fill() if fd == stream.source else stream.flush()
+        self._outlet.serve(wanted, ready)
         if self._wakeup in ready:
             self._on_signals(tree.drain(self._wakeup))
         if self._report in ready:
@@ -196,12 +150,12 @@ class _Supervisor:
         self._check_deadline()
 
     def _milliseconds_left(self) -> float | None:
-        if self._launch.deadline is None or self._deadline_hit:
+        if self._launch.deadline is None or self._deadline_hit or self._ledger.status is not None:
             return None
-        return max(0.0, (self._started + self._launch.deadline - time.monotonic()) * 1000)
+        return tree.milliseconds_until(self._started + self._launch.deadline)
 
     def _check_deadline(self) -> None:
-        if self._milliseconds_left() == 0.0 and self._ledger.status is None:
+        if self._milliseconds_left() == 0.0:
             self._deadline_hit = True
             self._order(keeper.END)
 
@@ -210,32 +164,43 @@ class _Supervisor:
             if number == signal.SIGCHLD:
                 continue
             if number == signal.SIGCONT and self._ledger.main:
-                self._terminal.lend(self._ledger.main)
-            if number not in (signal.SIGCONT, signal.SIGWINCH):
-                self._sent.append(number)
-            self._order(self._escalated(number) if number in _ENDING else number)
+                self._lend()
+            elif number == signal.SIGWINCH:
+                self._outlet.copy_size()
+            if self._wishes.note(number):
+                self._ask(number, number)
+            else:
+                self._order(number)
 
-    def _escalated(self, number: int) -> int:
-        """What to order: the signal itself first, then haste, then death, each within 2 s of the last."""
-        now = time.monotonic()
-        self._asked = self._asked + 1 if now - self._asked_at < _AGAIN else 1
-        self._asked_at = now
-        name = signals.name(number)
-        if self._asked == 1:
-            limited = number == signal.SIGTERM or self._launch.interrupt_ends
-            limit = f", for at most {self._launch.grace:g} s" if limited else ""
-            voice.say(f"{name} passed on; waiting for the command to end{limit} (again: faster)")
-            return number
-        if self._asked == 2:
-            voice.say(f"{name} again: SIGTERM to every process of the run (again: SIGKILL)")
-            return keeper.HURRY
-        voice.say(f"{name} again: SIGKILL to every process of the run")
-        return keeper.KILL
+    def _ask(self, number: int, first: int) -> None:
+        """To end: by the order `first`, asked again with haste, and once more by death."""
+        times = self._wishes.ask(time.monotonic())
+        self._order(first if times == 1 else keeper.HURRY if times == 2 else keeper.KILL)
+        voice.say(self._wishes.words(number))
+
+    def _on_typed(self) -> None:
+        """Ctrl-C, which the terminal has sent to the command's group, and would have sent to ours.
+
+        A script that called us is in our group. Only of a server is it known that it must end.
+        """
+        signals.send_to_job(signal.SIGINT)
+        if not self._launch.interrupt_ends:
+            return
+        asks = self._wishes.note(int(signal.SIGINT), "Ctrl-C")
+        if asks and self._ledger.status is None:
+            self._ask(int(signal.SIGINT), keeper.AWAIT)
+
+    def _lend(self) -> None:
+        self._terminal.lend(self._ledger.main)
+        if self._terminal.lent:
+            self._outlet.copy_size()
+            self._order(keeper.LENT)
 
     def _order(self, byte: int) -> None:
         try:
             os.write(self._control, bytes([byte]))
-        except BrokenPipeError:
+            os.kill(self._keeper, signal.SIGCONT)  # somebody may have stopped it
+        except (BrokenPipeError, ProcessLookupError):
             return  # the keeper is gone, which its report pipe tells as well
 
     def _on_report(self, data: bytes) -> None:
@@ -244,55 +209,89 @@ class _Supervisor:
             return
         *lines, self._lines = (self._lines + data).split(b"\n")
         for line in lines:
-            if self._ledger.hear(os.fsdecode(line)) == "stopped":
-                self._on_stopped()
+            word, _, rest = os.fsdecode(line).partition(" ")
+            self._ledger.hear(word, rest)
+            if word == "stopped":
+                self._on_stopped(int(rest))
+            elif word == "typed":
+                self._on_typed()
+            elif word == "resized" and self._outlet.copy_size():
+                self._order(signal.SIGWINCH)  # its first came before its pty had the new size
 
-    def _on_stopped(self) -> None:
-        """The command was stopped (Ctrl-Z): stop with our whole job, so that the shell sees it."""
-        if not self._terminal.lent:
-            return
-        self._terminal.take_back()
+    def _on_stopped(self, number: int) -> None:
+        """The command was stopped: by Ctrl-Z, or because it wanted the terminal, which it may have then."""
+        wants_terminal = number in (signal.SIGTTIN, signal.SIGTTOU)
+        ours = self._terminal.is_ours()
+        if wants_terminal and ours:
+            self._go_on()
+        elif wants_terminal or ours or self._terminal.lent:
+            self._terminal.take_back()
+            if not self._stop_job() and not wants_terminal:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        self._lend()
+        self._order(signal.SIGCONT)
+
+    def _stop_job(self) -> bool:
+        """Stop with our whole job, so that the shell sees it; False where the kernel does not let us.
+
+        It does not where nobody could continue it: an orphaned process group (POSIX, 2.4.4).
+        """
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(0, signal.SIGTSTP)
         signals.listen((signal.SIGTSTP,), signal.set_wakeup_fd(-1))
+        numbers = tree.drain(self._wakeup)
+        self._on_signals(numbers)
+        return signal.SIGCONT in numbers
 
     def _on_lost_keeper(self) -> None:
         """The keeper died: its orphans are our children now."""
         ledger = self._ledger
-        contained = self._launch.cgroup if ledger.contained == "cgroup" else ""
+        contained = self._launch.cgroup if os.path.isdir(self._launch.cgroup) else ""
         ended = tree.end(self._reaper, _KEEPER_LOST, contained)
         segments = ledger.segments.union(ended.segments)
         if ledger.contained == "group":
             segments |= leftovers.end_group(ledger.main, self._launch.run_id)[1]
-        removed = leftovers.remove(segments, self._launch.private, contained)
+        launch = self._launch
+        removed = leftovers.remove(segments, launch.private, contained, launch.present)
         ledger.close_without_keeper(ended, removed)
 
     def _finish(self) -> Result:
         self._had_terminal = self._terminal.lent
         self._terminal.take_back()
-        outside = bool(self._sent) or self._deadline_hit
-        for stream in self._streams:
-            stream.finish(_STALLED_READER if outside else None)
+        self._outlet.drain(self._wakeup, self._drained_by)
         ledger = self._ledger
         if ledger.errno:
-            raise failure(self._launch, ledger.errno)
+            raise execute.failure(self._launch, ledger.errno)
         seconds = time.monotonic() - self._started
         outcome = ledger.outcome(self._ended_by(ledger.killer), seconds, self._deadline_hit)
         if outcome.signal:
             self._terminal.restore()
-        lost = sum(stream.lost for stream in self._streams)
         found = (tuple(ledger.survivors), tuple(ledger.stays), tuple(ledger.strays))
-        return Result(outcome, self._keeper, ledger.contained, *found, lost)
+        return Result(outcome, self._keeper, ledger.contained, *found, self._outlet.lost)
+
+    def _drained_by(self, only_terminals: bool) -> float | None:
+        """A stalled reader is waited for as the command would have waited: until somebody ends it."""
+        for number in tree.drain(self._wakeup):
+            if number in ENDING:
+                self._wishes.note(number)
+        over = self._wishes or self._deadline_hit or only_terminals
+        self._stalled = self._stalled or (time.monotonic() + _STALLED_READER if over else 0.0)
+        limits = [self._stalled] if self._stalled else []
+        if self._launch.deadline is not None:
+            limits.append(self._started + self._launch.deadline)
+        return min(limits, default=None)
 
     def _ended_by(self, killer: int) -> str:
         if self._deadline_hit:
             return f"the deadline of {self._launch.deadline:g} s"
         if self._ledger.status is None:
             return "the loss of its keeper process"
-        if self._sent:
+        if self._wishes:
             late = self._ledger.expired and killer
             killed = f", which it ignored: {signals.name(killer)}" if late else ""
-            return f"{signals.name(self._sent[0])} sent to vllm-guard{killed}"
+            return f"{self._wishes}{killed}"
         if killer == signal.SIGKILL:
             return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
         if killer == signal.SIGINT and self._had_terminal:

@@ -29,6 +29,15 @@ _NUMBERS = {
 }
 
 
+def one_line(path: str) -> str:
+    """A path as it stands in the keeper's words: whoever named the file could write words of his own."""
+    return path.replace("%", "%25").replace("\n", "%0A")
+
+
+def _path(word: str) -> str:
+    return word.replace("%0A", "\n").replace("%25", "%")
+
+
 class Ledger:
     """Filled by `hear`, one line after the other."""
 
@@ -47,24 +56,22 @@ class Ledger:
         self.segments: set[Segment] = set()
         self.done = False
 
-    def hear(self, line: str) -> str:
-        """Enter one line; returns its word."""
-        word, _, rest = line.partition(" ")
+    def hear(self, word: str, rest: str) -> None:
+        """Enter one line."""
         if word in _NUMBERS:
             setattr(self, _NUMBERS[word], int(rest))
             self.done = self.done or word == "failed"
         elif word == "segment":
             inode, _, path = rest.partition(" ")
-            self.segments.add((int(inode), path))
+            self.segments.add((int(inode), _path(path)))
         elif word == "contained":
             self.contained = rest  # type: ignore[assignment]
         elif word == "survivor":
             self.survivors.append(int(rest))
         elif word in ("stays", "stray"):
-            (self.stays if word == "stays" else self.strays).append(rest)
+            (self.stays if word == "stays" else self.strays).append(_path(rest))
         elif word in ("expired", "done"):
             setattr(self, word, True)
-        return word
 
     def close_without_keeper(self, ended: Ended, removed: Removed) -> None:
         """The keeper is gone; the guard has done its work."""

@@ -21,3 +21,19 @@ def call(name: str, *arguments: int | bytes) -> int:
         return int(getattr(ctypes.CDLL(None), name)(*arguments))
     except (ImportError, AttributeError, OSError):
         return -1
+
+
+def retitle(text: str) -> None:
+    """Change the words of this process's command line (proc(5), `arg_start`), as far as they have room.
+
+    A process that was only forked has those of its parent: `pkill -f` would mean both.
+    """
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(start)
+            memory.write(text.encode()[: end - start - 1].ljust(end - start, b"\0"))
+    except (OSError, ValueError, IndexError):
+        return

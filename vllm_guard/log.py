@@ -21,15 +21,27 @@ class Log:
     one full predecessor is kept (`output.tail.log.1`).
     """
 
-    def __init__(self, folder: str, secrets: Sequence[bytes]) -> None:
-        self.path = os.path.join(folder, "output.log") if folder else ""
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self.path = ""  #: of output.log; empty where there is none
+        self.problem = ""  #: why there is none, although there is a folder for it
         self.lost = 0  #: bytes that are in none of the files
-        self._tail = os.path.join(folder, "output.tail.log")
+        self._tail = ""
         self._secrets = secrets
         self._overlap = max((len(s) for s in secrets), default=1) - 1
         self._held = b""
         self._room = HEAD_LIMIT
-        self._fd = _new_file(self.path) if folder else -1
+        self._fd = -1
+
+    def open(self, folder: str) -> None:
+        """Begin, before the first `keep`; without a folder nothing is kept."""
+        path = os.path.join(folder, "output.log")
+        self._tail = os.path.join(folder, "output.tail.log")
+        try:
+            self._fd = _new_file(path) if folder else -1
+        except OSError as error:
+            self.problem = f"no log is kept: {error}"
+        else:
+            self.path = path if folder else ""
 
     def keep(self, data: bytes) -> None:
         """Add to the log, holding back what could be the start of a secret."""
@@ -45,6 +57,9 @@ class Log:
 
     def close(self) -> None:
         self._append(self._held)
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -61,8 +76,7 @@ class Log:
                     self._rotate()
                 paths.write_all(self._fd, data[: self._room])
             except OSError:  # a full disk, a removed folder
-                os.close(self._fd)
-                self._fd = -1
+                self._let_go()
                 break
             written = min(len(data), self._room)
             self._room -= written
@@ -71,13 +85,11 @@ class Log:
 
     def _rotate(self) -> None:
         """Begin a new tail; the one before it is kept, the one before that is not."""
-        os.close(self._fd)
-        self._fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)  # should the next step fail
+        self._let_go()
         if os.path.exists(self._tail):
             if os.path.exists(f"{self._tail}.1"):
                 self.lost += TAIL_LIMIT
             os.replace(self._tail, f"{self._tail}.1")
-        os.close(self._fd)
         self._fd = _new_file(self._tail)
         self._room = TAIL_LIMIT
 

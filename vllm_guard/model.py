@@ -126,6 +126,7 @@ class Launch:
     deadline: float | None  #: seconds
     grace: float  #: seconds between the first signal that must end it and SIGKILL
     interrupt_ends: bool  #: SIGINT is such a signal, as SIGTERM is
+    present: frozenset[int] = frozenset()  #: inodes in /dev/shm before the start: not the run's
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,10 @@ def finish_values(values: dict[str, Any]) -> RunOptions:
             _check_name(name, f"--{option}", True)
     if not fields.get("command"):
         raise _usage("no command given", "put it after `--`")
+    for option in ("deadline", "allow_daemon", "json") if fields.get("exec") else ():
+        if fields.get(option):
+            word = option.replace("_", "-")
+            raise _usage(f"--{word} has no effect with --exec", "nobody is there to see to it")
     if fields["command"][0] == "":
         raise _usage("the command is an empty word", "is a variable in your command line unset?")
     return RunOptions(**fields)

@@ -143,10 +143,18 @@ def demoted(findings: Sequence[Finding], ignored: Sequence[str]) -> tuple[Findin
 
 def private_folder(run_id: str, env: Mapping[str, str]) -> str:
     """Where the run's sockets and temporary files go; short enough for a Unix socket."""
-    root = env.get("TMPDIR") or "/tmp"  # noqa: S108  (its mode will be 0700)
-    path = os.path.join(root, f"vg-{run_id}")
+    root = _temporary(env)
+    path = os.path.normpath(os.path.join(root, f"vg-{run_id}"))
     fits = os.path.isabs(path) and len(os.fsencode(path)) <= _SOCKET_DIR_MAX
-    return path if fits else f"/tmp/vg-{run_id}"  # noqa: S108
+    plain = ".." not in root.split("/") and "\n" not in path  # or a marker could not name it
+    return path if fits and plain else f"/tmp/vg-{run_id}"  # noqa: S108
+
+
+def _temporary(env: Mapping[str, str]) -> str:
+    """`$TMPDIR`, or `/tmp` where one cannot write there, as Python's `tempfile` has it."""
+    given = env.get("TMPDIR", "")
+    usable = os.path.isdir(given) and os.access(given, os.W_OK | os.X_OK)
+    return given if usable else "/tmp"  # noqa: S108  (what is made there will be private)
 
 
 def _parts(
@@ -221,7 +229,7 @@ def user(env: Mapping[str, str]) -> str:
 def _inductor_cache(env: Mapping[str, str]) -> str:
     """`<tmp>/torchinductor_<user>`, by torch's `_inductor/runtime/cache_dir_utils.py`."""
     name = "".join("_" if c in '\\/:*?"<>|' else c for c in user(env))
-    return os.path.join(env.get("TMPDIR") or "/tmp", f"torchinductor_{name}")  # noqa: S108
+    return os.path.join(_temporary(env), f"torchinductor_{name}")
 
 
 def _uses(env_plan: EnvPlan, private: str) -> bool:

@@ -9,22 +9,23 @@ from __future__ import annotations
 import os
 import time
 
-from vllm_guard import __version__, paths, tree
+from vllm_guard import __version__, marker, paths
+from vllm_guard.errors import GuardError
 from vllm_guard.frozen import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from dataclasses import dataclass
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from vllm_guard.marker import Marker
     from vllm_guard.model import Run
-else:
-    from vllm_guard.frozen import dataclass
 
 KEPT_RUNS = 50
 _PRUNE_AT = KEPT_RUNS + 25  #: not at every run
 SCHEMA_VERSION = 1
+_MARKER_MAX = 1 << 20  #: bytes; it grows with the number of files in /dev/shm
+_RECORD_MAX = 16 << 20
 
 
 def new_id() -> str:
@@ -41,31 +42,44 @@ class Shelf:
         self.root = paths.base_dir("state", env)
         self.problem = ""
 
+    def mark(self, run_id: str, private: str, contained: str, present: Iterable[int]) -> None:
+        """Mark the run as under way, before anything else of it is made.
+
+        `private`, `contained`, `present`: its folder and cgroup, and the inodes that are in /dev/shm.
+        """
+        try:
+            active = paths.make_private(os.path.join(self.root, "active"))
+            content = marker.text(private, contained, present)
+            paths.create_private(os.path.join(active, run_id), content)
+        except OSError as error:
+            self.problem = f"no record is kept: {error}"
+
     def open(self, run_id: str) -> str:
         """Make the folder for a run's record; empty (with `problem` set) where that fails."""
+        if self.problem:
+            return ""
         try:
             return paths.make_private(os.path.join(self.root, "runs", run_id))
         except OSError as error:
             self.problem = f"no record is kept: {error}"
             return ""
 
-    def mark(self, run_id: str, private: str, contained: str, keeper: int) -> None:
-        """Leave a marker that tells a later guard whose processes and files these are."""
-        if self.problem:
-            return
-        me = os.getpid()
-        lines = [
-            f"guard {me} {_start(me)}",
-            f"keeper {keeper} {_start(keeper)}",
-            f"private {private}",
-            f"cgroup {contained}",
-        ]
+    def add_keeper(self, run_id: str, pid: int) -> None:
+        """The run's keeper has been started: while it lives, so does the run."""
+        path = os.path.join(self.root, "active", run_id)
         try:
-            folder = paths.make_private(os.path.join(self.root, "active"))
-            text = "\n".join([*lines, f"boot {boot_id()}", ""])
-            paths.create_private(os.path.join(folder, run_id), os.fsencode(text))
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                paths.write_all(fd, marker.keeper_line(pid))
+            finally:
+                os.close(fd)
         except OSError as error:
-            self.problem = f"no marker is kept: {error}"
+            self.problem = self.problem or f"the marker is incomplete: {error}"
+
+    def discard(self, run_id: str) -> None:
+        """Forget a run that could not be started."""
+        self.unmark(run_id)
+        self.remove(run_id)
 
     def unmark(self, run_id: str) -> None:
         try:
@@ -75,79 +89,80 @@ class Shelf:
 
     def markers(self) -> list[Marker]:
         """Every run that is marked as under way, dead ones included."""
-        folder = os.path.join(self.root, "active")
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError:
-            return []
-        found = (_read_marker(folder, name) for name in names if not name.endswith(".new"))
+        found = (self._marker(run_id) for run_id in self.marked())
         return [marker for marker in found if marker is not None]
 
-    def ids(self) -> list[str]:
-        """The runs that have a record, by the time of their start."""
+    def marked(self) -> list[str]:
+        """The runs that have a marker, be it one that cannot be read."""
+        return sorted(filter(is_id, self._names("active")))
+
+    def _names(self, folder: str) -> list[str]:
         try:
-            return sorted(os.listdir(os.path.join(self.root, "runs")))
+            return os.listdir(os.path.join(self.root, folder))
         except OSError:
             return []
+
+    def _marker(self, run_id: str) -> Marker | None:
+        try:
+            path = os.path.join(self.root, "active", run_id)
+            return marker.parse(run_id, paths.read_regular(path, _MARKER_MAX))
+        except GuardError:
+            return None
+
+    def ids(self) -> list[str]:
+        """The runs that have a record, by the time of their start; a link to a folder is none."""
+        try:
+            with os.scandir(os.path.join(self.root, "runs")) as entries:
+                folders = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+        except OSError:
+            return []
+        return sorted(filter(is_id, folders))
 
     def read(self, run_id: str) -> dict[str, Any] | None:
         """The record as `to_json` wrote it; None where there is none, or none that can be read."""
         import json
 
-        if "/" in run_id:
+        if run_id not in self.ids():
             return None
+        path = os.path.join(self.root, "runs", run_id, "run.json")
         try:
-            with open(os.path.join(self.root, "runs", run_id, "run.json"), "rb") as file:
-                document = json.loads(file.read())
-        except (OSError, ValueError):
+            document = json.loads(paths.read_regular(path, _RECORD_MAX))
+        except (GuardError, ValueError, RecursionError):
             return None
         return document if isinstance(document, dict) else None
 
     def remove(self, run_id: str) -> bool:
-        """Remove the record of an ended run."""
+        """Remove the record of an ended run; False where something of it stays."""
         folder = os.path.join(self.root, "runs", run_id)
-        remove_tree(folder)
-        return not os.path.exists(folder)
+        _remove_record(folder)
+        return not os.path.lexists(folder)
 
     def write(self, run: Run) -> None:
-        """Write `run.json` and drop the oldest records beyond KEPT_RUNS."""
+        """Write `run.json`, at the start (without an outcome) and at the end."""
         folder = os.path.join(self.root, "runs", run.id)
         if self.problem or not os.path.isdir(folder):
             return
         try:
             paths.write_private(os.path.join(folder, "run.json"), to_json(run))
-            self._prune()
         except OSError as error:
             self.problem = f"the record is incomplete: {error}"
 
-    def _prune(self) -> None:
-        runs = os.path.join(self.root, "runs")
-        names = sorted(os.listdir(runs))
-        if len(names) < _PRUNE_AT:
+    def prune(self) -> None:
+        """Drop the oldest records beyond KEPT_RUNS."""
+        if len(self._names("runs")) < _PRUNE_AT:
             return
-        active = {marker.run_id for marker in self.markers()}
+        names = self.ids()
+        active = self.marked()
         for name in names[:-KEPT_RUNS]:
             if name not in active:
-                _remove_record(os.path.join(runs, name))
+                self.remove(name)
 
 
-@dataclass(frozen=True)
-class Marker:
-    """Who was running a run."""
-
-    run_id: str
-    guard: tuple[int, str]  #: pid and start time
-    keeper: tuple[int, str]
-    private: str
-    cgroup: str  #: the folder it may have; empty for none
-    boot: str
-
-    @property
-    def is_dead(self) -> bool:
-        """Neither guard nor keeper is there any more."""
-        if self.boot != boot_id():
-            return True
-        return not tree.is_alive(*self.guard) and not tree.is_alive(*self.keeper)
+def is_id(name: str) -> bool:
+    """Could it be from `new_id`?"""
+    words = name.split("-")
+    digits = [len(word) for word in words if word.isascii() and word.isalnum()]
+    return digits[:2] == [8, 6] and len(digits) == len(words) == 3
 
 
 def to_json(run: Run) -> bytes:
@@ -178,53 +193,15 @@ def _quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def remove_tree(path: str) -> None:
-    """`rm -r` of a folder of ours; what cannot be removed stays, and leftovers says so."""
-    import shutil
-
-    shutil.rmtree(path, ignore_errors=True)
-
-
 def _remove_record(folder: str) -> None:
-    """Most records are flat: no need for `shutil`, which costs 10 ms to import."""
+    """Most records are flat folders: no need to look for mounts."""
     try:
         for name in os.listdir(folder):
             os.unlink(os.path.join(folder, name))
         os.rmdir(folder)
-    except IsADirectoryError:
-        remove_tree(folder)
-
-
-def boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().decode().strip()
+    except FileNotFoundError:
+        return
     except OSError:
-        return ""
+        from vllm_guard import folders
 
-
-def _named_after(run_id: str, folder: str) -> str:
-    """That folder, if it is the cgroup of this run and no other."""
-    return folder if folder.endswith(f"/vllm-guard-{run_id}") else ""
-
-
-def _start(pid: int) -> str:
-    info = tree.stat(pid)
-    return info["start"] if info else "?"
-
-
-def _read_marker(folder: str, name: str) -> Marker | None:
-    try:
-        with open(os.path.join(folder, name), "rb") as file:
-            rows = dict(os.fsdecode(line).split(" ", 1) for line in file.read().splitlines())
-        guard, keeper = rows["guard"].split(), rows["keeper"].split()
-        return Marker(
-            name,
-            (int(guard[0]), guard[1]),
-            (int(keeper[0]), keeper[1]),
-            rows["private"],
-            _named_after(name, rows.get("cgroup", "")),
-            rows["boot"],
-        )
-    except (OSError, ValueError, KeyError, IndexError):
-        return None
+        folders.remove(folder)

@@ -94,7 +94,8 @@ def outcome_words(outcome: Outcome) -> str:
         "not-started": "was not started",
     }[outcome.kind]
     core = ", core dumped" if outcome.core else ""
-    by = "" if outcome.ended_by in ("", "itself") else f", ended by {outcome.ended_by}"
+    ended = "" if outcome.kind == "deadline" else "ended "  # which `how` says already
+    by = "" if outcome.ended_by in ("", "itself") else f", {ended}by {outcome.ended_by}"
     return f"{how} after {outcome.seconds:.1f} s{core}{by}"
 
 
@@ -104,20 +105,20 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
     assert outcome is not None
     yield f"{screen.shortened(run.command[0])} {outcome_words(outcome)}"
     if outcome.left_behind:
-        yield f"it left {count(outcome.left_behind, 'process', 'es')} behind; ended now"
+        yield f"{count(outcome.left_behind, 'process', 'es')} outlived it: ended"
     if outcome.freed:
-        yield f"it left {outcome.freed >> 20} MiB of shared memory behind; it was removed"
+        yield f"its shared memory, {outcome.freed >> 20} MiB, outlived it: removed"
     if lost_bytes:
         yield f"{lost_bytes} bytes of its output could not be written"
     if outcome.daemons:
-        yield f"{count(outcome.daemons, 'process', 'es')} live on: --allow-daemon"
+        yield f"left running, as --allow-daemon says: {count(outcome.daemons, 'process', 'es')}"
     elif run.leftovers:
         yield f"left behind: {count(len(run.leftovers), 'thing')}, listed above"
     else:
         yield f"left behind: nothing; looked at: {', '.join(run.looked_at)}"
     if run.plan.changes:
         held = count(len(run.plan.changes), "variable")
-        yield f"environment: {held} held for this run only; yours is as it was"
+        yield f"environment: {held} changed for this run only; yours is as it was"
     if run.log:
         yield f"record: {screen.printable(run.log.rpartition('/')[0])}"
 

@@ -2,7 +2,8 @@
 
 A process that has ended no longer tells what it had mapped, and a name such as `psm_47559172` tells
 nothing. So whoever watches over a run looks, at each file that appears, whether a process of the run
-holds it: then it is the run's, and may be removed when the run is over. Files are known by their inode:
+holds it: then it is the run's, and may be removed when the run is over. What was there before the start
+is not the run's, whoever holds it and whatever it is called by now. Files are known by their inode:
 a semaphore is mapped under a name that no longer exists (sem_open(3) of glibc links it to its own).
 """
 
@@ -17,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    #: A file of /dev/shm: inode and path. The inode tells whether it is still the same file.
+    #: A file or folder of /dev/shm: inode and path. The inode tells whether it is still the same file.
     Segment = tuple[int, str]
 
 _F_NOTIFY = 1026  #: <linux/fcntl.h>; importing `fcntl` for it costs 0.3 ms before every launch
@@ -25,21 +26,29 @@ _DN_CREATE, _DN_RENAME, _DN_MULTISHOT = 0x4, 0x10, -(1 << 31)  #: the last one i
 SHM = "/dev/shm/"  # noqa: S108  (the folder itself is the subject)
 
 
-class Watch:
-    """Files of /dev/shm made since this was."""
+def present() -> frozenset[int]:
+    """The inodes of all that is in /dev/shm now."""
+    return frozenset(inode for inode, _ in _segments())
 
-    def __init__(self) -> None:
-        self._before = set(_segments())
+
+class Watch:
+    """Files of /dev/shm that were not `present` before."""
+
+    def __init__(self, before: frozenset[int]) -> None:
+        self._before = before
         self.claimed: set[Segment] = set()
-        self.unclaimed: set[Segment] = set()  #: nobody of the run was seen to hold them
+        self.unclaimed: set[Segment] = (
+            set()
+        )  #: folders, and what nobody of the run was seen to hold
 
     def claim(self, pids: Callable[[], Iterable[int]]) -> set[Segment]:
         """Look what is new; returns the new files that one of these processes holds."""
-        new = {s for s in set(_segments()) - self._before - self.claimed if _is_mine(s)}
+        new = {s for s in _segments() if s[0] not in self._before and s not in self.claimed}
+        new = {segment for segment in new if _kind(segment)}
         if not new:
             return set()
         inodes = held(pids())
-        found = {segment for segment in new if segment[0] in inodes}
+        found = {s for s in new if s[0] in inodes and _kind(s) == stat.S_IFREG}
         self.claimed |= found
         self.unclaimed = (self.unclaimed | new) - found
         return found
@@ -60,73 +69,109 @@ def notify() -> int:
 
 
 def abandoned(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """Those of these files that are this user's, still there and held by no process."""
-    mine = {segment for segment in segments if _is_mine(segment)}
+    """Those of these that are this user's, still there, and held by no process, nor is what is in them."""
+    mine = {segment: _inodes(segment) for segment in segments if _kind(segment)}
     others = held(all_pids()) if mine else set()
-    return (segment for segment in sorted(mine) if segment[0] not in others)
+    return (segment for segment in sorted(mine) if not mine[segment] & others)
+
+
+def _inodes(segment: Segment) -> set[int]:
+    """Its own, and of all that is in it."""
+    inode, path = segment
+    if _kind(segment) == stat.S_IFREG:
+        return {inode}
+    paths = (os.path.join(f, name) for f, _, names in os.walk(path) for name in names)
+    return {inode, *(os.lstat(below).st_ino for below in paths if os.path.lexists(below))}
 
 
 def of(pids: Iterable[int]) -> set[Segment]:
     """The files of /dev/shm that these processes hold."""
     inodes = held(pids)
-    return {segment for segment in _segments() if segment[0] in inodes} if inodes else set()
+    found = (segment for segment in _segments() if segment[0] in inodes)
+    return {s for s in found if _kind(s) == stat.S_IFREG} if inodes else set()
 
 
 def held(pids: Iterable[int]) -> set[int]:
-    """The inodes of files of /dev/shm that these processes have mapped or open."""
-    return {inode for pid in pids for inode in (*_mapped(pid), *_open(pid))}
+    """The inodes of files of /dev/shm that these processes have mapped or open.
+
+    Of this /dev/shm: a container has its own, with inodes of the same numbers.
+    """
+    try:
+        device = os.stat(SHM).st_dev
+    except OSError:
+        return set()
+    folders = (folder_of(pid) for pid in pids)
+    return {i for folder in folders for i in (*_mapped(folder, device), *_open(folder, device))}
+
+
+def folder_of(pid: int) -> str:
+    """Where /proc tells what a process holds; a main thread that ended before the others holds nothing."""
+    folder = f"/proc/{pid}"
+    try:
+        os.readlink(f"{folder}/exe")
+    except FileNotFoundError:  # it has no memory any more
+        others = [name for name in _names(f"{folder}/task") if name != str(pid)]
+        return f"{folder}/task/{others[0]}" if others else folder
+    except OSError:
+        return folder
+    return folder
 
 
 def _segments() -> Iterator[Segment]:
-    """All files of /dev/shm."""
-    try:
-        names = os.listdir(SHM)
-    except OSError:
-        return
-    for name in names:
+    """All that is in /dev/shm."""
+    for name in _names(SHM):
         try:
             yield os.lstat(SHM + name).st_ino, SHM + name
         except OSError:  # it is gone already
             continue
 
 
-def _is_mine(segment: Segment) -> bool:
+def _kind(segment: Segment) -> int:
+    """S_IFREG or S_IFDIR of what is still the same file or folder, and this user's; else 0."""
     inode, path = segment
     try:
         info = os.lstat(path)
     except OSError:
-        return False
-    return stat.S_ISREG(info.st_mode) and info.st_ino == inode and info.st_uid == os.geteuid()
+        return 0
+    kind = stat.S_IFMT(info.st_mode)
+    mine = info.st_ino == inode and info.st_uid == os.geteuid()
+    return kind if mine and kind in (stat.S_IFREG, stat.S_IFDIR) else 0
 
 
 def all_pids() -> list[int]:
     """Every process there is."""
+    return [int(name) for name in _names("/proc") if name.isdigit()]
+
+
+def _names(folder: str) -> list[str]:
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return os.listdir(folder)
     except OSError:
         return []
 
 
-def _mapped(pid: int) -> Iterator[int]:
+def _mapped(folder: str, device: int) -> Iterator[int]:
+    wanted = f"{os.major(device):02x}:{os.minor(device):02x}".encode()
     try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
+        with open(f"{folder}/maps", "rb") as file:
             for line in file:
                 if b" /dev/shm/" in line:
-                    yield int(line.split(None, 5)[4])  # address perms offset dev inode path
+                    _, _, _, found, inode, _ = line.split(
+                        None, 5
+                    )  # address perms offset dev inode path
+                    if found == wanted:
+                        yield int(inode)
     except OSError:
         return
 
 
-def _open(pid: int) -> Iterator[int]:
-    folder = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return
-    for name in names:
-        file = f"{folder}/{name}"
+def _open(folder: str, device: int) -> Iterator[int]:
+    for name in _names(f"{folder}/fd"):
+        file = f"{folder}/fd/{name}"
         try:
             if os.readlink(file).startswith(SHM):
-                yield os.stat(file).st_ino
+                info = os.stat(file)
+                if info.st_dev == device:
+                    yield info.st_ino
         except OSError:
             continue

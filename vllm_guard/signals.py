@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 from vllm_guard import libc
 
 TYPE_CHECKING = False
@@ -66,8 +68,15 @@ def listen(numbers: Iterable[int], wakeup: int) -> None:
     """From now on each of these signals is one byte in the (non-blocking) `wakeup` pipe, in order."""
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     for number in numbers:
-        signal.signal(number, _woken)
+        signal.signal(number, woken)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def send_to_job(number: int) -> None:
+    """To all of our process group but ourselves."""
+    ours = signal.signal(number, signal.SIG_IGN)
+    os.kill(0, number)
+    signal.signal(number, ours)
 
 
 def name(number: int) -> str:
@@ -83,5 +92,5 @@ def become_subreaper() -> bool:
     return libc.call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
-def _woken(*_: object) -> None:
+def woken(*_: object) -> None:
     """The wakeup pipe has the byte; nothing is done inside a handler."""

@@ -145,7 +145,7 @@ def descendants() -> dict[int, str]:
     children: dict[int, dict[int, str]] = {}
     for pid in all_pids():
         info = stat(pid)
-        if info is not None and info["state"] not in "ZX":
+        if info is not None and not is_dead(info):
             children.setdefault(int(info["ppid"]), {})[pid] = info["start"]
     found: dict[int, str] = {}
     queue = [os.getpid()]
@@ -156,20 +156,37 @@ def descendants() -> dict[int, str]:
     return found
 
 
+def ancestry() -> set[int]:
+    """Ourselves and the processes above us."""
+    found: set[int] = set()
+    pid = os.getpid()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        info = stat(pid)
+        pid = int(info["ppid"]) if info else 0
+    return found
+
+
 def stat(pid: int) -> Mapping[str, str] | None:
-    """State, parent and start time (clock ticks since boot) of a process; None when it is gone."""
+    """State, parent, threads and start time (clock ticks since boot) of a process; None when it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return {"state": fields[0].decode(), "ppid": fields[1].decode(), "start": fields[19].decode()}
+    places = {"state": 0, "ppid": 1, "threads": 17, "start": 19}  # proc(5), counted behind the name
+    return {name: fields[place].decode() for name, place in places.items()}
+
+
+def is_dead(info: Mapping[str, str]) -> bool:
+    """Is this `stat` that of a zombie? Not while threads are left: then only the main one has ended."""
+    return info["state"] in "ZX" and int(info["threads"]) <= 1
 
 
 def is_alive(pid: int, start: str) -> bool:
     """Is that very process (pids are reused, start times are not) still there, and not a zombie?"""
     info = stat(pid)
-    return info is not None and info["start"] == start and info["state"] not in "ZX"
+    return info is not None and info["start"] == start and not is_dead(info)
 
 
 def send(processes: Mapping[int, str], number: int) -> None:
@@ -204,6 +221,20 @@ def send_group(pgid: int, number: int) -> None:
         os.killpg(pgid, number)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def send_one(pid: int, number: int) -> None:
+    """A signal to a child that has not been waited for yet."""
+    assert pid > 1, "0, 1 and negative pids are other people's"
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def milliseconds_until(moment: float) -> float:
+    """For poll(2), whose longest time is 24 days; `moment` is monotonic."""
+    return min(max(0.0, (moment - time.monotonic()) * 1000), 2.0**31 - 1)
 
 
 def drain(fd: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 
 from vllm_guard import screen
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from vllm_guard.model import Finding
 
 PREFIX = "vllm-guard: "
+_PIPE_BUF = 4096
+_STALLED = 1.0  #: seconds
+_patience: float | None = (
+    None  #: how long a stalled reader is waited for, in seconds; None: for ever
+)
 _COLOURS = {"fail": "31", "error": "31", "warn": "33", "ok": "32", "note": "36", "hint": "36"}
 
 
@@ -46,15 +52,32 @@ def say_findings(findings: Sequence[Finding], verbose: bool) -> None:
             say(f"  see: {finding.uri}")
 
 
+def be_brief() -> None:
+    """From now on there is more to do than to wait for a reader: one that stalls is waited for once."""
+    global _patience
+    _patience = _STALLED
+
+
 def write(fd: int, text: str) -> None:
     """Write to a stream that may be closed, full or gone; then there is nobody to tell, so go on."""
+    global _patience
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     data = memoryview(text.encode(encoding, "backslashreplace"))
     try:
         while data:
-            data = data[os.write(fd, data) :]
+            if _patience is not None and not _takes(fd, _patience):
+                _patience = 0.0
+                return
+            data = data[os.write(fd, data[:_PIPE_BUF]) :]
     except OSError:
         return
+
+
+def _takes(fd: int, seconds: float) -> bool:
+    """Will a write of up to PIPE_BUF return at once, now or within that time?"""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _coloured(line: str, tone: str) -> str:

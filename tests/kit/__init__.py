@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vllm_guard import record
+
 KIT = Path(__file__).parent
 ROOT = KIT.parent.parent
 PATIENCE = 30.0  #: seconds after which an event that should have come counts as missing
@@ -50,6 +52,24 @@ def start(*words: str | bytes, **options: Any) -> subprocess.Popen[bytes]:
 def program(name: str, *arguments: object) -> list[str]:
     """The words that run one of the kit's programs."""
     return [sys.executable, "-S", str(KIT / f"{name}.py"), *map(str, arguments)]
+
+
+def under_way() -> bool:
+    """Has a run of this HOME a keeper, and its marker says which?"""
+    markers = Path(record.Shelf(os.environ).root, "active").glob("*")
+    return any(path.read_bytes().count(b"keeper ") > 1 for path in markers)
+
+
+def plant_marker(run_id: str, **rows: str) -> Path:
+    """The marker of a run whose guard is dead and which had no keeper yet; `rows` replace its lines."""
+    shelf = record.Shelf(os.environ)
+    shelf.mark(run_id, "", "", ())
+    shelf.open(run_id)
+    path = Path(shelf.root, "active", run_id)
+    words = dict(line.split(" ", 1) for line in path.read_text().splitlines())
+    given = {"guard": f"{2**22 - 3} 0", **rows}
+    path.write_text("".join(f"{word} {value}\n" for word, value in (words | given).items()))
+    return path
 
 
 class Lines:
@@ -107,7 +127,7 @@ def is_alive(pid: int) -> bool:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return False
-    return fields[0] not in (b"Z", b"X")
+    return fields[0] not in (b"Z", b"X") or int(fields[17]) > 1  # its main thread has ended
 
 
 def gone(pids: Iterable[int], patience: float = PATIENCE) -> None:

@@ -127,7 +127,7 @@ def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
     yield from problems
     if not problems:
         count = sum(len(p.settings) + len(p.engine) + len(p.remove) for p in item.parts)
-        yield Finding("profile-valid", "ok", item.name, f"{count} settings")
+        yield Finding("profile-valid", "ok", item.name, report.count(count, "setting"))
 
 
 def _vllm(python: str | None) -> VllmInstall | None:

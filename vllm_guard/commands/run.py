@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 
-from vllm_guard import cgroup, ending, launch, leftovers, paths, prepare, record, report, voice
+from vllm_guard import (
+    cgroup,
+    ending,
+    execute,
+    launch,
+    leftovers,
+    paths,
+    prepare,
+    record,
+    report,
+    segments,
+    signals,
+    voice,
+)
 from vllm_guard.environment import too_big
 from vllm_guard.errors import REFUSED, GuardError
 from vllm_guard.frozen import replace
@@ -22,12 +36,13 @@ if TYPE_CHECKING:
     from vllm_guard.options import RunOptions
     from vllm_guard.prepare import Prepared
     from vllm_guard.proof import Before
+    from vllm_guard.signals import Inherited
 
 #: Seconds for vLLM to end its workers, beyond its own --shutdown-timeout: it takes 1 to 3, and while it loads
 #: a model it answers SIGTERM not at all. Docker and Kubernetes wait for 10 and 30 before they kill.
 _VLLM_GRACE = 8.0
 _RAISED = ("fail", "warn")
-_ALWAYS_LOOKED_AT = ("processes", "files", "shared memory")
+_ALWAYS_LOOKED_AT = ("processes", "shared memory")
 
 
 def start(options: RunOptions) -> NoReturn:
@@ -42,17 +57,17 @@ def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
     sink = _open_json(options)
     try:
         path = prepare.executable(prepared)
-    except GuardError:
         _say_before(prepared)
+        if options.dry_run:
+            _say_plan(prepared, path)
+        if prepared.refused:
+            return _refuse(prepared, sink)
+        if options.dry_run:
+            return _not_started(prepared, sink, 0, "--dry-run")
+        return _launch(prepared, path, closed_stdio, sink)
+    except GuardError as error:
+        _not_started(prepared, sink, error.exit_code, error.message)
         raise
-    _say_before(prepared)
-    if options.dry_run:
-        _say_plan(prepared, path)
-    if prepared.refused:
-        return _refuse(prepared, sink)
-    if options.dry_run:
-        return Outcome("not-started", 0)
-    return _launch(prepared, path, closed_stdio, sink)
 
 
 def _launch(
@@ -60,40 +75,56 @@ def _launch(
 ) -> Outcome:
     order = _order(prepared, path)
     if prepared.options.exec:
-        launch.replace_process(order)
-    folder = prepared.shelf.open(prepared.run_id)
-    _make_private(prepared, folder)
-    log = Log(folder, prepared.redactor.known_bytes())
+        execute.replace_process(order)
     host = _host(prepared)
-    started = time.gmtime()
+    started = time.time()
+    inherited = signals.hold()  # from here on there is something to remove
     try:
-        result = launch.supervise(
-            order, closed_stdio, log.keep, lambda keeper: _mark(prepared, order, keeper)
-        )
+        result, log = _supervise(prepared, order, closed_stdio, inherited)
     except BaseException:
-        leftovers.remove((), order.private, "")
+        leftovers.remove((), order.private, "", order.present)
+        prepared.shelf.discard(prepared.run_id)
         raise
-    finally:
-        log.close()
     left = leftovers.findings(result.survivors, result.stays, result.strays)
-    left = (*left, *(host.differences() if host else ()))
+    left = (*left, *leftovers.system_v(started), *(host.differences() if host else ()))
+    looked_at = (*_ALWAYS_LOOKED_AT, *(["private folder"] if order.private else ()))
     incidents = tuple(host.incidents()) if host else ()
-    prepared.shelf.unmark(prepared.run_id)
     done = replace(
         _record(prepared, result.outcome, result.contained),
         findings=(*prepared.findings, *_about_the_end(prepared, result), *incidents),
         leftovers=left,
-        looked_at=(*_ALWAYS_LOOKED_AT, *(host.looked_at if host else ())),
+        looked_at=(*looked_at, *(host.looked_at if host else ())),
         log=log.path,
-        started=_utc(started),
+        started=_utc(time.gmtime(started)),
     )
     prepared.shelf.write(done)
+    prepared.shelf.unmark(prepared.run_id)
+    prepared.shelf.prune()
     _write_json(sink, done)
-    if log.lost:
-        voice.say(f"note {log.lost} bytes of the output are not in the log", "note")
-    _say_after(prepared, done, result)
+    _say_after(prepared, done, result, log)
     launch.wait_for_keeper(result.keeper)
     return result.outcome
+
+
+def _supervise(
+    prepared: Prepared, order: Launch, closed_stdio: tuple[int, ...], inherited: Inherited
+) -> tuple[Result, Log]:
+    """The marker first: whoever finds what is left of a run that was killed here must know whose it is."""
+    shelf = prepared.shelf
+    shelf.mark(prepared.run_id, order.private, order.cgroup, order.present)
+    if order.private:
+        _make_private(prepared)
+    log = Log(prepared.redactor.known_bytes())
+
+    def on_start(keeper: int) -> None:
+        log.open(shelf.open(prepared.run_id))
+        shelf.add_keeper(prepared.run_id, keeper)
+        shelf.write(replace(_record(prepared, None, "none"), log=log.path))
+
+    try:
+        return launch.supervise(order, closed_stdio, inherited, log.keep, on_start), log
+    finally:
+        log.close()
 
 
 def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
@@ -131,20 +162,23 @@ def _order(prepared: Prepared, path: str) -> Launch:
         env=prepared.entries,
         private=prepared.private,
         cgroup="" if options.allow_daemon else cgroup.place(prepared.run_id),
-        watch=not options.no_watch,
+        watch=not (options.no_watch or options.allow_daemon),  # a daemon goes on writing
         allow_daemon=options.allow_daemon,
         deadline=options.deadline,
         grace=_VLLM_GRACE + _shutdown_timeout(prepared),
         interrupt_ends=prepared.is_server,  # what it means to a script or a REPL, nobody knows
+        present=segments.present(),
     )
 
 
-def _make_private(prepared: Prepared, folder: str) -> None:
-    """The run's own folder; what vLLM would trace into it goes into the record (`folder`) instead."""
-    if not prepared.private:
-        return
-    os.mkdir(prepared.private, 0o700)
-    if folder and prepared.after.get("VLLM_TRACE_FUNCTION", "0") != "0":
+def _make_private(prepared: Prepared) -> None:
+    """The run's own folder; what vLLM would trace into it goes into the record instead."""
+    from vllm_guard import folders
+
+    folders.make(prepared.private)
+    traced = prepared.after.get("VLLM_TRACE_FUNCTION", "0") != "0"
+    folder = prepared.shelf.open(prepared.run_id) if traced else ""
+    if folder:
         traces = paths.make_private(os.path.join(folder, "traces"))
         os.symlink(traces, os.path.join(prepared.private, prepare.user(prepared.after)))
 
@@ -156,7 +190,7 @@ def _shutdown_timeout(prepared: Prepared) -> float:
         name, equals, value = word.partition("=")
         if name == "--shutdown-timeout":
             text = value if equals else "".join(words[index + 1 : index + 2])
-            return float(text) if text.isdigit() else 0.0
+            return float(text) if text.isascii() and text.isdecimal() else 0.0
     return 0.0
 
 
@@ -169,21 +203,21 @@ def _host(prepared: Prepared) -> Before | None:
     return Before(prepared.port)
 
 
-def _mark(prepared: Prepared, order: Launch, keeper: int) -> None:
-    prepared.shelf.mark(prepared.run_id, order.private, order.cgroup, keeper)
-
-
 def _refuse(prepared: Prepared, sink: int | None) -> Outcome:
     failed = sum(finding.status == "fail" for finding in prepared.findings)
     ids = " ".join(f"--ignore {f.id}" for f in prepared.findings if f.status == "fail")
     voice.say(f"error: not started: {report.count(failed, 'check')} failed", "error")
     voice.say(f"hint: to start it all the same: {ids}", "hint")
-    outcome = Outcome("not-started", REFUSED, ended_by="preflight")
+    return _not_started(prepared, sink, REFUSED, "preflight")
+
+
+def _not_started(prepared: Prepared, sink: int | None, code: int, why: str) -> Outcome:
+    outcome = Outcome("not-started", code, ended_by=prepared.redactor.text(why))
     _write_json(sink, _record(prepared, outcome, "none"))
     return outcome
 
 
-def _record(prepared: Prepared, outcome: Outcome, contained: Containment) -> Run:
+def _record(prepared: Prepared, outcome: Outcome | None, contained: Containment) -> Run:
     """The run as it will be stored: redacted."""
     mask = prepared.redactor
     changes = tuple(report.masked(change, mask) for change in prepared.plan.changes)
@@ -224,11 +258,12 @@ def _say_plan(prepared: Prepared, path: str) -> None:
     voice.say(f"  {report.command_line(prepared.argv, prepared.redactor)}")
 
 
-def _say_after(prepared: Prepared, done: Run, result: Result) -> None:
+def _say_after(prepared: Prepared, done: Run, result: Result, log: Log) -> None:
     news = done.findings[len(prepared.findings) :]
     voice.say_findings((*news, *done.leftovers), prepared.options.verbose)
-    if prepared.shelf.problem:
-        voice.say(f"note {prepared.shelf.problem}", "note")
+    lost = f"{log.lost} bytes of the output are not in the log" if log.lost else ""
+    for problem in filter(None, (prepared.shelf.problem, log.problem, lost)):
+        voice.say(f"note {problem}", "note")
     outcome = result.outcome
     plain = outcome.kind == "exited" and outcome.ended_by == "itself"
     plain = plain and not outcome.left_behind and not outcome.freed
@@ -243,7 +278,7 @@ def _open_json(options: RunOptions) -> int | None:
     if not options.json:
         return None
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC  # emptied when there is something to write
         return os.open(options.json, flags, 0o600)
     except OSError as error:
         raise GuardError(f"--json: cannot write {options.json}: {error.strerror}") from None
@@ -254,6 +289,8 @@ def _write_json(sink: int | None, run: Run) -> None:
         return
     try:
         with os.fdopen(sink, "wb") as file:
+            if stat.S_ISREG(os.fstat(sink).st_mode):
+                os.ftruncate(sink, 0)
             file.write(record.to_json(run))
     except OSError as error:
         voice.say(f"warn --json: not written: {error.strerror}", "warn")

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: What became of a run without an outcome, by its state.
+_UNKNOWN = {
+    "running": "still running",
+    "elsewhere": "it was started on another host or in another container",
+    "unreadable": "its marker cannot be read",
+    "dead": "its guard was killed; `vllm-guard runs clean` removes what it left",
+    "ended": "its guard was killed",
+}
+#: What a record raises that is none of ours.
+_GARBAGE = (AttributeError, KeyError, TypeError, ValueError)
+
+
 @click.group()
 def runs() -> None:
     """List and show the records of runs, and remove what killed ones left."""
@@ -28,7 +40,7 @@ def list_(as_json: bool) -> int:
     """List the runs that are recorded or under way, the newest last."""
     shelf = Shelf(os.environ)
     states = _states(shelf)
-    rows = [{"id": i, "state": states.get(i, "ended"), **_summary(shelf, i)} for i in _ids(shelf)]
+    rows = [_row(i, states.get(i, ""), shelf.read(i)) for i in _ids(shelf)]
     if as_json:
         output.print_json("", runs=rows, findings=[])
     elif rows:
@@ -45,16 +57,17 @@ def list_(as_json: bool) -> int:
 def show(run_id: str | None, as_json: bool) -> int:
     """Show the record of a run (default: the newest)."""
     shelf = Shelf(os.environ)
-    known = _ids(shelf)
-    chosen = run_id or (known[-1] if known else "")
-    document = shelf.read(chosen)
-    if document is None:
-        which = f"no record of {chosen}" if chosen else "no runs are recorded"
-        raise GuardError(which, "see vllm-guard runs list", exit_code=USAGE)
+    chosen = _chosen(shelf, run_id or "")
+    document = shelf.read(chosen) or {}
+    try:
+        lines = list(_lines(document, _states(shelf).get(chosen, "ended")))
+    except _GARBAGE:
+        text, hint = f"the record of {chosen} cannot be read", "see vllm-guard runs list"
+        raise GuardError(text, hint, exit_code=USAGE) from None
     if as_json:
         output.print_json(document["vllm"], run=document, findings=document["findings"])
     else:
-        for line in _lines(document):
+        for line in lines:
             click.echo(line)
     return 0
 
@@ -68,9 +81,11 @@ def clean(records: bool, as_json: bool) -> int:
     findings = list(leftovers.sweep_dead(shelf))
     removed = 0
     if records:
-        active = {marker.run_id for marker in shelf.markers()}
-        ended = [run_id for run_id in shelf.ids() if run_id not in active]
-        removed = sum(map(shelf.remove, ended))
+        recorded = (
+            shelf.ids()
+        )  # first: a run that starts meanwhile has its marker before its record
+        active = shelf.marked()
+        removed = sum(shelf.remove(run_id) for run_id in recorded if run_id not in active)
     if as_json:
         output.print_json("", records_removed=removed, findings=findings)
         return 0
@@ -84,35 +99,57 @@ def clean(records: bool, as_json: bool) -> int:
 
 def _ids(shelf: Shelf) -> list[str]:
     """Recorded or marked, by the time of their start."""
-    return sorted({*shelf.ids(), *(marker.run_id for marker in shelf.markers())})
+    return sorted({*shelf.ids(), *shelf.marked()})
 
 
 def _states(shelf: Shelf) -> dict[str, str]:
-    return {m.run_id: "dead" if m.is_dead else "running" for m in shelf.markers()}
+    unread = dict.fromkeys(shelf.marked(), "unreadable")
+    return unread | {marker.run_id: marker.state for marker in shelf.markers()}
 
 
-def _summary(shelf: Shelf, run_id: str) -> dict[str, Any]:
-    document = shelf.read(run_id) or {}
-    outcome = document.get("outcome")
+def _row(run_id: str, state: str, document: dict[str, Any] | None) -> dict[str, Any]:
+    """One run of the list; `state` is empty where it has no marker."""
+    outcome, command = "", list[str]()
+    try:
+        outcome, command = _summary(document or {})
+    except _GARBAGE:
+        state = state or "unreadable"
+    return {"id": run_id, "state": state or "ended", "outcome": outcome, "command": command}
+
+
+def _summary(document: dict[str, Any]) -> tuple[str, list[str]]:
+    outcome = document["outcome"]
     words = report.outcome_words(Outcome(**outcome)) if outcome else ""
-    return {"outcome": words, "command": document.get("command", [])}
+    return words, [str(word) for word in document["command"]]
 
 
 def _short(command: list[str]) -> str:
     return screen.shortened(" ".join(command), 60)
 
 
-def _lines(document: dict[str, Any]) -> Iterator[str]:
+def _chosen(shelf: Shelf, wanted: str) -> str:
+    """The newest run whose id begins so. Raises GuardError where there is none, or several are meant."""
+    known = _ids(shelf)
+    found = [run_id for run_id in known if run_id.startswith(wanted)]
+    if not found:
+        text = f"no record of {wanted}" if known else "no runs are recorded"
+        raise GuardError(text, "see vllm-guard runs list", exit_code=USAGE)
+    if wanted and len(found) > 1:
+        raise GuardError(f"{wanted} is the beginning of {len(found)} runs", exit_code=USAGE)
+    return found[-1]
+
+
+def _lines(document: dict[str, Any], state: str) -> Iterator[str]:
     outcome = document["outcome"]
     for label, text in (
         ("run", document["id"]),
         ("command", " ".join(document["command"])),
-        ("in", document["cwd"]),
+        ("folder", document["cwd"]),
         ("profiles", ", ".join(document["profiles"]) or "none"),
         ("vLLM", document["vllm"] or "none found"),
         ("started", document["started"]),
-        ("contained", f"by {document['containment']}"),
-        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else "unknown"),
+        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else _UNKNOWN[state]),
+        ("held by", document["containment"] if outcome else ""),
         ("log", document["log"]),
     ):
         if text:
