@@ -45,6 +45,13 @@ def read() -> tuple[Gpu, ...]:
         pynvml.nvmlShutdown()
 
 
+def count_if_named(env: Mapping[str, str]) -> int | None:
+    """How many there are, where a variable names some; None where nobody asks, or can tell."""
+    from vllm_guard.contradictions import GPUS
+
+    return len(read()) or None if any(name in env for name in GPUS) else None
+
+
 def unexplained(before: Sequence[Gpu], after: Sequence[Gpu]) -> Iterator[tuple[Gpu, int]]:
     """Devices with more in use than before by more than living processes explain, and how many bytes."""
     known = {gpu.index: gpu for gpu in before}

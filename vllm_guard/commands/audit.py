@@ -15,6 +15,7 @@ from vllm_guard import (
     contradictions,
     environment,
     facts,
+    gpu,
     paths,
     provenance,
     report,
@@ -217,7 +218,7 @@ def _look(
     table = install.env_table(vllm) if vllm else None
     found = [
         *audit.check_environment(scene.env, facts.variables(), table),
-        *contradictions.find(scene.env, command, _gpus(scene.env)),
+        *contradictions.find(scene.env, command, gpu.count_if_named(scene.env)),
         *_network(scene),
     ]
     mask = Redactor(facts.load("redact")).knowing(scene.env)
@@ -247,17 +248,6 @@ def _network(scene: Scene) -> Iterator[Finding]:
     if scene.where:
         return
     yield from (f for f in network.named(scene.env) if f.status != "ok")
-
-
-def _gpus(env: Mapping[str, str]) -> int | None:
-    if not any(
-        name in env
-        for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-    ):
-        return None
-    from vllm_guard import gpu
-
-    return len(gpu.read()) or None
 
 
 def _merged(found: Iterator[Iterator[tuple[str, Finding]]]) -> Iterator[Finding]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from vllm_guard import audit, contradictions, effects, facts
+from vllm_guard import audit, contradictions, effects, facts, gpu
 from vllm_guard.target import install
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from vllm_guard.model import Finding
     from vllm_guard.probes import Context
@@ -28,17 +28,8 @@ def check(context: Context) -> Iterator[Finding]:
         wanted = name in of_profiles or (name in changed and finding.id == "debug-left-on")
         if not wanted:  # what a profile sets is checked by `profile_keys`
             yield finding
-    yield from contradictions.find(context.env, context.argv, gpus(context.env))
+    yield from contradictions.find(context.env, context.argv, gpu.count_if_named(context.env))
     asked = {name: value for name, value in changed.items() if name not in context.own}
     yield from effects.find(
         asked, context.argv, known, install.compile_key(vllm) or (), install.copied_to_ray(vllm)
     )
-
-
-def gpus(env: Mapping[str, str]) -> int | None:
-    """How many this host has, where a variable names some; None where nobody asks, or can tell."""
-    if not any(name in env for name in contradictions.GPUS):
-        return None
-    from vllm_guard import gpu
-
-    return len(gpu.read()) or None
