@@ -28,6 +28,7 @@ PEERS = ("python-dotenv[cli]", "honcho", "uv", "dumb-init")
 BASE = "python -c pass"
 HEADLINE = "vllm-guard -p debug -- true"
 GOAL = 2.0  #: times the base
+AUDIT_GOAL = 0.2  #: times the base, on top of a launch whose target has a vLLM
 KEPT_VENVS = 3
 
 #: Starts a command and prints the peak RSS (KiB) of its largest process. Linux counts the starter's own
@@ -36,6 +37,21 @@ _STARTER = """import posix, sys
 files = [(posix.POSIX_SPAWN_OPEN, fd, "/dev/null", posix.O_RDWR, 0) for fd in (0, 1, 2)]
 pid = posix.posix_spawn(sys.argv[1], sys.argv[1:], posix.environ, file_actions=files)
 print(posix.wait4(pid, 0)[2].ru_maxrss)
+"""
+
+
+#: A fresh launch's audit with its imports and caches; ARGV[1] is a folder with an `envs.py`. Prints ms.
+_AUDIT = """import os, sys, time
+from vllm_guard import launch, prepare, probes, record
+from vllm_guard.target import Target
+from vllm_guard.target.install import VllmInstall
+found = Target(sys.executable, "vllm-cli", "serve", 2, vllm=VllmInstall("0.33.0", sys.argv[1]))
+env = dict(os.environ)
+context = probes.Context(("vllm", "serve", "m"), env, env, found, (), (), record.Shelf(env))
+start = time.perf_counter()
+findings = [finding.id for finding in probes.run_one("vllm", "environment", context)]
+print((time.perf_counter() - start) * 1000)
+assert findings == ["debug-left-on"], findings
 """
 
 
@@ -70,7 +86,7 @@ def main() -> int:
         os.chdir(scratch)
         env = make_environment(Path(scratch), programs)
         rows = warm(commands(programs), env)
-        measure(rows, options.rounds, env)
+        audits = measure(rows, options.rounds, env, an_environment(Path(scratch)))
         for row in rows:
             row.rss = peak_rss(row.argv, env)
         smallest = peak_rss(["/bin/sh", "-c", ":"], env)
@@ -78,7 +94,7 @@ def main() -> int:
     print_table(rows, smallest)
     if options.json:
         options.json.write_text(as_json(rows), encoding="utf-8")
-    return print_verdict(rows)
+    return max(print_verdict(rows), print_audit(audits, rows[0]))
 
 
 def prepare_venv() -> Path:
@@ -175,15 +191,37 @@ def warm(rows: list[Row], env: dict[str, str]) -> list[Row]:
     return found
 
 
-def measure(rows: list[Row], rounds: int, env: dict[str, str]) -> None:
-    """Fill the rows, round by round."""
+def an_environment(scratch: Path) -> dict[str, str]:
+    """Sixty variables, as a shell on a GPU machine may have them; and an `envs.py` of 300 below `scratch`."""
+    rows = (f'    "VLLM_N{n}": lambda: bool(int(os.getenv("VLLM_N{n}", "0"))),' for n in range(300))
+    text = "\n".join(["import os", "environment_variables = {", *rows, "}", ""])
+    (scratch / "envs.py").write_text(text, encoding="utf-8")
+    names = [f"VLLM_N{n}" for n in range(10)] + [f"OTHER_{n}" for n in range(40)]
+    nccl = {"NCCL_DEBUG": "INFO", "NCCL_IB_HCA": "mlx5", "NCCL_SOCKET_IFNAME": "eth0"}
+    more = {"HF_HOME": "/data", "OMP_NUM_THREADS": "8", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {**dict.fromkeys(names, "1"), **nccl, **more}
+
+
+def audited(python: str, env: dict[str, str]) -> float:
+    """Milliseconds that the audit of `an_environment` takes in a launch of its own."""
+    argv = [python, "-c", _AUDIT, str(Path.cwd())]
+    return float(subprocess.run(argv, env=env, capture_output=True, check=True).stdout)
+
+
+def measure(rows: list[Row], rounds: int, env: dict[str, str], more: dict[str, str]) -> list[float]:
+    """Fill the rows, round by round; returns the milliseconds of the audit with `more` variables."""
+    python = rows[0].argv[0]
+    audited(python, {**env, **more})
+    audits = []
     for number in range(rounds):
+        audits.append(audited(python, {**env, **more}))
         for row in rows:
             wall, cpu = timed(row, env)
             row.wall.append(wall)
             row.cpu.append(cpu)
         if number % 5 == 4:
             say(f"round {number + 1} of {rounds}")
+    return audits
 
 
 def timed(row: Row, env: dict[str, str]) -> tuple[float, float]:
@@ -221,6 +259,16 @@ def print_table(rows: list[Row], smallest: float) -> None:
     for label, *cells in lines:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         print("| " + " | ".join([label.ljust(widths[0]), *right]) + " |")
+
+
+def print_audit(audits: list[float], base: Row) -> int:
+    """0 when the audit before a launch costs no more than its goal."""
+    ratio = median(mine / its for mine, its in zip(audits, base.wall, strict=True))
+    print(
+        f"the audit of 60 variables, where the target has a vLLM: {median(audits):.2f} ms, "
+        f"{ratio:.2f} x {base.label} (goal: at most {AUDIT_GOAL})"
+    )
+    return int(ratio > AUDIT_GOAL)
 
 
 def print_verdict(rows: list[Row]) -> int:

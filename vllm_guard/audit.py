@@ -193,17 +193,28 @@ def _removed(subject: str, row: Mapping[str, str]) -> Finding:
 
 def _misspelt(name: str, subject: str, known: Variables) -> Iterator[Finding]:
     """A name of a known family that is nearly, but not quite, one that is known."""
-    import difflib
-
     family = next((f for f, prefixes, _ in known["families"] if name.startswith(prefixes)), "")
     if not family or family in ("vllm", "vllm-guard"):
         return
-    names = [other for other, row in known["rows"].items() if row["family"] == family]
+    rows = known["rows"].items()
+    names = [o for o, row in rows if row["family"] == family and _may_be_near(name, o)]
+    if not names:
+        return
+    import difflib
+
     near = difflib.get_close_matches(name, names, 1, _NEAR)
     if near and _is_typo(name, near[0]):
         text, fix = "not a documented name", f"did you mean {near[0]}?"
         uri = known["rows"][near[0]]["source"]
         yield Finding("variable-unknown", "warn", subject, text, fix=fix, uri=uri)
+
+
+def _may_be_near(name: str, other: str) -> bool:
+    """True of all that difflib would find, and cheap: its import costs more than the rest of an audit."""
+    limit = (1 - _NEAR) * (len(name) + len(other))
+    if abs(len(name) - len(other)) > limit:
+        return False
+    return sum(abs(name.count(char) - other.count(char)) for char in {*name, *other}) <= limit
 
 
 def _is_typo(name: str, known: str) -> bool:
