@@ -40,12 +40,8 @@ TEXTS = (
     "cost",
 )
 KEYS = {
-    **dict.fromkeys(
-        (*TEXTS, "type", "risk", "group", "default", "negation", "separator", "status"), str
-    ),
-    **dict.fromkeys(
-        ("ignore_case", "hangs", "exact", "internal", "debugging", "compile_key"), bool
-    ),
+    **dict.fromkeys((*TEXTS, "type", "risk", "group", "default", "separator", "status"), str),
+    **dict.fromkeys(("ignore_case", "internal", "debugging", "compile_key"), bool),
     **dict.fromkeys(("min", "max"), int),
     "values": list,
     "left_on": (list, bool),
