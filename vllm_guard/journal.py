@@ -90,6 +90,25 @@ def stack(env: Mapping[str, str]) -> Iterator[Activation]:
         env = found.plan.reverse().apply(env)
 
 
+def purposes(env: Mapping[str, str]) -> dict[str, str]:
+    """Variable -> who set it on purpose, of those that are as the shell's activations left them."""
+    try:
+        active = list(stack(env))
+    except GuardError:
+        return {}
+    return {
+        change.name: _who(change.origin)
+        for activation in reversed(active)
+        for change in activation.plan.changes
+        if change.after is not None and env.get(change.name) == change.after
+    }
+
+
+def _who(origin: str) -> str:
+    is_profile = origin.startswith("profile ")
+    return f"set by the active {origin}" if is_profile else "set when this shell was activated"
+
+
 def _parsed(content: bytes) -> Activation | None:
     """The activation as `write` wrote it; None for anything else."""
     try:

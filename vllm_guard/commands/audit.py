@@ -16,6 +16,7 @@ from vllm_guard import (
     environment,
     facts,
     gpu,
+    journal,
     paths,
     provenance,
     report,
@@ -105,7 +106,7 @@ def residue(env: Mapping[str, str]) -> list[str]:
     """What debugging left in an environment, and the links of a Kubernetes Service; not what is active."""
     found = audit.check_environment(env, facts.variables(), None)
     left = [f.subject.partition("=")[0] for f in found if f.id == "debug-left-on"]
-    purposes = inside.purposes(env)
+    purposes = journal.purposes(env)
     return [name for name in (*left, *audit.service_links(env)) if name not in purposes]
 
 
@@ -222,7 +223,7 @@ def _look(
         *_network(scene),
     ]
     mask = Redactor(facts.load("redact")).knowing(scene.env)
-    purposes = inside.purposes(scene.env)
+    purposes = journal.purposes(scene.env)
     for finding in map(partial(_with_purpose, purposes), found):
         name, equals, value = finding.subject.partition("=")
         shown = f"{name}={mask.value(name, value)}" if equals else finding.subject

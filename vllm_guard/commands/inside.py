@@ -25,25 +25,6 @@ def findings(env: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("inside-run", "note", env[TOKEN], fact)
 
 
-def purposes(env: Mapping[str, str]) -> dict[str, str]:
-    """Variable -> who set it on purpose, of those that are as the shell's activations left them."""
-    try:
-        stack = list(journal.stack(env))
-    except GuardError:
-        return {}
-    return {
-        change.name: _who(change.origin)
-        for activation in reversed(stack)
-        for change in activation.plan.changes
-        if change.after is not None and env.get(change.name) == change.after
-    }
-
-
-def _who(origin: str) -> str:
-    is_profile = origin.startswith("profile ")
-    return f"set by the active {origin}" if is_profile else "set when this shell was activated"
-
-
 def _label(stack: Sequence[Activation]) -> str:
     """`profile debug`, `profiles debug, eager`, `no profile`; the first activated first."""
     names = [name for activation in reversed(stack) for name in activation.profiles]

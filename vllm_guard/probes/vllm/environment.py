@@ -7,7 +7,7 @@ from vllm_guard.target import install
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from vllm_guard.model import Finding
     from vllm_guard.probes import Context
@@ -22,14 +22,24 @@ def check(context: Context) -> Iterator[Finding]:
     known, table = facts.variables(), install.env_table(vllm)
     of_profiles = {setting.name for _, part in context.parts for setting in part.settings}
     changed = {n: v for n, v in context.env.items() if context.before.get(n) != v}
+    on_purpose = _by_active_shell(context.env)
     names = [name for name in context.env if name not in context.own]
     for finding in audit.check_environment(context.env, known, table, names):
         name = finding.subject.partition("=")[0]
-        wanted = name in of_profiles or (name in changed and finding.id == "debug-left-on")
-        if not wanted:  # what a profile sets is checked by `profile_keys`
+        asked = name in changed or name in on_purpose
+        if not (name in of_profiles or (asked and finding.id == "debug-left-on")):
             yield finding
     yield from contradictions.find(context.env, context.argv, gpu.count_if_named(context.env))
-    asked = {name: value for name, value in changed.items() if name not in context.own}
+    theirs = {name: value for name, value in changed.items() if name not in context.own}
     yield from effects.find(
-        asked, context.argv, known, install.compile_key(vllm) or (), install.copied_to_ray(vllm)
+        theirs, context.argv, known, install.compile_key(vllm) or (), install.copied_to_ray(vllm)
     )
+
+
+def _by_active_shell(env: Mapping[str, str]) -> Collection[str]:
+    """What `env activate` has set in the shell that we were started from."""
+    if "VGUARD_SHELL" not in env:
+        return ()
+    from vllm_guard import journal
+
+    return journal.purposes(env)
