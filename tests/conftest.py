@@ -43,6 +43,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "guard"))
 _failed = pytest.StashKey[bool]()
 
 
+def pytest_configure() -> None:
+    """Under nohup, or as a background job of a script, we ignore signals that our commands must not."""
+    for number, handler in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGQUIT, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
@@ -113,7 +124,7 @@ class _Before:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         left += [f"segment {path}" for path in sorted(_settled(self._new_segments))]
-        cgroups = _settled(lambda: _cgroups() - self._cgroups)
+        cgroups = _settled(lambda: self._new_cgroups(mark))
         left += [f"cgroup {path}" for path in sorted(cgroups)]
         for path in cgroups:
             cgroup.remove(path)
@@ -126,6 +137,11 @@ class _Before:
         """Children of the test, zombies included, and whoever carries its mark."""
         carriers = {pid for pid in _pids() - self._pids if _mark_of(pid) == mark}
         return carriers | (set(children(os.getpid())) - self._children)
+
+    def _new_cgroups(self, mark: str) -> set[str]:
+        """Cgroups of runs, but those that somebody else's run lives in."""
+        new = _cgroups() - self._cgroups
+        return {path for path in new if all(_mark_of(pid) == mark for pid in cgroup.pids(path))}
 
     def _new_segments(self) -> set[Path]:
         """Files of /dev/shm that no process of somebody else's test has mapped."""

@@ -115,9 +115,8 @@ class _Keeper:
             segments |= theirs
         self._note_the_end()
         self._claim()
-        segments |= self._shm.claimed
-        launch = self._launch
-        removed = leftovers.remove(segments, launch.private, self._cgroup, launch.present)
+        private, before = self._launch.private, self._launch.present
+        removed = leftovers.remove(self._shm.claimed | segments, private, self._cgroup, before)
         self._tell(
             f"ended {max(0, ended.left_behind - itself) + len(escaped)}",
             f"removed {removed.freed}",
