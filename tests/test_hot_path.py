@@ -34,7 +34,7 @@ cli.main()
 
 ALWAYS = """
 vllm_guard vllm_guard.cache vllm_guard.cgroup vllm_guard.cli vllm_guard.commands vllm_guard.commands.run
-vllm_guard.ending vllm_guard.engine vllm_guard.environment vllm_guard.errors vllm_guard.execute
+vllm_guard.ending vllm_guard.environment vllm_guard.errors vllm_guard.execute
 vllm_guard.facts
 vllm_guard.frozen vllm_guard.keeper vllm_guard.launch vllm_guard.ledger vllm_guard.leftovers
 vllm_guard.libc vllm_guard.log vllm_guard.marker vllm_guard.model vllm_guard.options vllm_guard.outlet
@@ -44,7 +44,7 @@ vllm_guard.probes vllm_guard.probes.command vllm_guard.probes.command.dead_runs
 vllm_guard.profiles vllm_guard.pump vllm_guard.record vllm_guard.redact vllm_guard.report
 vllm_guard.screen vllm_guard.segments vllm_guard.signals vllm_guard.target
 vllm_guard.target.rewrite vllm_guard.target.words vllm_guard.terminal vllm_guard.tree
-vllm_guard.voice vllm_guard.wishes
+vllm_guard.voice
 __future__ _ctypes errno gc select
 """
 WITH_PYTHON = """

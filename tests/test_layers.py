@@ -23,7 +23,7 @@ LAYERS = (
         *(
             "launch",
             "execute",
-            *("outlet", "wishes"),
+            "outlet",
             "keeper",
             "tree",
             "cgroup",

@@ -18,8 +18,8 @@ import os
 import select
 import time
 
-from vllm_guard import cgroup, execute, leftovers, libc, signals, terminal, tree, wishes
-from vllm_guard.ledger import one_line
+from vllm_guard import cgroup, execute, leftovers, libc, signals, terminal, tree
+from vllm_guard.ledger import ENDING, one_line
 from vllm_guard.segments import Watch, abandoned, notify
 
 TYPE_CHECKING = False
@@ -68,7 +68,7 @@ class _Keeper:
         self._main = 0  #: the command's pid and process group
         self._main_ended = False
         self._witness = 0  #: its pid, where the command has the terminal
-        ending = wishes.ENDING if launch.interrupt_ends else {int(signal.SIGTERM)}
+        ending = ENDING if launch.interrupt_ends else {int(signal.SIGTERM)}
         self._ending = ending - inherited.ignored
         self._give_up: float | None = None  #: when grace is over (monotonic)
         self._job = os.getpgrp()  #: the guard's group

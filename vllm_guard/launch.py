@@ -13,11 +13,10 @@ import select
 import time
 
 from vllm_guard import execute, keeper, leftovers, pump, signals, tree, voice
-from vllm_guard.ledger import Ledger
+from vllm_guard.ledger import ENDING, Ledger, Wishes
 from vllm_guard.model import Outcome
 from vllm_guard.outlet import Outlet
 from vllm_guard.terminal import Terminal
-from vllm_guard.wishes import ENDING, Wishes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from vllm_guard import (
-    engine,
     environment,
     facts,
     paths,
@@ -239,9 +238,11 @@ def _uses(env_plan: EnvPlan, private: str) -> bool:
 def _with_engine_flags(
     options: RunOptions, parts: Sequence[tuple[str, Part]], found: Target | None
 ) -> tuple[tuple[str, ...], list[Finding]]:
-    wanted = engine.wanted_options(parts)
-    if not wanted:
+    if not any(part.engine for _, part in parts):
         return options.command, []
+    from vllm_guard import engine
+
+    wanted = engine.wanted_options(parts)
     if found is None or found.args_at is None:
         return options.command, [engine.not_applied(wanted)]
     from vllm_guard.target import install
