@@ -45,11 +45,9 @@ def read() -> tuple[Gpu, ...]:
         pynvml.nvmlShutdown()
 
 
-def count_if_named(env: Mapping[str, str]) -> int | None:
-    """How many there are, where a variable names some; None where nobody asks, or can tell."""
-    from vllm_guard.contradictions import GPUS
-
-    return len(read()) or None if any(name in env for name in GPUS) else None
+def count() -> int | None:
+    """How many there are; None where that cannot be told."""
+    return len(read()) or None
 
 
 def unexplained(before: Sequence[Gpu], after: Sequence[Gpu]) -> Iterator[tuple[Gpu, int]]:

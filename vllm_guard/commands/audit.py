@@ -219,7 +219,7 @@ def _look(
     table = install.env_table(vllm) if vllm else None
     found = [
         *audit.check_environment(scene.env, facts.variables(), table),
-        *contradictions.find(scene.env, command, gpu.count_if_named(scene.env)),
+        *contradictions.find(scene.env, command, gpu.count()),
         *_network(scene),
     ]
     mask = Redactor(facts.load("redact")).knowing(scene.env)

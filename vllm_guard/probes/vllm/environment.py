@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vllm_guard import audit, contradictions, effects, facts, gpu
+from vllm_guard import audit, contradictions, facts
 from vllm_guard.target import install
 
 TYPE_CHECKING = False
@@ -29,11 +29,21 @@ def check(context: Context) -> Iterator[Finding]:
         asked = name in changed or name in on_purpose
         if not (name in of_profiles or (asked and finding.id == "debug-left-on")):
             yield finding
-    yield from contradictions.find(context.env, context.argv, gpu.count_if_named(context.env))
+    yield from contradictions.find(context.env, context.argv, _gpus(context.env))
     theirs = {name: value for name, value in changed.items() if name not in context.own}
-    yield from effects.find(
-        theirs, context.argv, known, install.compile_key(vllm) or (), install.copied_to_ray(vllm)
-    )
+    if theirs:
+        from vllm_guard import effects
+
+        key, copied = install.compile_key(vllm) or (), install.copied_to_ray(vllm)
+        yield from effects.find(theirs, context.argv, known, key, copied)
+
+
+def _gpus(env: Mapping[str, str]) -> int | None:
+    if not any(name in env for name in contradictions.GPUS):
+        return None
+    from vllm_guard import gpu
+
+    return gpu.count()
 
 
 def _by_active_shell(env: Mapping[str, str]) -> Collection[str]:
