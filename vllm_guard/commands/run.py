@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 #: Seconds for vLLM to end its workers, beyond its own --shutdown-timeout: it takes 1 to 3, and while it loads
 #: a model it answers SIGTERM not at all. Docker and Kubernetes wait for 10 and 30 before they kill.
 _VLLM_GRACE = 8.0
-_RAISED = ("fail", "warn")
 _ALWAYS_LOOKED_AT = ("processes", "shared memory")
 
 
@@ -87,11 +86,11 @@ def _launch(
         raise
     left = leftovers.findings(result.survivors, result.stays, result.strays)
     left = (*left, *leftovers.system_v(started), *(host.differences() if host else ()))
-    looked_at = (*_ALWAYS_LOOKED_AT, *(["private folder"] if order.private else ()))
-    incidents = tuple(host.incidents()) if host else ()
+    looked_at = (*_ALWAYS_LOOKED_AT, *(("private folder",) if order.private else ()))
+    about = (*_about_the_end(prepared, result), *(host.incidents() if host else ()))
     done = replace(
         _record(prepared, result.outcome, result.contained),
-        findings=(*prepared.findings, *_about_the_end(prepared, result), *incidents),
+        findings=(*prepared.findings, *about),
         leftovers=left,
         looked_at=(*looked_at, *(host.looked_at if host else ())),
         log=log.path,
@@ -109,14 +108,16 @@ def _launch(
 def _supervise(
     prepared: Prepared, order: Launch, closed_stdio: tuple[int, ...], inherited: Inherited
 ) -> tuple[Result, Log]:
-    """The marker first: whoever finds what is left of a run that was killed here must know whose it is."""
+    """The marker comes before what there is to remove: who finds that must know whose it is."""
     shelf = prepared.shelf
-    shelf.mark(prepared.run_id, order.private, order.cgroup, order.present)
     if order.private:
+        shelf.mark(prepared.run_id, order.private, order.cgroup, order.present)
         _make_private(prepared)
     log = Log(prepared.redactor.known_bytes())
 
     def on_start(keeper: int) -> None:
+        if not order.private:
+            shelf.mark(prepared.run_id, order.private, order.cgroup, order.present)
         log.open(shelf.open(prepared.run_id))
         shelf.add_keeper(prepared.run_id, keeper)
         shelf.write(replace(_record(prepared, None, "none"), log=log.path))
@@ -204,10 +205,9 @@ def _host(prepared: Prepared) -> Before | None:
 
 
 def _refuse(prepared: Prepared, sink: int | None) -> Outcome:
-    failed = sum(finding.status == "fail" for finding in prepared.findings)
-    ids = " ".join(f"--ignore {f.id}" for f in prepared.findings if f.status == "fail")
-    voice.say(f"error: not started: {report.count(failed, 'check')} failed", "error")
-    voice.say(f"hint: to start it all the same: {ids}", "hint")
+    ids = [f"--ignore {f.id}" for f in prepared.findings if f.status == "fail"]
+    voice.say(f"error: not started: {report.count(len(ids), 'check')} failed", "error")
+    voice.say(f"hint: to start it all the same: {' '.join(ids)}", "hint")
     return _not_started(prepared, sink, REFUSED, "preflight")
 
 
@@ -241,7 +241,7 @@ def _say_before(prepared: Prepared) -> None:
     options = prepared.options
     shown = prepared.findings
     if options.quiet:
-        shown = tuple(f for f in shown if f.status in _RAISED)
+        shown = tuple(f for f in shown if f.status in ("fail", "warn"))
     elif not options.verbose:
         shown = tuple(f for f in shown if f.status not in ("ok", "skip"))
     if not options.quiet:
