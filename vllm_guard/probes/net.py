@@ -139,5 +139,17 @@ def _in_file(host: Host, name: str) -> list[str]:
     return [words[0] for words in lines if name in words[1:]]
 
 
+def holder_of(here: tuple[Interface, ...], address: str) -> Interface | None:
+    """The interface that has the address, however it is written."""
+    from vllm_guard.probes.python.network import packed
+
+    wanted = packed(address)
+    return next((i for i in here if wanted and wanted in map(packed, i.addresses)), None)
+
+
+def is_numeric(address: str) -> bool:
+    return ":" in address or address.replace(".", "").isdigit()
+
+
 def is_loopback(address: str) -> bool:
     return address.startswith("127.") or address == "::1"

@@ -100,7 +100,14 @@ def _named(host: Host, pid: int, size: int) -> str:
     if process is None:
         return f"process {pid} of another container ({size / _GIB:.1f} GiB)"
     orphan = "orphaned " if _is_orphan(host, pid) else ""
-    return f"{orphan}{process.title[:60]}, pid {pid} ({size / _GIB:.1f} GiB)"
+    return f"{orphan}{_short(process.title)}, pid {pid} ({size / _GIB:.1f} GiB)"
+
+
+def _short(title: str) -> str:
+    """The program and what it runs; its options may hold secrets."""
+    words = title.split()
+    until = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+    return " ".join(words[: min(3, until)])[:80]
 
 
 def _is_orphan(host: Host, pid: int) -> bool:

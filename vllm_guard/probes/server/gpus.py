@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from vllm_guard import nvml
+from vllm_guard.frozen import replace
 from vllm_guard.model import Finding
 from vllm_guard.probes import parallel
+from vllm_guard.probes.vllm import torch_build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,10 +73,15 @@ def _counted(context: Context, devices: tuple[Device, ...], sizes: Sizes) -> Ite
         fact = f"{', '.join(sorted(models))}: CUDA numbers the fastest first, nvidia-smi by the PCI bus"
         fix = "CUDA_DEVICE_ORDER=PCI_BUS_ID"
         yield Finding("gpu-order", "note", "GPUs", fact, fix=fix)
-    yield _count(context, len(seen), sizes, f" with CUDA_VISIBLE_DEVICES={value}" if value else "")
+    finding = _count(context, len(seen), sizes)
+    if finding.status in ("warn", "fail") and len(devices) >= sizes.here:
+        finding = replace(finding, fix="unset CUDA_VISIBLE_DEVICES, or name as many in it")
+    yield finding
 
 
-def _count(context: Context, count: int, sizes: Sizes, how: str) -> Finding:
+def _count(context: Context, count: int, sizes: Sizes) -> Finding:
+    value = context.env.get("CUDA_VISIBLE_DEVICES")
+    how = "" if value is None else f" with CUDA_VISIBLE_DEVICES={value}"
     fact = f"{count} visible{how}; {sizes.here} needed{_product(sizes)}"
     if count >= sizes.here:
         return Finding("gpu-count", "ok", "GPUs", fact)
@@ -92,14 +99,15 @@ def _product(sizes: Sizes) -> str:
 
 
 def _refused(context: Context, count: int, sizes: Sizes) -> bool:
-    """Will vLLM refuse? From 0.13 on it does (`ParallelConfig`); before, it turned to Ray.
+    """Will vLLM refuse? From 0.13 on it does (`ParallelConfig`), on CUDA; before, it turned to Ray.
 
     A file of --config may say something else, and so may another executor.
     """
-    open_ended = context.has("--config", "--distributed-executor-backend", "--headless")
-    return (
-        1 <= count < sizes.world and sizes.nodes == 1 and not open_ended and _has_the_check(context)
-    )
+    if context.has("--config", "--distributed-executor-backend", "--headless"):
+        return False
+    if sizes.nodes > 1 or not 1 <= count < sizes.world:
+        return False
+    return (torch_build.kind(context) or ("",))[0] == "cuda" and _has_the_check(context)
 
 
 def _has_the_check(context: Context) -> bool:

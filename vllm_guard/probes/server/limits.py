@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vllm_guard.host import Host
+    from vllm_guard.model import Status
     from vllm_guard.probes import Context
 
 TITLE = "limits of the kernel"
 
-_FILES = 65535  #: vLLM raises its soft limit to this one (`set_ulimit`), and warns where it may not
+_FILES = 65535  #: vLLM raises its soft limit to this one, or not at all (`set_ulimit`)
+_FEW_FILES = 8192  #: each request is one, each worker has hundreds
 _THREADS = 512  #: what an engine and one worker together may have, each counted by pids.max
 _ADMIN_ONLY = 2  #: /proc/sys/kernel/yama/ptrace_scope
 _URI = "https://docs.vllm.ai/en/latest/serving/parallelism_scaling/"
@@ -38,9 +40,11 @@ def _open_files(host: Host) -> Iterator[Finding]:
         return
     soft, hard = limits
     if hard is not None and hard < _FILES:
-        fact = f"at most {hard} (now {soft}); vLLM wants {_FILES}"
+        few = soft is not None and soft < _FEW_FILES
+        status: Status = "warn" if few else "note"
+        fact = f"{soft}, and at most {hard}: vLLM cannot raise it to {_FILES}, and leaves it so"
         fix = f"ulimit -n {_FILES}; in a container: --ulimit nofile={_FILES}:{_FILES}"
-        yield Finding("nofile", "warn", "open files", fact, fix=fix)
+        yield Finding("nofile", status, "open files", fact, fix=fix)
     else:
         yield Finding(
             "nofile", "ok", "open files", f"up to {'unlimited' if hard is None else hard}"

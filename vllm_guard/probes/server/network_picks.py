@@ -32,7 +32,7 @@ def check(context: Context) -> Iterator[Finding]:
     yield _nccl(context.env, here, far)
 
 
-def _vllm(context: Context, here: Sequence[Interface], far: bool) -> Finding:
+def _vllm(context: Context, here: tuple[Interface, ...], far: bool) -> Finding:
     """`get_ip`: VLLM_HOST_IP, else the address that a packet to 8.8.8.8 would come from."""
     address = context.env.get("VLLM_HOST_IP") or net.outgoing(context.host)
     if not address:
@@ -40,12 +40,15 @@ def _vllm(context: Context, here: Sequence[Interface], far: bool) -> Finding:
         status: Status = "warn" if far else "note"
         fix = f"VLLM_HOST_IP={_first_address(here) or '127.0.0.1'}"
         return Finding("vllm-address", status, "vLLM", fact, fix=fix, uri=_URI)
-    holder = next((i for i in here if address in i.addresses), None)
     fix = f"VLLM_HOST_IP={_first_address(here) or 'ADDRESS'}"
+    if not net.is_numeric(address):
+        fact = f"VLLM_HOST_IP={address} is a name, not an address: not looked up"
+        return Finding("vllm-address", "unknown", "vLLM", fact, fix=fix, uri=_URI)
+    holder = net.holder_of(here, address)
     return _judged("vllm-address", "vLLM", (address, holder), far, fix)
 
 
-def _gloo(context: Context, here: Sequence[Interface], far: bool) -> Finding:
+def _gloo(context: Context, here: tuple[Interface, ...], far: bool) -> Finding:
     """GLOO_SOCKET_IFNAME, else the first address of the host's name that is this host's; else loopback."""
     given = context.env.get("GLOO_SOCKET_IFNAME")
     fix = f"GLOO_SOCKET_IFNAME={_first_name(here) or 'INTERFACE'}"
@@ -72,15 +75,15 @@ def _gloo(context: Context, here: Sequence[Interface], far: bool) -> Finding:
     return Finding("gloo-interface", status, "Gloo", fact, fix=fix, uri=_URI)
 
 
-def _holder(here: Sequence[Interface], address: str) -> Interface | None:
+def _holder(here: tuple[Interface, ...], address: str) -> Interface | None:
     """The interface that an address can be bound on; the whole of 127.0.0.0/8 is loopback's."""
-    holder = next((i for i in here if address in i.addresses), None)
+    holder = net.holder_of(here, address)
     if holder is None and address.startswith("127."):
         return next((i for i in here if i.name == "lo"), None)
     return holder
 
 
-def _nccl(env: Mapping[str, str], here: Sequence[Interface], far: bool) -> Finding:
+def _nccl(env: Mapping[str, str], here: tuple[Interface, ...], far: bool) -> Finding:
     found = nccl_interfaces(env.get("NCCL_SOCKET_IFNAME", ""), here)
     fix = f"NCCL_SOCKET_IFNAME={_first_name(here) or 'INTERFACE'}"
     if not found:

@@ -75,14 +75,15 @@ def _loopback() -> Finding:
 def _master_address(context: Context, sizes: Sizes) -> Finding:
     address = context.flag("--master-addr") or _MASTER_ADDRESS
     subject = f"--master-addr {address}"
-    known = (address,) if _is_numeric(address) else net.resolve(context.host, address)
+    known = (address,) if net.is_numeric(address) else net.resolve(context.host, address)
     if not known:
         why = "cannot be resolved" if known == () else "was not resolved in 0.3 s"
         status = "warn" if known == () else "unknown"
         fix = "--master-addr with the IP address of node 0"
         return Finding("master-address", status, subject, why, fix=fix)  # type: ignore[arg-type]
-    mine = {a for interface in net.interfaces(context.host) for a in interface.addresses}
-    local = [a for a in known if a in mine or net.is_loopback(a)]
+    here = net.interfaces(context.host)
+    mine = {address for interface in here for address in interface.addresses}
+    local = [a for a in known if net.holder_of(here, a) or net.is_loopback(a)]
     if any(map(net.is_loopback, known)):
         fact = f"is loopback: of the {sizes.nodes} nodes, each would wait for itself"
         fix = "--master-addr with the IP address of node 0"
@@ -95,10 +96,6 @@ def _master_address(context: Context, sizes: Sizes) -> Finding:
         where = "this node" if local else "another node; not tried"
         return Finding("master-address", "ok", subject, where)
     return Finding("master-address", "warn", subject, fact, fix=fix, uri=_URI)
-
-
-def _is_numeric(address: str) -> bool:
-    return ":" in address or address.replace(".", "").isdigit()
 
 
 def _master_port(context: Context, sizes: Sizes) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from vllm_guard import cache
 from vllm_guard.model import Finding
 from vllm_guard.target.words import head
 
@@ -33,8 +34,10 @@ def check(context: Context) -> Iterator[Finding]:
         fact = "vLLM is installed, torch is not"
         yield Finding("packages", "warn", python, fact, fix=f"{python} -m pip install torch")
         return
-    mismatches = list(_mismatches(context, found))
-    yield from mismatches
+    mismatches = _known_mismatches(context, found)
+    for who, fact, wanted in mismatches:
+        fix = f"{context.target.interpreter} -m pip install '{wanted}'"
+        yield Finding("package-mismatch", "warn", who, fact, fix=fix)
     if not mismatches:
         names = ", ".join(f"{name} {version}" for name, (version, _) in sorted(found.items()))
         yield Finding("packages", "ok", context.target.interpreter, names)
@@ -57,7 +60,24 @@ def installed(context: Context) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _mismatches(context: Context, found: Mapping[str, tuple[str, str]]) -> Iterator[Finding]:
+def _known_mismatches(
+    context: Context, found: Mapping[str, tuple[str, str]]
+) -> list[tuple[str, str, str]]:
+    """Kept by the metadata's identity: `packaging`, which compares, costs more than all other probes."""
+    rows = []
+    for name, (version, folder) in found.items():
+        path = f"{context.host.root}{folder}/METADATA"
+        rows.append((name, version, path, cache.identity(path) if os.path.exists(path) else ()))
+    assert context.target is not None
+    key = (context.target.version, tuple(rows))
+    name = f"packages-{context.host.root}{context.target.interpreter}"
+    return cache.remember(name, key, lambda: list(_mismatches(context, found)))  # type: ignore[no-any-return]
+
+
+def _mismatches(
+    context: Context, found: Mapping[str, tuple[str, str]]
+) -> Iterator[tuple[str, str, str]]:
+    """Who requires it, what is so, and what would fit."""
     from packaging.markers import UndefinedEnvironmentName
     from packaging.requirements import InvalidRequirement
     from packaging.version import InvalidVersion
@@ -65,11 +85,12 @@ def _mismatches(context: Context, found: Mapping[str, tuple[str, str]]) -> Itera
     for name, (version, folder) in found.items():
         for text in _requires(context, folder):
             try:
-                finding = _unmet(context, (name, version), text, found)
+                unmet = _unmet(context, text, found)
             except (InvalidRequirement, InvalidVersion, UndefinedEnvironmentName):
                 continue
-            if finding:
-                yield finding
+            if unmet:
+                wanted, there = unmet
+                yield f"{name} {version}", f"requires {wanted}; {there} is installed", wanted
 
 
 def _requires(context: Context, folder: str) -> Iterator[str]:
@@ -83,8 +104,9 @@ def _requires(context: Context, folder: str) -> Iterator[str]:
 
 
 def _unmet(
-    context: Context, who: tuple[str, str], text: str, found: Mapping[str, tuple[str, str]]
-) -> Finding | None:
+    context: Context, text: str, found: Mapping[str, tuple[str, str]]
+) -> tuple[str, str] | None:
+    """The requirement and the version that is installed, where that does not meet it."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -95,14 +117,7 @@ def _unmet(
     version = found[name][0]
     if wanted.specifier.contains(version, prereleases=True):
         return None
-    assert context.target is not None
-    return Finding(
-        "package-mismatch",
-        "warn",
-        f"{who[0]} {who[1]}",
-        f"requires {name}{wanted.specifier}; {version} is installed",
-        fix=f"{context.target.interpreter} -m pip install '{name}{wanted.specifier}'",
-    )
+    return f"{name}{wanted.specifier}", version
 
 
 def _marks(context: Context) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def check(context: Context) -> Iterator[Finding]:
         return
     version, folder = found["torch"]
     yield from _libc(context, folder)
-    build = _build(context, version, folder)
+    build = kind(context)
     survey = nvml.survey(context.host)
     if build is None:
         fact = "does not say what it was built for"
@@ -48,22 +48,26 @@ def check(context: Context) -> Iterator[Finding]:
         yield Finding("torch-build", "skip", f"torch {version}", fact)
 
 
-def _build(context: Context, version: str, folder: str) -> tuple[str, str] | None:
+def kind(context: Context) -> tuple[str, str] | None:
     """("cuda", "13.0"), ("hip", "6.4"), ("xpu", ...), ("cpu", ""), by torch's own version.py."""
+    found = installed(context)
+    if "torch" not in found:
+        return None
     import re
 
+    version, folder = found["torch"]
     path = os.path.join(os.path.dirname(folder), "torch/version.py")
     source = head(context.host.root + path).decode("utf-8", "replace")
     rows = dict(re.findall(r"^(cuda|hip|xpu)\b[^=\n]*= *(.+)$", source, re.MULTILINE))
-    for kind, value in rows.items():
+    for name, value in rows.items():
         if value.strip() != "None":
-            return kind, value.strip(" '\"")
+            return name, value.strip(" '\"")
     if rows:
         return "cpu", ""
     local = version.partition("+")[2]
-    found = re.fullmatch(r"cu(\d+)(\d)", local)
-    if found:
-        return "cuda", f"{found[1]}.{found[2]}"
+    tag = re.fullmatch(r"cu(\d+)(\d)", local)
+    if tag:
+        return "cuda", f"{tag[1]}.{tag[2]}"
     return ("cpu", "") if local == "cpu" else None
 
 
