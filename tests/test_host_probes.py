@@ -8,10 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.kit import ROOT, machine
+from vllm_guard import probes
+from vllm_guard.frozen import replace
 from vllm_guard.host import Host
 from vllm_guard.probes.server import model_storage, shared_memory
 
@@ -42,6 +47,70 @@ def test_there_are_as_many_situations_as_the_plan_asks_for() -> None:
     assert len(HEALTHY) >= 10
     names = [param.id for param in (*told, *HEALTHY)]
     assert len(set(names)) == len(names)
+
+
+WORDS = st.sampled_from(
+    [
+        *("-tp", "-pp", "-dp", "-dpl", "--nnodes", "--node-rank", "--master-addr", "--master-port"),
+        *("--gpu-memory-utilization", "--kv-cache-memory-bytes", "--port", "--model", "--config"),
+        *(
+            "2",
+            "0",
+            "-1",
+            "9" * 5000,
+            "\u00b2",
+            "\u0663",
+            "nan",
+            "inf",
+            "1e400",
+            "0.5",
+            "",
+            "~",
+            "/",
+        ),
+        *(
+            "/model",
+            "org/model",
+            "10.0.0.5",
+            "::1",
+            "node0",
+            "\udcff",
+            "..",
+            "-",
+            "--",
+            "=",
+        ),
+    ]
+)
+NAMES = st.sampled_from(
+    [
+        *("VLLM_PORT", "VLLM_HOST_IP", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "CC", "PATH"),
+        *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "VLLM_CACHE_ROOT", "HF_HOME"),
+        *("XDG_CACHE_HOME", "NCCL_IB_DISABLE", "HOME"),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, nvml_library) -> tuple[Any, Path]:
+    """A machine with two GPUs, InfiniBand and two interfaces."""
+    root = tmp_path_factory.mktemp("pair")
+    one = machine.resolved(HEALTHY[0].values[0], {"like": "slurm"})
+    with machine.fake_gpus(one, root, nvml_library):
+        machine.look(one, root)
+    return one, root
+
+
+@given(st.lists(WORDS, max_size=6), st.dictionaries(NAMES, WORDS, max_size=3))
+def test_no_words_and_no_environment_break_a_probe(pair, words: list[str], env) -> None:
+    one, root = pair
+    context = machine.context_of(one, root)
+    context = replace(context, argv=("vllm", "serve", *words), env={**context.env, **env})
+
+    for name in machine.ALL:
+        folder, _, probe = name.partition("/")
+        for finding in probes.load(folder, probe).check(context):
+            assert finding.fact
 
 
 # ---- shared memory

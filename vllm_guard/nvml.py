@@ -90,8 +90,9 @@ def visible(devices: tuple[Device, ...], value: str | None) -> tuple[Device, ...
 
 
 def _named(devices: tuple[Device, ...], item: str) -> Device | None:
-    if item.isdigit():
-        return devices[int(item)] if int(item) < len(devices) else None
+    numbered = {str(index): device for index, device in enumerate(devices)}
+    if item in numbered:
+        return numbered[item]
     named = [d for d in devices if item.startswith("GPU-") and d.uuid.startswith(item)]
     return named[0] if len(named) == 1 else None
 

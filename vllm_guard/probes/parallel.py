@@ -30,7 +30,7 @@ class Sizes:
 
 
 def sizes(context: Context) -> Sizes | None:
-    """What the flags say; None where one is no number."""
+    """What the flags say; None where one cannot be."""
     try:
         tensor, pipeline, prefill = (
             int(context.flag(*names) or 1)
@@ -48,9 +48,17 @@ def sizes(context: Context) -> Sizes | None:
         )
     except ValueError:
         return None
+    if min(tensor, pipeline, prefill, data, engines, nodes) < 1 or rank < 0:
+        return None
     world = tensor * pipeline * prefill
     here = -(-world * data // nodes) if nodes > 1 else world * engines
     return Sizes(world, here, engines, nodes, rank)
+
+
+def port_of(word: str) -> int | None:
+    """The TCP port that a word is; None for none."""
+    is_number = word.isascii() and word.isdigit() and len(word) < 6
+    return int(word) if is_number and 0 < int(word) < 65536 else None
 
 
 def on_this_node(context: Context) -> bool:

@@ -38,7 +38,7 @@ def check(context: Context) -> Iterator[Finding]:
     if context.has("--device-ids"):
         yield Finding("gpu-count", "skip", "--device-ids", "chooses the devices, and is not read")
     elif sizes is None:
-        yield Finding("gpu-count", "unknown", "GPUs", "a parallel size is no number")
+        yield Finding("gpu-count", "unknown", "GPUs", "a parallel size is no positive number")
     else:
         yield from _counted(context, survey.devices, sizes)
 

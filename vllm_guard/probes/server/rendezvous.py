@@ -40,9 +40,9 @@ def check(context: Context) -> Iterator[Finding]:
 def _own_ports(context: Context) -> Iterator[Finding]:
     """VLLM_PORT is where vLLM looks for free ports for itself, upwards."""
     word = context.env.get("VLLM_PORT", "")
-    if not word.isdigit():
+    first, subject = parallel.port_of(word), f"VLLM_PORT={word}"
+    if first is None:
         return
-    first, subject = int(word), f"VLLM_PORT={word}"
     if first == context.port:
         fact = "is the API server's port, too: it is for sockets between vLLM's own processes"
         yield Finding("vllm-port", "note", subject, fact, fix=f"VLLM_PORT={first + 100}")
@@ -101,11 +101,12 @@ def _master_address(context: Context, sizes: Sizes) -> Finding:
 def _master_port(context: Context, sizes: Sizes) -> Finding:
     word = context.flag("--master-port") or _MASTER_PORT
     subject = f"--master-port {word}"
-    if not word.isdigit() or not 0 < int(word) < 65536:
+    port = parallel.port_of(word)
+    if port is None:
         return Finding("master-port", "fail", subject, "not a port number", fix="use 1 to 65535")
     if sizes.rank > 0:
         return Finding("master-port", "skip", subject, "node 0 listens there: not tried from here")
-    if int(word) not in sockets.listening(context.host.root):
+    if port not in sockets.listening(context.host.root):
         return Finding("master-port", "ok", subject, "free")
     return Finding(
         "master-port",
