@@ -83,6 +83,8 @@ def _count(context: Context, count: int, sizes: Sizes) -> Finding:
     value = context.env.get("CUDA_VISIBLE_DEVICES")
     how = "" if value is None else f" with CUDA_VISIBLE_DEVICES={value}"
     fact = f"{count} visible{how}; {sizes.here} needed{_product(sizes)}"
+    if count >= sizes.here and context.has("--config"):
+        return Finding("gpu-count", "skip", "--config", "may ask for more, and is not read")
     if count >= sizes.here:
         return Finding("gpu-count", "ok", "GPUs", fact)
     if not parallel.on_this_node(context):

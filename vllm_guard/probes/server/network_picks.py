@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from vllm_guard import paths
 from vllm_guard.model import Finding
 from vllm_guard.probes import net, parallel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from vllm_guard.model import Status
     from vllm_guard.probes import Context
@@ -24,12 +25,14 @@ def check(context: Context) -> Iterator[Finding]:
     sizes = parallel.sizes(context)
     if sizes is None or not sizes.is_distributed:
         fact = "one process computes: no NCCL, no Gloo, no other node"
+        if context.has("--config"):
+            fact = "--config may name more workers, and is not read"
         yield Finding("network-picks", "skip", "network", fact)
         return
     here, far = net.interfaces(context.host), sizes.nodes > 1
     yield _vllm(context, here, far)
     yield _gloo(context, here, far)
-    yield _nccl(context.env, here, far)
+    yield _nccl(context, here, far)
 
 
 def _vllm(context: Context, here: tuple[Interface, ...], far: bool) -> Finding:
@@ -83,13 +86,27 @@ def _holder(here: tuple[Interface, ...], address: str) -> Interface | None:
     return holder
 
 
-def _nccl(env: Mapping[str, str], here: tuple[Interface, ...], far: bool) -> Finding:
-    found = nccl_interfaces(env.get("NCCL_SOCKET_IFNAME", ""), here)
+def _nccl(context: Context, here: tuple[Interface, ...], far: bool) -> Finding:
+    found = nccl_interfaces(_ifname(context), here)
     fix = f"NCCL_SOCKET_IFNAME={_first_name(here) or 'INTERFACE'}"
     if not found:
         fact = "no interface with an address is left: NCCL ends with `no socket interface found`"
         return Finding("nccl-interface", "warn", "NCCL", fact, fix=fix, uri=_URI)
     return _judged("nccl-interface", "NCCL", (found[0].addresses[0], found[0]), far, fix)
+
+
+def _ifname(context: Context) -> str:
+    """NCCL_SOCKET_IFNAME, which NCCL's own files may set as well; the environment wins, then the user's."""
+    name, env = "NCCL_SOCKET_IFNAME", context.env
+    if name in env:
+        return env[name]
+    own = env.get("NCCL_CONF_FILE") or f"{paths.home(env)}/.nccl.conf"
+    for path in (own, "/etc/nccl.conf"):
+        for line in (context.host.text(path) or "").splitlines():
+            key, _, value = line.partition("=")
+            if key.strip() == name:
+                return value.strip()
+    return ""
 
 
 def nccl_interfaces(value: str, here: Sequence[Interface]) -> list[Interface]:

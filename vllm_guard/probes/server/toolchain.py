@@ -22,6 +22,7 @@ _INSTALL = "apt-get install {0}, or dnf install {1}"
 def check(context: Context) -> Iterator[Finding]:
     yield from _compiler(context)
     yield from _headers(context)
+    yield from _ptxas(context)
     survey = nvml.survey(context.host)
     if survey is not None and survey.devices:
         yield from _flashinfer(context)
@@ -69,6 +70,15 @@ def _prefixes(context: Context, interpreter: str) -> list[str]:
     bins = (*homes, *(os.path.realpath(home) for home in homes if not context.host.root))
     above = (*(os.path.dirname(folder) for folder in bins), os.path.dirname(os.path.dirname(real)))
     return list(dict.fromkeys(above))
+
+
+def _ptxas(context: Context) -> Iterator[Finding]:
+    """Triton brings one, but takes the one that it is told to take."""
+    path = context.env.get("TRITON_PTXAS_PATH", "")
+    if path and not context.host.exists(path):
+        fact = "is not there: Triton takes the one that it brings, which may not know this GPU"
+        fix = "unset TRITON_PTXAS_PATH, or name the file: /usr/local/cuda/bin/ptxas"
+        yield Finding("ptxas", "warn", f"TRITON_PTXAS_PATH={path}", fact, fix=fix)
 
 
 def _flashinfer(context: Context) -> Iterator[Finding]:
