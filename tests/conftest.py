@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.kit import children, environ_of, is_alive
+from tests.kit import children, environ_of, is_alive, machine
 from vllm_guard import cgroup
 
 MARK = "VGUARD_TEST_MARK"
@@ -228,3 +228,9 @@ def _contents(home: Path) -> set[tuple[str, int]]:
         with contextlib.suppress(OSError):
             found.add((str(path), path.lstat().st_mtime_ns))
     return found
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A libnvidia-ml.so.1 that says what a test wants."""
+    return machine.compile_nvml(tmp_path_factory.mktemp("nvml"))

@@ -6,6 +6,8 @@ import re
 
 from tests.kit import ROOT
 
+STATED = r'"(ok|note|warn|fail|skip|unknown) ([a-z0-9-]+): '  #: a finding in the data
+
 
 def test_every_test_that_the_reliability_table_names_is_there() -> None:
     named = re.findall(r"`([a-z_0-9]+)\.\.\.`", (ROOT / "docs/reliability.md").read_text())
@@ -14,3 +16,13 @@ def test_every_test_that_the_reliability_table_names_is_there() -> None:
 
     assert len(named) > 50
     assert [name for name in named if not any(test.startswith(name) for test in tests)] == []
+
+
+def test_every_finding_of_the_described_machines_is_in_the_table_of_checks() -> None:
+    table = (ROOT / "docs/checks.md").read_text()
+    files = (ROOT / "tests/data/machines").glob("*.toml")
+    lines = [line for file in files for line in re.findall(STATED, file.read_text())]
+    rows = {id_: row for row in table.splitlines() for id_ in re.findall(r"`([a-z0-9-]+)`", row)}
+
+    assert len({id_ for _, id_ in lines}) > 35
+    assert [(status, id_) for status, id_ in lines if status not in rows.get(id_, "")] == []

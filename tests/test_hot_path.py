@@ -36,7 +36,7 @@ ALWAYS = """
 vllm_guard vllm_guard.cache vllm_guard.cgroup vllm_guard.cli vllm_guard.commands vllm_guard.commands.run
 vllm_guard.ending vllm_guard.environment vllm_guard.errors vllm_guard.execute
 vllm_guard.facts
-vllm_guard.frozen vllm_guard.keeper vllm_guard.launch vllm_guard.ledger vllm_guard.leftovers
+vllm_guard.frozen vllm_guard.host vllm_guard.keeper vllm_guard.launch vllm_guard.ledger vllm_guard.leftovers
 vllm_guard.libc vllm_guard.log vllm_guard.marker vllm_guard.model vllm_guard.options vllm_guard.outlet
 vllm_guard.paths
 vllm_guard.plan vllm_guard.prepare

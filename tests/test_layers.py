@@ -28,7 +28,7 @@ LAYERS = (
             "tree",
             "cgroup",
             "log",
-            *("gpu", "oom", "proof", "sockets"),
+            *("gpu", "nvml", "oom", "proof", "sockets"),
             "terminal",
             "pump",
             "leftovers",
@@ -45,6 +45,7 @@ LAYERS = (
     ),
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
+        "host",
         *("values", "vllm_source", "assignments", "shellcode"),
     ),
     ("model", "errors", "frozen", "options", "shellwords", "__init__"),

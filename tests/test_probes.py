@@ -23,6 +23,12 @@ from vllm_guard import environment, probes, profiles, record
 from vllm_guard.model import Finding, Part
 from vllm_guard.target import Target, find_target
 
+#: What the host that runs the tests may be found to lack.
+OF_THE_HOST = {
+    *("nofile", "cgroup-pids", "cgroup-memory", "host-memory", "shm-size", "shm-stale"),
+    *("disk-space", "c-compiler", "python-headers", "ptrace-scope", "gpu-memory", "gpu-xid"),
+    *("gpu-ecc", "gpu-slowed", "gpu-mig", "gpu-compute-mode", "torch-build", "packages"),
+}
 EVERY_INTERFACE = ",".join(name for _, name in socket.if_nameindex())
 
 
@@ -111,7 +117,8 @@ def test_a_server_that_can_start_is_started_and_everything_is_ok(serve) -> None:
     status, found = serve()
 
     assert status == 0
-    assert {id_ for id_, line in found.items() if not line.startswith("ok ")} == {"server-ended"}
+    told = {id_ for id_, line in found.items() if not line.startswith(("ok ", "skip "))}
+    assert told - OF_THE_HOST == {"server-ended"}
     assert {"vllm-found", "model-path", "port-free"} <= set(found)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from vllm_guard.host import Host
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
-_DEVICE = "/dev/nvidiactl"  #: there wherever NVML can answer
+_DEVICES = ("/dev/nvidiactl", "/dev/dxg")  #: one is there wherever NVML can answer; dxg: WSL 2
 _SLACK = 64 << 20  #: bytes by which the driver's own use varies
 
 
@@ -29,9 +31,9 @@ class Gpu:
     holders: Mapping[int, int]  #: pid -> bytes, as far as NVML tells them
 
 
-def read() -> tuple[Gpu, ...]:
+def read(host: Host = Host()) -> tuple[Gpu, ...]:  # noqa: B008  (frozen)
     """Every device that answers; none where there is no NVIDIA driver."""
-    if not os.path.exists(_DEVICE):
+    if not has_driver(host):
         return ()
     import pynvml
 
@@ -43,6 +45,11 @@ def read() -> tuple[Gpu, ...]:
         return tuple(_devices(pynvml))
     finally:
         pynvml.nvmlShutdown()
+
+
+def has_driver(host: Host) -> bool:
+    """Is there an NVIDIA driver, so that NVML may be asked?"""
+    return any(map(host.exists, _DEVICES))
 
 
 def count() -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from vllm_guard.host import Host
 from vllm_guard.model import Finding
 
 TYPE_CHECKING = False
@@ -46,6 +47,7 @@ class Context:
     shelf: Shelf
     dry_run: bool = False  #: nothing may be ended or removed
     own: tuple[str, ...] = ()  #: variables that the guard sets for itself
+    host: Host = Host()  #: the machine
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -69,12 +69,12 @@ def _by_psutil() -> dict[str, list[str]]:
 
 
 def _address(name: str, value: str, here: Mapping[str, list[str]]) -> Finding:
-    wanted = _packed(value)
+    wanted = packed(value)
     if wanted is None:
         fact = "a name, not an address: not looked up"
         return Finding("host-ip", "unknown", f"{name}={value}", fact, uri=_URI)
     for interface, addresses in here.items():
-        if wanted in map(_packed, addresses):
+        if wanted in map(packed, addresses):
             return Finding("host-ip", "ok", f"{name}={value}", f"on {interface}")
     known = sorted({a for addresses in here.values() for a in addresses})
     return Finding(
@@ -87,7 +87,7 @@ def _address(name: str, value: str, here: Mapping[str, list[str]]) -> Finding:
     )
 
 
-def _packed(address: str) -> bytes | None:
+def packed(address: str) -> bytes | None:
     """The bytes of an address, which can be written in many ways; None for what is none."""
     import socket
 

@@ -1,0 +1,65 @@
+"""Where the command keeps and finds its files: caches, the model's folder, by its environment and words."""
+
+from __future__ import annotations
+
+import os
+
+from vllm_guard import paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vllm_guard.probes import Context
+
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+
+
+def cache_root(env: Mapping[str, str]) -> str:
+    return env.get("XDG_CACHE_HOME") or os.path.join(paths.home(env), ".cache")
+
+
+def vllm_cache(env: Mapping[str, str]) -> str:
+    """VLLM_CACHE_ROOT as `vllm/envs.py` has it."""
+    return env.get("VLLM_CACHE_ROOT") or os.path.join(cache_root(env), "vllm")
+
+
+def model_name(context: Context) -> str:
+    """The model as the command names it; empty where only vLLM could tell."""
+    words = context.server_words
+    by_position = context.target is not None and context.target.kind == "vllm-cli"
+    first = words[0] if by_position and words and not words[0].startswith("-") else ""
+    return first or context.flag("--model", "--model-tag") or ""
+
+
+def model_folder(context: Context) -> str:
+    """The folder of the model: as named, or a snapshot of the Hugging Face cache; empty where neither is."""
+    from vllm_guard.probes.server.model import hub_cache
+
+    name = model_name(context)
+    if not name or "://" in name:
+        return ""
+    if context.host.names(name):
+        return os.path.abspath(name)
+    folder = os.path.join(hub_cache(context.env), "models--" + name.replace("/", "--"), "snapshots")
+    snapshots = context.host.names(folder)
+    return os.path.join(folder, snapshots[-1]) if snapshots else ""
+
+
+def weights(context: Context) -> dict[str, int]:
+    """The files of the weights and their bytes; of several formats the first one in vLLM's order."""
+    folder = model_folder(context)
+    names = context.host.names(folder) if folder else []
+    for ending in _WEIGHTS:
+        found = (os.path.join(folder, name) for name in names if name.endswith(ending))
+        sizes = {path: size for path in found if (size := _size(context, path))}
+        if sizes:
+            return sizes
+    return {}
+
+
+def _size(context: Context, path: str) -> int:
+    try:
+        return os.stat(context.host.root + path).st_size
+    except OSError:
+        return 0
