@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit import GUARD, ROOT, guard, guard_env
+from tests.kit.models import write_model, write_registry
 from vllm_guard import environment, probes, profiles, record
 from vllm_guard.model import Finding, Part
 from vllm_guard.target import Target, find_target
@@ -40,6 +41,7 @@ def fake_vllm(tmp_path) -> Path:
         "class EngineArgs:\n    enforce_eager: bool = False\n"
         'parser.add_argument("--enforce-eager")\n'
     )
+    write_registry(packages / "vllm", {"LlamaForCausalLM": "llama"})
     info = packages / "vllm-0.20.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.20.0\n")
@@ -54,7 +56,7 @@ def fake_vllm(tmp_path) -> Path:
 def model(tmp_path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    write_model(folder)
     return folder
 
 
@@ -111,6 +113,7 @@ def test_a_server_that_can_start_is_started_and_everything_is_ok(serve) -> None:
     status, found = serve()
 
     assert status == 0
+    found.pop("model-memory")  # without a GPU it is skipped
     assert {id_ for id_, line in found.items() if not line.startswith("ok ")} == {"server-ended"}
     assert {"vllm-found", "model-path", "port-free"} <= set(found)
 
@@ -548,9 +551,9 @@ def test_a_path_that_is_no_name_either_is_a_warning(tmp_path) -> None:
     ],
 )
 def test_the_hub_cache_is_where_huggingface_hub_has_it(env, expected: str) -> None:
-    from vllm_guard.probes.server import model
+    from vllm_guard import hub
 
-    assert model.hub_cache(env) == expected
+    assert hub.cache_dir(env) == expected
 
 
 def test_a_single_file_is_a_model_too(tmp_path) -> None:
