@@ -86,14 +86,16 @@ def number(context: Context, default: int, *names: str) -> int | None:
 
 def tokens(word: str) -> int | None:
     """The tokens of `--max-model-len`: 8k is 8000, 8K is 8192, as in vLLM; None for auto and the like."""
-    text, factor = word.strip(), 1
-    if text[-1:] in tuple("kKmMgGtT"):
-        power = "kmgt".index(text[-1].lower()) + 1
-        factor = 1000**power if text[-1].islower() else 1024**power
-        text = text[:-1]
+    text = word.strip()
+    unit = text[-1:] if text[-1:] in tuple("kKmMgGtT") else ""
+    whole, dot, part = text.removesuffix(unit).partition(".")
+    if (unit and not whole.isdecimal()) or (dot and not (unit.islower() and part.isdecimal())):
+        return None  # vLLM takes decimals with powers of 1000 only
+    base = 1000 if unit.islower() else 1024
+    power = "kmgt".index(unit.lower()) + 1 if unit else 0
     try:
-        count = int(float(text) * factor) if "." in text else int(text) * factor
-    except (ValueError, OverflowError):
+        count = int(float(f"{whole}.{part}") * base**power) if dot else int(whole) * base**power
+    except ValueError:
         return None
     return count if count > 0 else None
 
