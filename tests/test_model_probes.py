@@ -156,6 +156,26 @@ def test_with_a_file_of_settings_it_is_a_warning(look, model, words) -> None:
     assert look(model, *words)["model-complete"].status == "warn"
 
 
+def test_mistrals_own_files_beside_are_not_counted_twice_and_may_be_taken_first(
+    look, model
+) -> None:
+    safetensors(model / "consolidated.safetensors", {"w": ("BF16", 1000)})
+    assert "1 file(s) of weights" in look(model)["model-complete"].fact
+
+    cut(model)
+
+    assert look(model)["model-complete"].status == "warn"
+
+
+def test_where_there_is_no_vllm_only_the_files_are_judged(model) -> None:
+    argv = ("vllm", "serve", str(model), "-tp", "3", "-q", "x")
+    target = Target(sys.executable, "vllm-cli", "serve", 2)
+    context = probes.Context(argv, {}, {}, target, (), (), record.Shelf(os.environ))
+    found = [f for name in PROBES for f in probes.run_one("server", name, context)]
+
+    assert {f.id: f.status for f in found} == {"model-complete": "ok", "model-heads": "fail"}
+
+
 @pytest.mark.parametrize("loader", ["dummy", "gguf", "tensorizer", "runai_streamer"])
 def test_other_loaders_are_not_looked_at(look, model, loader: str) -> None:
     none(model)

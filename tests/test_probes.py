@@ -432,6 +432,17 @@ def test_the_model_is_read_from_the_words_or_left_to_vllm(words, expected) -> No
     assert [finding.id for finding in findings] == expected
 
 
+def test_a_file_that_was_cut_off_refuses_and_dummy_weights_start_all_the_same(serve, model) -> None:
+    os.truncate(model / "model.safetensors", 300)
+    words = (str(model), "--port", str(free_port()))
+    status, found = serve(*words)
+    dummy, _ = serve(*words, "--load-format", "dummy")
+
+    assert status == 78
+    assert found["model-complete"].startswith("fail ")
+    assert dummy == 0
+
+
 def test_flags_of_a_profile_do_not_hide_the_model(serve) -> None:
     status, found = serve("/no/such", "--port", "0", guard_words=("-p", "eager"))
 

@@ -27,12 +27,8 @@ _LFS = b"version https://git-lfs"
 _NESTED = ("text_config", "llm_config", "language_config")
 #: Beginnings and ends of the names of tokenizers' files.
 _TOKENIZER_STARTS = (
-    "tokenizer.",
-    "vocab.",
-    "tekken.",
-    "spiece.",
-    "sentencepiece.",
-    "tokenization_",
+    *("tokenizer.", "tokenization_", "vocab.", "tekken."),
+    *("spiece.", "spm.", "sentencepiece."),
 )
 _TOKENIZER_ENDS = (".tiktoken", ".spm", ".bpe.model")
 #: What vLLM takes from generation_config.json as defaults of a request, and its own.
@@ -159,7 +155,9 @@ def _chosen(folder: str, files: Sequence[str]) -> tuple[list[str], list[str], in
         if end == ".safetensors" and wanted and (found or not files):
             there = [name for name in wanted if name in found]
             return there, [name for name in wanted if name not in found], announced
+        own = [name for name in found if not name.startswith("consolidated")]
         if found:
+            found = own or found  # Mistral's own files hold the same again
             return [name for name in found if name != "training_args.bin"], [], 0
     return [], [], 0
 

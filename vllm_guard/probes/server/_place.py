@@ -68,11 +68,9 @@ def find(context: Context) -> Place | None:
     return Place(name, folder, repository, config, model_files.text_config(config), sure)
 
 
-def install(context: Context) -> VllmInstall:
-    """The vLLM that will serve."""
-    assert context.target is not None
-    assert context.target.vllm is not None
-    return context.target.vllm
+def install(context: Context) -> VllmInstall | None:
+    """The vLLM that will serve; None where there is none, which another probe says."""
+    return context.target.vllm if context.target else None
 
 
 def number(context: Context, default: int, *names: str) -> int | None:
@@ -106,6 +104,11 @@ def overrides(context: Context) -> bool:
     return any(
         name.startswith(("--hf-overrides", "--config=")) or name == "--config" for name in given
     )
+
+
+def gib(size: float) -> str:
+    """Bytes in words."""
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 29 else f"{size / (1 << 20):.1f} MiB"
 
 
 def _folder(name: str, context: Context) -> tuple[str, str]:

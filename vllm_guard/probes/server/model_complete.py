@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vllm_guard.model import Status
     from vllm_guard.model_files import Weights
     from vllm_guard.probes import Context
     from vllm_guard.probes.server._place import Place
@@ -47,9 +48,9 @@ def _weights(place: Place, weights: Weights, context: Context) -> Finding:
         if _downloads(place, context):
             fix = f"hf download {place.repository}   (shows progress)"
             return Finding("model-complete", "note", place.name, f"{fact} yet", fix=fix)
-        return Finding("model-complete", place.certain, place.name, fact, fix=_again(place))
+        return Finding("model-complete", _sure(place), place.name, fact, fix=_again(place))
     kinds = ", ".join(sorted(weights.stored, key=lambda kind: -weights.stored[kind]))
-    fact = f"{len(weights.files)} file(s) of weights, {_gib(weights.size)}, {kinds}"
+    fact = f"{len(weights.files)} file(s) of weights, {_place.gib(weights.size)}, {kinds}"
     return Finding("model-complete", "ok", place.name, fact)
 
 
@@ -57,7 +58,7 @@ def _damaged(place: Place, weights: Weights) -> Finding:
     facts = [f"{name} {reason}" for name, reason in weights.damaged]
     pulled = all("Git LFS" in reason for _, reason in weights.damaged) and not place.repository
     fix = f"git -C {place.folder} lfs pull" if pulled else _again(place)
-    return Finding("model-complete", place.certain, place.name, _some(facts), fix=fix)
+    return Finding("model-complete", _sure(place), place.name, _some(facts), fix=fix)
 
 
 def _missing(place: Place, weights: Weights, context: Context) -> Finding:
@@ -69,7 +70,7 @@ def _missing(place: Place, weights: Weights, context: Context) -> Finding:
         return Finding(
             "model-complete", "note", place.name, f"{fact}; vLLM downloads them", fix=fix
         )
-    return Finding("model-complete", place.certain, place.name, fact, fix=_again(place))
+    return Finding("model-complete", _sure(place), place.name, fact, fix=_again(place))
 
 
 def _unfinished(place: Place, context: Context) -> Iterator[Finding]:
@@ -80,7 +81,7 @@ def _unfinished(place: Place, context: Context) -> Iterator[Finding]:
     entries = os.scandir(blobs) if os.path.isdir(blobs) else ()
     sizes = [entry.stat().st_size for entry in entries if entry.name.endswith(".incomplete")]
     if sizes:
-        fact = f"{len(sizes)} unfinished download(s) in {blobs}, {_gib(sum(sizes))}"
+        fact = f"{len(sizes)} unfinished download(s) in {blobs}, {_place.gib(sum(sizes))}"
         fix = f"hf download {place.repository}   (goes on with them, if no other download runs)"
         yield Finding("model-unfinished", "note", place.name, fact, fix=fix)
 
@@ -88,8 +89,7 @@ def _unfinished(place: Place, context: Context) -> Iterator[Finding]:
 def _tokenizer(place: Place, context: Context) -> Iterator[Finding]:
     if context.has("--tokenizer", "--skip-tokenizer-init", "--tokenizer-mode"):
         return
-    files = model_files.tokenizer_files(place.folder)
-    vocabularies = [name for name in files if name != "tokenizer_config.json"]
+    vocabularies = model_files.tokenizer_files(place.folder)
     if not vocabularies and not _downloads(place, context):
         fact = "no file of a tokenizer (tokenizer.json, tokenizer.model, vocab.json, ...)"
         fix = "copy the tokenizer's files there, or name them with --tokenizer"
@@ -109,6 +109,12 @@ def _tokenizer(place: Place, context: Context) -> Iterator[Finding]:
         yield Finding("model-chat-template", "note", place.name, fact, fix="--chat-template FILE")
 
 
+def _sure(place: Place) -> Status:
+    """Mistral's own files may lie beside, and newer versions of vLLM take those first."""
+    mistral = any(name.startswith("consolidated") for name in os.listdir(place.folder))
+    return "warn" if mistral else place.certain
+
+
 def _downloads(place: Place, context: Context) -> bool:
     """Does vLLM fetch what is missing?"""
     return bool(place.repository) and not hub.offline(context.env)
@@ -123,7 +129,3 @@ def _again(place: Place) -> str:
 def _some(names: tuple[str, ...] | list[str]) -> str:
     rest = len(names) - _NAMED
     return "; ".join(names[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 29 else f"{size / (1 << 20):.1f} MiB"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vllm_guard.gpu import Gpu
     from vllm_guard.probes import Context
     from vllm_guard.probes.server._place import Place
+    from vllm_guard.target.install import VllmInstall
 else:
     from vllm_guard.frozen import dataclass
 
@@ -47,16 +48,16 @@ class Need:
 
 
 def check(context: Context) -> Iterator[Finding]:
-    place = _place.find(context)
-    if place is None:
+    place, install = _place.find(context), _place.install(context)
+    if place is None or install is None:
         return
     need = _need(context, place)
     if isinstance(need, str):
         yield Finding(_ID, "skip", place.name, f"no estimate: {need}")
-    elif _place.install(context).version.endswith("+cpu"):
+    elif install.version.endswith("+cpu"):
         yield _on_host(need, place, context)
     else:
-        yield _on_gpus(need, place, context)
+        yield _on_gpus(need, place, context, install)
 
 
 def _need(context: Context, place: Place) -> Need | str:
@@ -83,12 +84,12 @@ def _need(context: Context, place: Place) -> Need | str:
     return Need(int(total), shape, estimate.Split(tensor, pipeline, value), length)
 
 
-def _on_gpus(need: Need, place: Place, context: Context) -> Finding:
+def _on_gpus(need: Need, place: Place, context: Context, install: VllmInstall) -> Finding:
     gpus = _visible(gpu.read(), context.env)
     if not gpus:
         return Finding(_ID, "skip", place.name, "no estimate: no GPU of NVIDIA's answers here")
     word = context.flag("--gpu-memory-utilization")
-    default = models.utilization(_place.install(context)) or _UTILIZATION
+    default = models.utilization(install) or _UTILIZATION
     try:
         share = default if word is None else float(word)
     except ValueError:
@@ -96,18 +97,19 @@ def _on_gpus(need: Need, place: Place, context: Context) -> Finding:
     least = min(gpus, key=lambda one: estimate.budget(one.total, one.total - one.used, share))
     free = least.total - least.used
     available = estimate.budget(least.total, free, share)
-    room = f"GPU {least.index} has {_gib(free)} free of {_gib(least.total)}, vLLM takes {share:g} of it"
+    sizes = f"{_place.gib(free)} free of {_place.gib(least.total)}"
+    room = f"GPU {least.index} has {sizes}, vLLM takes {share:g} of it"
     return _compared(need, available, room, place)
 
 
 def _compared(need: Need, available: int, room: str, place: Place) -> Finding:
     weights = estimate.weights_per_gpu(need.weights, need.split)
     left = available - weights
-    said = f"estimate: weights {_gib(weights)} on each GPU; {room}"
+    said = f"estimate: weights {_place.gib(weights)} on each GPU; {room}"
     if left <= 0:
         return Finding(_ID, "warn", place.name, said, fix=_more_gpus(need, available))
     token = estimate.kv_bytes_per_token(need.shape, need.split)
-    said += f"; KV cache {token / 1024:.0f} KiB a token, {_gib(left)} left for it"
+    said += f"; KV cache {token / 1024:.0f} KiB a token, {_place.gib(left)} left for it"
     return _cached(need, left, said, place)
 
 
@@ -130,7 +132,8 @@ def _on_host(need: Need, place: Place, context: Context) -> Finding:
     free = _available()
     if not free:
         return Finding(_ID, "unknown", place.name, "/proc/meminfo does not tell what is free")
-    said = f"estimate: weights {_gib(need.weights)}; the host has {_gib(free)} of memory available"
+    weights = _place.gib(need.weights)
+    said = f"estimate: weights {weights}; the host has {_place.gib(free)} of memory available"
     if need.weights > free:
         return Finding(_ID, "warn", place.name, said, fix="a smaller or quantised model")
     word = context.env.get("VLLM_CPU_KVCACHE_SPACE", "")
@@ -199,7 +202,3 @@ def _more_gpus(need: Need, available: int) -> str:
         if estimate.weights_per_gpu(need.weights, split) < available:
             return f"--tensor-parallel-size {count}, or a smaller or quantised model"
     return "a smaller or quantised model, or --cpu-offload-gb"
-
-
-def _gib(size: float) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= 1 << 29 else f"{size / (1 << 20):.1f} MiB"

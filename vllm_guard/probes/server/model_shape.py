@@ -74,6 +74,8 @@ def _heads(context: Context, place: Place) -> Iterator[Finding]:
 def _checks_kv_heads(context: Context, place: Place) -> bool:
     """Does the code of its architecture share the KV heads by vLLM's QKVParallelLinear, which insists?"""
     install = _place.install(context)
+    if install is None:
+        return False
     registry = models.architectures(install)
     names = place.config.get("architectures") or ["?"]
     module = registry["supported"].get(str(names[0])) if registry else None
@@ -146,9 +148,11 @@ def _dtype(context: Context) -> Iterator[Finding]:
 
 def _quantization(context: Context) -> Iterator[Finding]:
     install = _place.install(context)
-    known = models.quantizations(install)
     word = context.flag("--quantization", "-q")
-    if word is None or not known or word in known or word.lower() == "none":
+    if word is None or install is None:
+        return
+    known = models.quantizations(install)
+    if not known or word in known or word.lower() == "none":
         return
     import difflib
 

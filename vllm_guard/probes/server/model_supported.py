@@ -23,8 +23,8 @@ _BY_HAND = """--hf-overrides '{"architectures": ["..."]}'"""
 
 
 def check(context: Context) -> Iterator[Finding]:
-    place = _place.find(context)
-    if place is None:
+    place, install = _place.find(context), _place.install(context)
+    if place is None or install is None:
         return
     if _place.overrides(context):
         fact = "not told: --hf-overrides or --config may change the architecture"
@@ -33,7 +33,6 @@ def check(context: Context) -> Iterator[Finding]:
     if context.flag("--model-impl") not in (None, "auto", "vllm"):
         yield Finding(_ID, "skip", place.name, "--model-impl takes another implementation")
         return
-    install = _place.install(context)
     registry = models.architectures(install)
     if registry is None:
         yield Finding(_ID, "unknown", place.name, f"cannot read the registry of {install.package}")
