@@ -46,7 +46,8 @@ LAYERS = (
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
         "host",
-        *("values", "vllm_source", "assignments", "shellcode"),
+        *("values", "vllm_source", "vllm_models", "assignments", "shellcode"),
+        *("estimate", "hub", "model_files"),
     ),
     ("model", "errors", "frozen", "options", "shellwords", "__init__"),
 )
@@ -54,7 +55,7 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
-    *("shellcode", "engine", "redact", "screen"),
+    *("shellcode", "engine", "redact", "screen", "estimate"),
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),

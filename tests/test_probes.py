@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit import GUARD, ROOT, guard, guard_env
+from tests.kit.models import write_model, write_registry
 from vllm_guard import environment, probes, profiles, record
 from vllm_guard.model import Finding, Part
 from vllm_guard.target import Target, find_target
@@ -46,6 +47,7 @@ def fake_vllm(tmp_path) -> Path:
         "class EngineArgs:\n    enforce_eager: bool = False\n"
         'parser.add_argument("--enforce-eager")\n'
     )
+    write_registry(packages / "vllm", {"LlamaForCausalLM": "llama"})
     info = packages / "vllm-0.20.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.20.0\n")
@@ -60,7 +62,7 @@ def fake_vllm(tmp_path) -> Path:
 def model(tmp_path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    write_model(folder)
     return folder
 
 
@@ -436,6 +438,17 @@ def test_the_model_is_read_from_the_words_or_left_to_vllm(words, expected) -> No
     assert [finding.id for finding in findings] == expected
 
 
+def test_a_file_that_was_cut_off_refuses_and_dummy_weights_start_all_the_same(serve, model) -> None:
+    os.truncate(model / "model.safetensors", 300)
+    words = (str(model), "--port", str(free_port()))
+    status, found = serve(*words)
+    dummy, _ = serve(*words, "--load-format", "dummy")
+
+    assert status == 78
+    assert found["model-complete"].startswith("fail ")
+    assert dummy == 0
+
+
 def test_flags_of_a_profile_do_not_hide_the_model(serve) -> None:
     status, found = serve("/no/such", "--port", "0", guard_words=("-p", "eager"))
 
@@ -555,9 +568,9 @@ def test_a_path_that_is_no_name_either_is_a_warning(tmp_path) -> None:
     ],
 )
 def test_the_hub_cache_is_where_huggingface_hub_has_it(env, expected: str) -> None:
-    from vllm_guard.probes.server import model
+    from vllm_guard import hub
 
-    assert model.hub_cache(env) == expected
+    assert hub.cache_dir(env) == expected
 
 
 def test_a_single_file_is_a_model_too(tmp_path) -> None:

@@ -105,7 +105,8 @@ def test_a_start_that_fails_in_a_worker_leaves_nothing_and_keeps_its_status(
     weights = broken / "model.safetensors"
     os.truncate(weights, weights.stat().st_size // 2)
     flags = ("--tensor-parallel-size", "2")
-    server = Serving(clean_world, *flags, guard=("-p", "debug"), model=str(broken))
+    words = ("-p", "debug", "--ignore", "model-complete")
+    server = Serving(clean_world, *flags, guard=words, model=str(broken))
     serving.append(server)
     server.note_pids()
 

@@ -29,6 +29,7 @@ class Gpu:
     index: int  #: NVML's, in the order of the PCI bus
     used: int  #: bytes
     holders: Mapping[int, int]  #: pid -> bytes, as far as NVML tells them
+    total: int = 0  #: bytes
 
 
 def read(host: Host = Host()) -> tuple[Gpu, ...]:  # noqa: B008  (frozen)
@@ -76,10 +77,10 @@ def _devices(nvml: Any) -> Iterator[Gpu]:
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
             device = nvml.nvmlDeviceGetHandleByIndex(index)
-            used = nvml.nvmlDeviceGetMemoryInfo(device).used
+            memory = nvml.nvmlDeviceGetMemoryInfo(device)
         except nvml.NVMLError:  # a lost device, or one that this user may not see
             continue
-        yield Gpu(index, used, _holders(nvml, device))
+        yield Gpu(index, memory.used, _holders(nvml, device), memory.total)
 
 
 def _holders(nvml: Any, device: Any) -> dict[int, int]:

@@ -63,8 +63,8 @@ def read_env_table(source: bytes) -> dict[str, EnvRow]:
     All of it is plain data that `marshal` and `json` take. Raises ValueError, with one line, if the
     Python that runs this cannot parse the text (whose grammar may be newer) or has no such dict.
     """
-    with _one_line_errors("envs.py"):
-        module = _parse(source, "envs.py")
+    with one_line_errors("envs.py"):
+        module = parse(source, "envs.py")
         functions = {n.name: n for n in module.body if isinstance(n, ast.FunctionDef)}
         table = _table(module)
         return {
@@ -82,8 +82,8 @@ def read_engine_args(source: bytes) -> dict[str, EngineField]:
     from Python only. Raises ValueError, with one line, if this Python cannot parse the text or it
     has neither class.
     """
-    with _one_line_errors("arg_utils.py"):
-        module = _parse(source, "arg_utils.py")
+    with one_line_errors("arg_utils.py"):
+        module = parse(source, "arg_utils.py")
         names = ("EngineArgs", "AsyncEngineArgs")
         classes = [n for n in module.body if isinstance(n, ast.ClassDef) and n.name in names]
         if not classes:
@@ -107,8 +107,8 @@ def read_compile_key(source: bytes) -> list[str]:
     takes those that it lists. Both add some of Ray's. Raises ValueError as `read_env_table`, and where
     there is no such function.
     """
-    with _one_line_errors("envs.py"):
-        module = _parse(source, "envs.py")
+    with one_line_errors("envs.py"):
+        module = parse(source, "envs.py")
         functions = {n.name: n for n in module.body if isinstance(n, ast.FunctionDef)}
         function = functions.get("compile_factors") or functions.get("compute_hash")
         if function is None:
@@ -122,8 +122,8 @@ def read_compile_key(source: bytes) -> list[str]:
 
 def read_ray_prefixes(source: bytes) -> list[str]:
     """The prefixes and names of what Ray's workers get, in the text of `vllm/ray/ray_env.py` (0.17.1)."""
-    with _one_line_errors("ray_env.py"):
-        module = _parse(source, "ray_env.py")
+    with one_line_errors("ray_env.py"):
+        module = parse(source, "ray_env.py")
         return sorted({name for node in ast.walk(module) for name in _names(node, ast.Set)})
 
 
@@ -135,7 +135,8 @@ def _names(node: ast.AST, kind: type[ast.List | ast.Set]) -> list[str]:
 
 
 @contextmanager
-def _one_line_errors(file: str) -> Iterator[None]:
+def one_line_errors(file: str) -> Iterator[None]:
+    """Whatever goes wrong in reading this file is a ValueError with one line."""
     try:
         yield
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -143,7 +144,8 @@ def _one_line_errors(file: str) -> Iterator[None]:
         raise ValueError(f"cannot read {file}: {reason}") from None
 
 
-def _parse(source: bytes, file: str) -> ast.Module:
+def parse(source: bytes, file: str) -> ast.Module:
+    """The module, without the warnings that its text deserves."""
     with warnings.catch_warnings():
         # An invalid escape such as "\d" in vLLM's text is not the concern of the guard's user.
         warnings.simplefilter("ignore")

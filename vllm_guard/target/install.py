@@ -81,10 +81,10 @@ def _read_by(reader: str, install: VllmInstall, file: str) -> Any:
 
         return getattr(vllm_source, reader)(source)
 
-    return _parsed(os.path.join(install.package, file), parse, reader)
+    return parsed(os.path.join(install.package, file), parse, reader)
 
 
-def _parsed(path: str, parse: Callable[[bytes], Any], what: str = "source") -> Any:
+def parsed(path: str, parse: Callable[[bytes], Any], what: str = "source") -> Any:
     """`parse` of the file's bytes, kept by the file's identity; None where it raises ValueError."""
 
     def read() -> Any:
@@ -141,12 +141,12 @@ def _editable(folder: str, names: Sequence[str]) -> Iterator[str]:
     for name in names:
         path = os.path.join(folder, name)
         if name.startswith("__editable___vllm") and name.endswith("_finder.py"):
-            mapping = _parsed(path, lambda source: _literal(source, "MAPPING"))
+            mapping = parsed(path, lambda source: _literal(source, "MAPPING"))
             package = mapping.get("vllm") if isinstance(mapping, dict) else None
             if isinstance(package, str):
                 yield package
         elif name.startswith("vllm") and name.endswith(".dist-info"):
-            root = _parsed(os.path.join(path, "direct_url.json"), _editable_root)
+            root = parsed(os.path.join(path, "direct_url.json"), _editable_root)
             if root:
                 yield os.path.join(root, "vllm")
 
@@ -189,7 +189,7 @@ def _metadata(path: str) -> dict[str, str]:
 
 def _source_version(package: str) -> str:
     path = os.path.join(package, "_version.py")
-    version = _parsed(path, lambda source: _literal(source, "__version__"))
+    version = parsed(path, lambda source: _literal(source, "__version__"))
     return version if isinstance(version, str) else ""
 
 
