@@ -39,7 +39,7 @@ def check(context: Context, ask: Ask) -> Iterator[Finding]:
     hung = tuple(_hung(answer))
     rest = tuple(row for row in answer.rows if not row.get("hung"))
     others = full.judged("collective", subject, replace(answer, rows=rest), fix)
-    for finding in (*hung, *others):
+    for finding in (*hung, *(other for other in others if other.status != "ok")):
         yield replace(finding, fix=fix if finding.status == "fail" else "", uri=_URI)
 
 
