@@ -236,6 +236,14 @@ def test_p2p_off_is_recommended_only_where_it_helped(first: Answer) -> None:
     assert all("with -p p2p-off it fails as well" in f.fix for f in without)
 
 
+def test_what_every_rank_says_is_one_finding() -> None:
+    rows = [row("join", "fail", f"rank {number}") for number in (1, 0)]
+
+    (found,) = full.judged("x", "2 ranks", Answer("exited", rows=tuple(rows)))
+
+    assert (found.subject, found.fact) == ("rank 0, rank 1", "join fail")
+
+
 def test_p2p_off_is_not_tried_where_no_gpu_is_at_fault() -> None:
     gloo = Asked(Answer("exited", rows=(row("join", "ok"), row("gloo", "fail"))))
 

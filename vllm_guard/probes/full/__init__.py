@@ -38,6 +38,7 @@ NO_PYTHON = "no Python is known that could be asked"
 NO_VLLM = "the command's Python has no vLLM"
 NO_SERVER = "no `vllm serve` command is given"
 _STACK_LINES = 12
+_OUR_MAIN = "/vllm_guard/inside/main.py"
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,15 @@ def no_server(context: Context) -> str:
 
 def judged(name: str, subject: str, answer: Answer, fix: str = "") -> Iterator[Finding]:
     """The findings of a step: what went well in one, each failure in one, and how it ended."""
-    for row in answer.failed():
+    for rows in _alike(answer.failed()):
+        row = rows[0]
+        who = ", ".join(str(each["who"]) for each in rows if each["who"])
         if row["part"] == "import" and row["fact"].endswith("No module named 'torch'"):
             yield Finding(f"{name}-import", "skip", subject, row["fact"])
         else:
-            yield Finding(f"{name}-{_id(row)}", "fail", _who(subject, row), row["fact"], fix=fix)
+            yield Finding(
+                f"{name}-{_id(row)}", "fail", _what(who or subject, row), row["fact"], fix
+            )
     yield from _end(name, subject, answer)
     well = [row for row in answer.rows if row["state"] == "ok"]
     if answer.is_well:
@@ -98,7 +103,7 @@ def judged(name: str, subject: str, answer: Answer, fix: str = "") -> Iterator[F
         yield Finding(f"{name}-works", "ok", subject, "; ".join(facts))
     for row in answer.rows:
         if row["state"] == "note":
-            yield Finding(f"{name}-{_id(row)}", "note", _who(subject, row), row["fact"])
+            yield Finding(f"{name}-{_id(row)}", "note", _what(subject, row), row["fact"])
 
 
 def _end(name: str, subject: str, answer: Answer) -> Iterator[Finding]:
@@ -128,10 +133,15 @@ def stack_lines(answer: Answer) -> tuple[str, ...]:
     """The Python stacks of everybody who was still there at the limit; the innermost frames."""
     lines: list[str] = []
     for who, stack in answer.stacks.items():
-        shown = stack[: _STACK_LINES + 1]
-        cut = [f"  ... {len(stack) - len(shown)} more"] if len(stack) > len(shown) else []
-        lines += [f"{who.replace('-', ' ')}:", *shown, *cut]
+        lines += [f"{who.replace('-', ' ')}:", *shown_stack(stack)]
     return tuple(lines)
+
+
+def shown_stack(stack: Sequence[str]) -> list[str]:
+    """The innermost frames, without what called the step."""
+    frames = [line for line in stack if not line.startswith("Timeout ") and _OUR_MAIN not in line]
+    cut = [f"  ... {len(frames) - _STACK_LINES} more"] if len(frames) > _STACK_LINES else []
+    return [*frames[:_STACK_LINES], *cut]
 
 
 def with_words(finding: Finding, answer: Answer) -> Finding:
@@ -145,6 +155,14 @@ def _id(row: Mapping[str, Any]) -> str:
     return str(row["part"]).partition(" ")[0]
 
 
-def _who(subject: str, row: Mapping[str, Any]) -> str:
-    words = [row["part"] if " " in row["part"] else "", row["who"]]
-    return " ".join([subject, *filter(None, words)])
+def _what(subject: str, row: Mapping[str, Any]) -> str:
+    """Of which the part is one of several: `torch matmul cuda:1`."""
+    return f"{subject} {row['part']}" if " " in row["part"] else subject
+
+
+def _alike(rows: Iterable[Mapping[str, Any]]) -> Iterable[list[Mapping[str, Any]]]:
+    """What several ranks say in the same words is one finding."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: str(row["who"])):
+        found.setdefault((row["part"], row["fact"]), []).append(row)
+    return found.values()

@@ -83,7 +83,7 @@ def _hung(answer: Answer) -> Iterator[Finding]:
         who = row["of"]
         at = [other["part"] for other in answer.unfinished() if other["who"] == who]
         fact = f"{row['fact']}, in {', '.join(at)}" if at else row["fact"]
-        stack = tuple(answer.stacks.get(who.replace(" ", "-"), ()))
+        stack = tuple(full.shown_stack(answer.stacks.get(who.replace(" ", "-"), ())))
         yield Finding("collective-hangs", "fail", who, fact, uri=_URI, evidence=stack)
 
 
