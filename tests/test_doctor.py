@@ -349,6 +349,42 @@ def test_preflight_full_refuses_a_launch(torch_that) -> None:
     assert b"\r" not in ran.stderr
 
 
+def test_what_went_well_is_not_repeated_at_the_next_launch(torch_that, tmp_path) -> None:
+    count = tmp_path / "count"
+    works = f"""
+import sys, types
+open({str(count)!r}, "a").write("x")
+class Ones:
+    def __matmul__(self, other): return self
+    def sum(self): return self
+    def item(self): return 64.0 ** 3
+__version__ = "9.9"
+version = types.SimpleNamespace(cuda=None)
+cuda = types.SimpleNamespace(is_available=lambda: False)
+ones = lambda *_, **__: Ones()
+"""
+    env, words = torch_that(works)
+    profile = tmp_path / "p.toml"
+    profile.write_text('schema = 1\nsummary = "s"\n[preflight]\nprobes = ["torch"]\n')
+
+    def launch(**more: str) -> bytes:
+        ran = guard("-v", "-p", str(profile), *words, env={**env, **more})
+        assert (ran.returncode, ran.stderr.count(b"ok torch-works: ")) == (0, 1)
+        return ran.stderr
+
+    assert b"not repeated" not in launch()
+    assert b"not repeated: driver, GPUs, torch, vLLM and command are as they were" in launch()
+    assert count.read_text() == "x"
+    assert b"not repeated" not in launch(NCCL_P2P_DISABLE="1")
+    assert count.read_text() == "xx"
+    findings("--only", "torch", *words, env=env)
+    assert count.read_text() == "xxx", "the doctor looks anew"
+    (tmp_path / "torch.py").write_text("raise ImportError('x')")
+    for _ in range(2):
+        ran = guard("-p", str(profile), *words, env={**env, "NCCL_DEBUG": "WARN"})
+        assert ran.returncode == 78, "what failed is not kept"
+
+
 def test_a_profile_that_asks_for_a_full_probe_gets_it(torch_that, tmp_path) -> None:
     env, words = torch_that("raise ImportError('x')")
     profile = tmp_path / "p.toml"

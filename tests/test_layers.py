@@ -18,7 +18,7 @@ PACKAGE = "vllm_guard"
 #: Highest first: a module may import from its own layer and from those below.
 LAYERS = (
     ("__main__", "cli", "commands", "ending"),
-    ("report", "prepare", "checkup", "formats", "trial"),
+    ("report", "prepare", "checkup", "formats", "kept", "trial"),
     (
         *(
             "launch",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
-from vllm_guard import prepare, probes, report, trial
+from vllm_guard import kept, prepare, probes, report, trial
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, USAGE, GuardError
 from vllm_guard.frozen import plain
 from vllm_guard.model import Finding
@@ -85,9 +85,16 @@ def select(only: Sequence[str], skip: Sequence[str], full: bool) -> list[Check]:
 
 
 def run(
-    prepared: Prepared, checks: Iterable[Check], start: Start, progress: Progress
+    prepared: Prepared,
+    checks: Iterable[Check],
+    start: Start,
+    progress: Progress,
+    keep: bool = False,
 ) -> Iterator[Checked]:
-    """Carry the checks out, in order; `start` carries out a launch, for the full ones."""
+    """Carry the checks out, in order; `start` carries out a launch, for the full ones.
+
+    `keep`: a full one that went well before, on the same machine and for the same, is not repeated.
+    """
     for check in checks:
         begun = time.monotonic()
         if check == _COMMAND:
@@ -96,11 +103,11 @@ def run(
             found = _quick(prepared, check)
         else:
             trials = trial.Trials(prepared, start, _progress_of(check, progress))
-            found = _full(prepared, check, trials)
+            found = _full(prepared, check, trials, keep)
             progress("", 0.0)
         masked = [report.masked_finding(finding, prepared.redactor) for finding in found]
-        kept = prepare.demoted(masked, prepared.options.ignore)
-        yield Checked(check, kept, time.monotonic() - begun)
+        judged = prepare.demoted(masked, prepared.options.ignore)
+        yield Checked(check, judged, time.monotonic() - begun)
 
 
 def worst(findings: Iterable[Finding]) -> Status:
@@ -169,13 +176,17 @@ def _quick(prepared: Prepared, check: Check) -> list[Finding]:
     return [Finding(**{**row, "evidence": tuple(row["evidence"])}) for row in rows]
 
 
-def _full(prepared: Prepared, check: Check, trials: trial.Trials) -> list[Finding]:
+def _full(prepared: Prepared, check: Check, trials: trial.Trials, keep: bool) -> list[Finding]:
+    def look() -> list[Finding]:
+        found = probe.check(prepared.context, trials.ask)
+        return [report.masked_finding(finding, prepared.redactor) for finding in found]
+
     try:
         probe = probes.load_full(check.name)
         reason = probe.why_not(prepared.context)
         if reason:
             return [_not_checked(check, reason)]
-        return list(probe.check(prepared.context, trials.ask))
+        return kept.remembered(check.id, prepared, look) if keep else look()
     except Exception as error:  # noqa: BLE001  (as for the quick ones: it must not stop the others)
         fact = f"could not look: {type(error).__name__}: {error}"
         return [Finding(f"probe-{check.id}", "unknown", check.title, fact)]

@@ -17,6 +17,6 @@ def added(prepared: Prepared, start: Start) -> Prepared:
     if prepared.refused or prepared.options.dry_run:
         return prepared
     checks = checkup.select(prepared.full_probes, (), full=True)
-    done = checkup.run(prepared, checks, start, voice.progress)
+    done = checkup.run(prepared, checks, start, voice.progress, keep=True)
     found = [finding for checked in done for finding in checked.findings]
     return replace(prepared, findings=(*prepared.findings, *found))  # type: ignore[no-any-return]
