@@ -18,7 +18,7 @@ PACKAGE = "vllm_guard"
 #: Highest first: a module may import from its own layer and from those below.
 LAYERS = (
     ("__main__", "cli", "commands", "ending"),
-    ("report", "prepare"),
+    ("report", "prepare", "checkup", "formats", "kept", "trial"),
     (
         *(
             "launch",
@@ -55,7 +55,7 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
-    *("shellcode", "engine", "redact", "screen", "estimate"),
+    *("shellcode", "engine", "redact", "screen", "estimate", "formats"),
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),

@@ -173,12 +173,12 @@ def test_a_probe_that_a_profile_asks_for_and_nobody_has_is_said_once() -> None:
 
 def test_an_unknown_probe_of_a_profile_warns_and_starts_all_the_same(tmp_path) -> None:
     profile = tmp_path / "p.toml"
-    profile.write_text('schema = 1\nsummary = "s"\n[preflight]\nprobes = ["collective"]\n')
+    profile.write_text('schema = 1\nsummary = "s"\n[preflight]\nprobes = ["colective"]\n')
 
     result = guard("-p", str(profile), "--", "echo", "started")
 
     assert (result.returncode, result.stdout) == (0, b"started\n")
-    assert b"warn probe-unknown: profile p: asks for the probe collective, " in result.stderr
+    assert b"warn probe-unknown: profile p: asks for the probe colective, " in result.stderr
 
 
 def test_no_built_in_profile_asks_for_an_unknown_probe() -> None:

@@ -69,7 +69,7 @@ OPTIONS = (
         "Which checks run first.",
         "",
         "TIER",
-        choices=("off", "quick"),
+        choices=("off", "quick", "full"),
     ),
     Option(
         "ignore",

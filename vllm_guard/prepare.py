@@ -38,6 +38,7 @@ else:
 
 LEVEL = "VGUARD_LEVEL"
 OWN = "vllm-guard"
+NO_COMMAND = ("vllm",)  #: stands for the command where `doctor` is given none
 _SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
 
 
@@ -58,8 +59,27 @@ class Prepared:
     private: str  #: folder for vLLM's sockets and temporary files; empty where none is used
     shelf: Shelf
     redactor: Redactor
-    is_server: bool  #: does the command start an API server?
-    port: int | None  #: where it listens, if it does and that can be told
+    context: probes.Context  #: what the probes look at
+
+    @property
+    def is_server(self) -> bool:
+        """Does the command start an API server?"""
+        return self.context.is_server
+
+    @property
+    def port(self) -> int | None:
+        """Where it listens, if it does and that can be told."""
+        return self.context.port
+
+    @property
+    def full_probes(self) -> tuple[str, ...]:
+        """The full probes to run before the start, by their ids: all, or those that a profile asks for."""
+        asked = {probe for _, part in self.context.parts for probe in part.probes}
+        whole = self.options.preflight == "full"
+        if self.options.preflight == "off" or not (whole or asked):
+            return ()
+        known = map(probes.id_of, probes.names(probes.FULL))
+        return tuple(name for name in known if whole or name in asked)
 
     @property
     def has_vllm(self) -> bool:
@@ -112,8 +132,7 @@ def prepare(options: RunOptions) -> Prepared:
         private=private if _uses(env_plan, private) else "",
         shelf=shelf,
         redactor=redactor,
-        is_server=context.is_server,
-        port=context.port,
+        context=context,
     )
 
 
@@ -252,15 +271,20 @@ def _with_engine_flags(
     return engine.add_flags(options.command, found.args_at, wanted, known or {}, config)
 
 
-def _config_text(words: Sequence[str]) -> str:
-    """The text of the file named by `--config`, if it can be read."""
+def value_of(words: Sequence[str], option: str) -> str:
+    """The first value that the words give to this option; empty for none."""
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if name == "--config":
-            path = value if equals else "".join(words[index + 1 : index + 2])
-            try:
-                with open(path, encoding="utf-8", errors="replace") as file:
-                    return file.read(1 << 20)
-            except OSError:
-                return ""
+        if name == option:
+            return value if equals else "".join(words[index + 1 : index + 2])
     return ""
+
+
+def _config_text(words: Sequence[str]) -> str:
+    """The text of the file named by `--config`, if it can be read."""
+    path = value_of(words, "--config")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20)
+    except (OSError, ValueError):
+        return ""

@@ -52,6 +52,13 @@ def say_findings(findings: Sequence[Finding], verbose: bool) -> None:
             say(f"  see: {finding.uri}")
 
 
+def progress(what: str, seconds: float) -> None:
+    """On a terminal, one line that is written over: what takes so long; empty when it is over."""
+    if os.isatty(2):
+        text = f"{PREFIX}{what}: {seconds:.0f} s" if what else ""
+        write(2, f"\r\x1b[K{text}")
+
+
 def be_brief() -> None:
     """From now on there is more to do than to wait for a reader: one that stalls is waited for once."""
     global _patience

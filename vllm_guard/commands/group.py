@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vllm_guard import __version__, ending, options, screen, voice
-from vllm_guard.commands import completion, env, profile, run, runs
+from vllm_guard.commands import completion, doctor, env, profile, run, runs
 from vllm_guard.errors import USAGE, GuardError
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ root.add_command(
         context_settings={"allow_interspersed_args": False},
     )
 )
+root.add_command(doctor.doctor)
 root.add_command(env.env)
 root.add_command(profile.profile)
 root.add_command(runs.runs)

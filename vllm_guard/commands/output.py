@@ -59,8 +59,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     click.echo(text)
 
 
-def print_findings(findings: Iterable[Finding]) -> None:
-    """One line a finding on stdout, then its evidence and its fix."""
+def print_findings(findings: Iterable[Finding], verbose: bool = False) -> None:
+    """One line a finding on stdout, then its evidence and its fix; then why under `verbose`."""
     for finding in findings:
         status = click.style(finding.status, fg=_COLOURS.get(finding.status))
         subject = screen.shortened(finding.subject, 200)
@@ -69,6 +69,10 @@ def print_findings(findings: Iterable[Finding]) -> None:
             click.echo(f"  {screen.printable(line)}")
         if finding.fix:
             click.echo(f"  fix: {screen.printable(finding.fix)}")
+        if verbose and finding.why:
+            click.echo(f"  why: {screen.printable(finding.why)}")
+        if verbose and finding.uri:
+            click.echo(f"  see: {screen.printable(finding.uri)}")
 
 
 def verdict(findings: Iterable[Finding], strict: bool) -> int:

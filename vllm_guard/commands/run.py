@@ -56,6 +56,10 @@ def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
     sink = _open_json(options)
     try:
         path = prepare.executable(prepared)
+        if prepared.full_probes:
+            from vllm_guard.commands import full
+
+            prepared = full.added(prepared, run)
         _say_before(prepared)
         if options.dry_run:
             _say_plan(prepared, path)
@@ -186,13 +190,8 @@ def _make_private(prepared: Prepared) -> None:
 
 def _shutdown_timeout(prepared: Prepared) -> float:
     """Seconds that `vllm serve --shutdown-timeout` was given."""
-    words = list(prepared.argv)
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == "--shutdown-timeout":
-            text = value if equals else "".join(words[index + 1 : index + 2])
-            return float(text) if text.isascii() and text.isdecimal() else 0.0
-    return 0.0
+    text = prepare.value_of(prepared.argv, "--shutdown-timeout")
+    return float(text) if text.isascii() and text.isdecimal() else 0.0
 
 
 def _host(prepared: Prepared) -> Before | None:

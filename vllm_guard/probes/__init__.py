@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from vllm_guard.model import Part, Profile
+    from vllm_guard.probes.full import FullProbe
     from vllm_guard.record import Shelf
     from vllm_guard.target import Target
 
@@ -32,6 +33,7 @@ else:
 
 _DEFAULT_PORT = 8000  #: of vLLM
 FOLDERS = ("command", "python", "vllm", "server")
+FULL = "full"  #: the folder of those that run code of the target, on request only
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,18 @@ def run_one(folder: str, name: str, context: Context) -> Iterator[Finding]:
         yield from probe.check(context)
     except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop a launch)
         text = f"could not look: {type(error).__name__}: {error}"
-        yield Finding(f"probe-{_id(name)}", "unknown", title, text)
+        yield Finding(f"probe-{id_of(name)}", "unknown", title, text)
 
 
 def load(folder: str, name: str) -> Probe:
     """The module of one probe; `importlib` and `pkgutil` cost more than the probes."""
     module: Any = __import__(f"{__name__}.{folder}.{name}", fromlist=("check",))
+    return module  # type: ignore[no-any-return]
+
+
+def load_full(name: str) -> FullProbe:
+    """The module of one full probe."""
+    module: Any = load(FULL, name)
     return module  # type: ignore[no-any-return]
 
 
@@ -154,10 +162,11 @@ def names(folder: str) -> list[str]:
 
 def ids() -> set[str]:
     """What a profile may ask for."""
-    return {_id(name) for folder in FOLDERS for name in names(folder)}
+    return {id_of(name) for folder in (*FOLDERS, FULL) for name in names(folder)}
 
 
-def _id(name: str) -> str:
+def id_of(name: str) -> str:
+    """What a probe is called, by the name of its file."""
     return name.replace("_", "-")
 
 

@@ -1,0 +1,22 @@
+"""The full probes before a launch: those of `--preflight full`, or that a profile asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_guard import checkup, voice
+from vllm_guard.frozen import replace
+
+if TYPE_CHECKING:
+    from vllm_guard.prepare import Prepared
+    from vllm_guard.trial import Start
+
+
+def added(prepared: Prepared, start: Start) -> Prepared:
+    """With what they found; not where it is certain already that it would fail, and not for a dry run."""
+    if prepared.refused or prepared.options.dry_run:
+        return prepared
+    checks = checkup.select(prepared.full_probes, (), full=True)
+    done = checkup.run(prepared, checks, start, voice.progress, keep=True)
+    found = [finding for checked in done for finding in checked.findings]
+    return replace(prepared, findings=(*prepared.findings, *found))  # type: ignore[no-any-return]

@@ -1,0 +1,85 @@
+"""Run one step in the target's interpreter. Standard library only, Python 3.8 or later.
+
+    python main.py '{"step": "torch", "rows": FILE, "stacks": FOLDER, "limit": SECONDS, "ask": {...}}'
+
+What it finds out is appended to FILE, one JSON object a line, as it is found: of a step that is ended
+at its limit is known how far it came. Shortly before the limit the Python stacks go to FOLDER.
+"""
+
+import json
+import os
+import sys
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+# Python has put this folder first: nothing here may be taken for a module of the target's.
+sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != HERE]
+
+
+class Report:
+    """Where a step, or one of its ranks, says what it finds out."""
+
+    def __init__(self, rows, stacks):
+        self._rows = rows
+        self._stacks = stacks
+        self.who = ""
+
+    def say(self, part, state, fact="", **more):
+        """One row; `state` is begin, ok, note, fail or skip. A single write: rows of ranks do not mix."""
+        row = dict(more, who=self.who, part=part, state=state, fact=str(fact)[:2000])
+        fd = os.open(self._rows, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(fd, (json.dumps(row) + "\n").encode())
+        finally:
+            os.close(fd)
+
+    def attempt(self, part, action):
+        """Do it, and say how it went; True where it went well. `action` returns the fact."""
+        self.say(part, "begin")
+        try:
+            fact = action()
+        except Exception as error:  # whatever the libraries of the target raise is the answer
+            self.say(part, "fail", f"{type(error).__name__}: {error}")
+            return False
+        self.say(part, "ok", fact)
+        return True
+
+    def watch(self, who, seconds):
+        """After so long, write the Python stacks of this process; a thread in C does it."""
+        import faulthandler
+
+        self.who = who
+        name = (who or "main").replace(" ", "-")
+        self._file = open(os.path.join(self._stacks, name), "w")  # noqa: SIM115 (the thread's)
+        faulthandler.dump_traceback_later(seconds, file=self._file)
+
+    def unwatch(self):
+        """Before a fork: the child would wait for the thread that only its parent has."""
+        import faulthandler
+
+        faulthandler.cancel_dump_traceback_later()
+
+
+def load(step):
+    """The module of a step, by its path."""
+    import importlib.util
+
+    path = os.path.join(HERE, f"step_{step}.py")
+    spec = importlib.util.spec_from_file_location("vllm_guard_step_" + step, path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # not in the guard's folder
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = kept
+    return module
+
+
+def main():
+    order = json.loads(sys.argv[1])
+    report = Report(order["rows"], order["stacks"])
+    report.watch("", order["limit"])
+    load(order["step"]).run(report, order["ask"])
+
+
+if __name__ == "__main__":
+    main()
