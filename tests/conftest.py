@@ -41,6 +41,13 @@ settings.register_profile("soak", deadline=None, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "guard"))
 
 _failed = pytest.StashKey[bool]()
+_collected = tempfile.TemporaryDirectory(
+    prefix="vgcache"
+)  #: for what test files read while they are loaded
+
+
+def pytest_unconfigure() -> None:
+    _collected.cleanup()
 
 
 def pytest_configure() -> None:
@@ -52,6 +59,7 @@ def pytest_configure() -> None:
     ):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+    os.environ["XDG_CACHE_HOME"] = _collected.name  # until `real_home`
 
 
 @pytest.hookimpl(wrapper=True)
