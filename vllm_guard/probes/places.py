@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import paths
+from vllm_guard import hub, paths
+from vllm_guard.probes.server import _place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,24 +25,14 @@ def vllm_cache(env: Mapping[str, str]) -> str:
     return env.get("VLLM_CACHE_ROOT") or os.path.join(cache_root(env), "vllm")
 
 
-def model_name(context: Context) -> str:
-    """The model as the command names it; empty where only vLLM could tell."""
-    words = context.server_words
-    by_position = context.target is not None and context.target.kind == "vllm-cli"
-    first = words[0] if by_position and words and not words[0].startswith("-") else ""
-    return first or context.flag("--model", "--model-tag") or ""
-
-
 def model_folder(context: Context) -> str:
     """The folder of the model: as named, or a snapshot of the Hugging Face cache; empty where neither is."""
-    from vllm_guard.probes.server.model import hub_cache
-
-    name = model_name(context)
-    if not name or "://" in name:
+    name = _place.word(context)
+    if not name:
         return ""
     if context.host.names(name):
         return os.path.abspath(name)
-    folder = os.path.join(hub_cache(context.env), "models--" + name.replace("/", "--"), "snapshots")
+    folder = os.path.join(hub.folder(hub.cache_dir(context.env), name), "snapshots")
     snapshots = context.host.names(folder)
     return os.path.join(folder, snapshots[-1]) if snapshots else ""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+from vllm_guard import hub
 from vllm_guard.model import Finding
 from vllm_guard.probes import places
+from vllm_guard.probes.server import _place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,15 +28,13 @@ def check(context: Context) -> Iterator[Finding]:
     cache = places.vllm_cache(context.env)
     yield from _room(context, cache, _COMPILED, "VLLM_CACHE_ROOT", "compiled kernels")
     if not places.model_folder(context) and _is_hub_name(context):
-        from vllm_guard.probes.server.model import hub_cache
-
-        yield from _room(context, hub_cache(context.env), _DOWNLOAD, "HF_HOME", "the model")
+        yield from _room(context, hub.cache_dir(context.env), _DOWNLOAD, "HF_HOME", "the model")
     yield from _clock(context, cache)
 
 
 def _is_hub_name(context: Context) -> bool:
-    name = places.model_name(context)
-    return bool(name) and "://" not in name and not name.startswith(("/", ".", "~"))
+    name = _place.word(context)
+    return bool(name) and not name.startswith(("/", ".", "~"))
 
 
 def _room(context: Context, path: str, least: int, variable: str, what: str) -> Iterator[Finding]:
