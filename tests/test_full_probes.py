@@ -297,3 +297,18 @@ def test_a_step_does_not_see_its_own_folder_or_the_current_one(tmp_path: Path) -
 
     (found,) = json.loads(ran.stdout)["findings"]
     assert "No module named 'torch'" in found["fact"]
+
+
+def test_that_there_are_fewer_gpus_than_ranks_is_told_beside_what_works() -> None:
+    fewer = {
+        "who": "",
+        "part": "gpus",
+        "state": "note",
+        "fact": "2 ranks here, 1 GPUs: tested with 1",
+    }
+    works = {"who": "rank 0", "part": "nccl", "state": "ok", "fact": ""}
+
+    assert (
+        collective._summary(Answer("exited", rows=(fewer, works)))
+        == "nccl; 2 ranks here, 1 GPUs: tested with 1"
+    )

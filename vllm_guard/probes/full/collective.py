@@ -94,4 +94,5 @@ def _summary(answer: Answer) -> str:
     names = [part for part in parts if not part.startswith("p2p ") and part != "import"]
     copies = [text for text in copies if not text.endswith(" ")]
     without = "" if "nccl" in parts else "; no GPU: NCCL, PyNccl and P2P were not tested"
-    return "; ".join([", ".join(names), *copies]) + without
+    notes = [row["fact"] for row in answer.rows if row["state"] == "note"]
+    return "; ".join([", ".join(names), *copies, *dict.fromkeys(notes)]) + without
