@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 SHELL = "VGUARD_SHELL"
 KEPT = 50
-_LIMIT = (
-    64 << 20
-)  #: bytes of one file: the kernel's largest environment, each byte written as an escape
+#: Bytes of one file: the kernel's largest environment, each byte written as an escape.
+_LIMIT = 64 << 20
 _ID = re.compile(r"[0-9a-f]{16}")
 
 

@@ -89,9 +89,8 @@ class _Keeper:
         libc.retitle(f"vllm-guard: keeper of {self._launch.run_id}")
         if self._ends.tty >= 0:
             self._watch_terminal()
-        signals.ignore(
-            (*signals.FORWARDED, signal.SIGTTOU)
-        )  # not sooner: the command would inherit it
+        # Not sooner: the command would inherit it.
+        signals.ignore((*signals.FORWARDED, signal.SIGTTOU))
         signals.listen([signal.SIGCHLD, signal.SIGIO], self._wakeup_write)
         self._claim()
         limits = self._watch()

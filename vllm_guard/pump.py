@@ -205,9 +205,8 @@ def _without_blocking(sink: int) -> tuple[int, bool]:
     info = os.fstat(sink)
     if stat.S_ISREG(info.st_mode) or os.path.samestat(info, os.stat(os.devnull)):
         return sink, True
-    is_master = (
-        stat.S_ISCHR(info.st_mode) and info.st_rdev == _PTMX
-    )  # opened again, it is another pty
+    # Opened again, a master is that of another pty.
+    is_master = stat.S_ISCHR(info.st_mode) and info.st_rdev == _PTMX
     if is_master or not (stat.S_ISFIFO(info.st_mode) or os.isatty(sink)):
         return sink, False
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -114,7 +114,7 @@ def post_witness(group: int, status: int) -> int:
 
     What is typed goes to the foreground group, past the guard: without it a server that ends at Ctrl-C
     looks like one that ended by itself, and nobody would hurry one that does not end. It ends with its
-    parent, holds no other file and takes no signal but SIGKILL.
+    parent or at `dismiss_witness`, holds no other file, and no other signal touches it.
     """
     keeper = os.getpid()
     try:
