@@ -83,6 +83,7 @@ def main() -> int:
     parser.add_argument("--tp", type=int, default=1, metavar="N", help="workers (default: 1)")
     parser.add_argument("--only", metavar="WAY", help="only this way, for example vllm-guard")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     ways = {n: w for n, w in wrappers(options.vllm).items() if options.only in (None, n)}
     print("| what happens | " + " | ".join(ways) + " |", flush=True)
     print("| --- |" + " --- |" * len(ways), flush=True)
