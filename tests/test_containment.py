@@ -8,6 +8,7 @@ import pty
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -154,6 +155,31 @@ def test_what_both_left_when_killed_is_removed_by_the_next_start(contained: Cont
     assert b"ended 7 processes" in result.stderr
     gone(everybody)
     assert contained.markers() == []
+
+
+def test_a_sweep_lets_the_resource_tracker_unlink_what_nobody_holds_any_more(
+    contained: Contained,
+) -> None:
+    """Registered and let go of: no mapping and no open file tells whose it is."""
+    script = (
+        "import time\nfrom multiprocessing.shared_memory import SharedMemory\n"
+        "memory = SharedMemory(create=True, size=1)\nmemory.close()\n"
+        "print(memory.name, flush=True)\ntime.sleep(347)\n"
+    )
+    process, lines = contained.start("--", sys.executable, "-c", script)
+    segment = Path("/dev/shm", lines.until(b"\n").decode().strip())
+    (keeper,) = children(process.pid)
+    wait_for(contained.markers, "the marker of the run")
+    os.kill(keeper, signal.SIGSTOP)
+    process.kill()
+    os.kill(keeper, signal.SIGKILL)
+    process.communicate(timeout=PATIENCE)
+    assert segment.exists()
+
+    result = contained.run("--", "true")
+
+    assert b"note dead-run" in result.stderr
+    assert not segment.exists()
 
 
 @pytest.mark.parametrize("how", ["cgroup", "keeper"], indirect=True)

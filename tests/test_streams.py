@@ -286,7 +286,9 @@ def test_a_stalled_reader_of_our_words_does_not_keep_a_signal_from_the_command()
 def test_a_stalled_reader_is_waited_for_until_somebody_ends_it(how: str) -> None:
     words = ["--deadline", "4"] if how == "deadline" else []
     process = start(*words, "--", "sh", "-c", "yes | head -c 3000000")
-    (keeper,) = wait_for(lambda: children(process.pid), "the keeper")
+    log = wait_for(lambda: list(_state().glob("runs/*/output.log")), "the log")[0]
+    wait_for(lambda: log.stat().st_size == 3_000_000, "the command has written it all")
+    (keeper,) = children(process.pid)
     wait_for(lambda: not children(keeper), "the command has ended")
     if how == "signal":
         process.terminate()

@@ -224,15 +224,26 @@ def end_group(pgid: int, run_id: str) -> tuple[set[int], set[Segment]]:
 
 
 def _end_all(look: Callable[[], Mapping[int, str]]) -> tuple[set[int], set[Segment]]:
-    """SIGKILL to what `look` finds until it finds nothing new; their pids and files of /dev/shm."""
+    """SIGKILL to what `look` finds until it finds nothing new; their pids and files of /dev/shm.
+
+    Trackers die last: they unlink what the others had registered, and no longer held.
+    """
     segments: set[Segment] = set()
     ended: set[int] = set()
-    while new := {pid: start for pid, start in look().items() if pid not in ended}:
-        segments |= of(new)
-        ended.update(new)
-        tree.send(new, signal.SIGKILL)
-        _wait_gone(new)
-    return ended, segments
+
+    def new() -> dict[int, str]:
+        return {pid: start for pid, start in look().items() if pid not in ended}
+
+    while victims := tree.without_trackers(new()):
+        segments |= of(victims)
+        ended.update(victims)
+        tree.send(victims, signal.SIGKILL)
+        _wait_gone(victims, _SWEEP_SECONDS)
+    trackers = new()
+    _wait_gone(trackers, tree.Limits.tracker)
+    tree.send(trackers, signal.SIGKILL)
+    _wait_gone(trackers, _SWEEP_SECONDS)
+    return ended.union(trackers), segments
 
 
 def tagged(run_id: str, since: str, contained: str = "") -> dict[int, str]:
@@ -262,12 +273,12 @@ def _environ(pid: int) -> list[bytes]:
         return []
 
 
-def _wait_gone(processes: Mapping[int, str]) -> None:
+def _wait_gone(processes: Mapping[int, str], seconds: float) -> None:
     """Wait for the death of processes that are not our children, by pidfd where the kernel has them."""
     import select
     import time
 
-    deadline = time.monotonic() + _SWEEP_SECONDS
+    deadline = time.monotonic() + seconds
     for pid, start in processes.items():
         try:
             fd = os.pidfd_open(pid)

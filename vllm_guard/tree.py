@@ -109,7 +109,7 @@ def end(reaper: Reaper, limits: Limits, contained: str = "") -> Ended:
     """
     if reaper.wait_until_empty(limits.settle):
         return Ended(0, 0, (), ())
-    left = _without_trackers(descendants())
+    left = without_trackers(descendants())
     shared = segments.of(left)
     send(left, signal.SIGTERM)
     send(left, signal.SIGCONT)
@@ -126,7 +126,7 @@ def _kill_all(reaper: Reaper, limits: Limits, shared: set[Segment], contained: s
     give_up = start + limits.kill
     by_one = start + limits.storm if contained else give_up
     while not reaper.empty and time.monotonic() < by_one:
-        victims = _without_trackers(descendants())
+        victims = without_trackers(descendants())
         if not victims:
             break
         shared |= segments.of(set(victims) - killed)
@@ -249,7 +249,8 @@ def drain(fd: int) -> bytes:
         raise
 
 
-def _without_trackers(processes: Mapping[int, str]) -> dict[int, str]:
+def without_trackers(processes: Mapping[int, str]) -> dict[int, str]:
+    """All but multiprocessing's resource trackers."""
     return {pid: start for pid, start in processes.items() if not _is_tracker(pid)}
 
 
