@@ -15,7 +15,18 @@ from typing import Any
 
 import pytest
 
-from tests.kit import GUARD, PATIENCE, ROOT, children, gone, guard, guard_env, schema, wait_for
+from tests.kit import (
+    GUARD,
+    PATIENCE,
+    ROOT,
+    children,
+    gone,
+    guard,
+    guard_env,
+    is_alive,
+    schema,
+    wait_for,
+)
 from tests.test_terminal import screen
 from vllm_guard import checkup, formats, options, prepare, probes, trial
 from vllm_guard.checkup import Check, Checked
@@ -178,27 +189,46 @@ def hang() -> None:
         time.sleep(1)
 
 
-def test_what_hangs_is_ended_at_its_limit() -> None:
+def test_what_hangs_is_ended_at_its_limit_and_the_next_goes_on() -> None:
     start = time.monotonic()
 
-    with pytest.raises(TimeoutError, match=r"no answer within 0\.2 s"):
-        trial.bounded(hang, 0.2)
+    late, next_one = trial.in_turn([hang, lambda: "next"], [0.2, 30])
 
     assert time.monotonic() - start < 5
+    assert (type(late), str(late)) == (TimeoutError, "no answer within 0.2 s")
+    assert next_one == "next"
     assert children(os.getpid()) == []
 
 
 def test_what_dies_or_raises_says_so() -> None:
-    with pytest.raises(ChildProcessError, match="signal 9"):
-        trial.bounded(lambda: os.kill(os.getpid(), signal.SIGKILL), 5)
-    with pytest.raises(ChildProcessError, match="ZeroDivisionError"):
-        trial.bounded(lambda: 1 // 0, 5)
+    jobs = [os.getpid, lambda: os.kill(os.getpid(), signal.SIGKILL), os.getpid, lambda: 1 // 0]
+
+    first, killed, second, raised = trial.in_turn(jobs, [5] * 4)
+
+    assert first not in (os.getpid(), second)
+    assert isinstance(killed, ChildProcessError)
+    assert "signal 9" in str(killed)
+    assert isinstance(raised, ChildProcessError)
+    assert "ZeroDivisionError" in str(raised)
+
+
+def test_one_process_calls_all_as_long_as_none_is_lost() -> None:
+    assert len(set(trial.in_turn([os.getpid] * 3, [5] * 3))) == 1
+
+
+def test_what_is_left_when_nobody_asks_on_is_ended() -> None:
+    answers = trial.in_turn([os.getpid, hang], [5, 5])
+    pid = next(answers)
+    answers.close()
+
+    assert not is_alive(pid)
+    assert children(os.getpid()) == []
 
 
 def test_what_is_large_and_odd_comes_through() -> None:
     text = HOSTILE * 50_000
 
-    assert trial.bounded(lambda: [text], 30) == [text]
+    assert list(trial.in_turn([lambda: [text]], [30])) == [[text]]
 
 
 def test_a_probe_that_hangs_is_unknown_and_the_others_go_on(monkeypatch) -> None:

@@ -1,15 +1,17 @@
 """Every check, one by one, each within its limit: what `doctor` does, and `--preflight full`.
 
-A launch calls the quick probes in its own process, where they cost nothing. Here each is forked, so that one
-that hangs, in a dead NFS mount for example, is a finding and not the end of the others.
+A launch calls the quick probes in its own process, where they cost nothing. Here a forked one calls them,
+so that one that hangs, in a dead NFS mount for example, is a finding and not the end of the others.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from vllm_guard import kept, prepare, probes, report, trial
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, USAGE, GuardError
@@ -17,10 +19,11 @@ from vllm_guard.frozen import plain
 from vllm_guard.model import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from vllm_guard.model import Status
     from vllm_guard.prepare import Prepared
+    from vllm_guard.probes import Context
     from vllm_guard.trial import Start
 
     #: Is told which check is under way, and for how many seconds; empty when it is over.
@@ -86,7 +89,7 @@ def select(only: Sequence[str], skip: Sequence[str], full: bool) -> list[Check]:
 
 def run(
     prepared: Prepared,
-    checks: Iterable[Check],
+    checks: Sequence[Check],
     start: Start,
     progress: Progress,
     keep: bool = False,
@@ -95,19 +98,21 @@ def run(
 
     `keep`: a full one that went well before, on the same machine and for the same, is not repeated.
     """
-    for check in checks:
-        begun = time.monotonic()
-        if check == _COMMAND:
-            found = _of_command(prepared)
-        elif check.tier == "quick":
-            found = _quick(prepared, check)
-        else:
-            trials = trial.Trials(prepared, start, _progress_of(check, progress))
-            found = _full(prepared, check, trials, keep)
-            progress("", 0.0)
-        masked = [report.masked_finding(finding, prepared.redactor) for finding in found]
-        judged = prepare.demoted(masked, prepared.options.ignore)
-        yield Checked(check, judged, time.monotonic() - begun)
+    with contextlib.closing(_quick(prepared, checks)) as quick:
+        for check in checks:
+            begun = time.monotonic()
+            if check == _COMMAND:
+                found = _of_command(prepared)
+                seconds = time.monotonic() - begun
+            elif check.tier == "quick":
+                found, seconds = next(quick)
+            else:
+                trials = trial.Trials(prepared, start, _progress_of(check, progress))
+                found = _full(prepared, check, trials, keep)
+                seconds = time.monotonic() - begun
+                progress("", 0.0)
+            masked = [report.masked_finding(finding, prepared.redactor) for finding in found]
+            yield Checked(check, prepare.demoted(masked, prepared.options.ignore), seconds)
 
 
 def worst(findings: Iterable[Finding]) -> Status:
@@ -161,19 +166,37 @@ def _of_command(prepared: Prepared) -> list[Finding]:
     return found
 
 
-def _quick(prepared: Prepared, check: Check) -> list[Finding]:
+def _quick(
+    prepared: Prepared, checks: Sequence[Check]
+) -> Generator[tuple[list[Finding], float], None, None]:
+    """What each of the quick ones found, in order, and the seconds it took."""
     context = prepared.context
-    if check.area not in context.folders:
-        return [_not_checked(check, f"needs {check.needs}")]
+    quick = [check for check in checks if check.tier == "quick" and check != _COMMAND]
+    can = [check for check in quick if check.area in context.folders]
+    jobs = [partial(_look, check, context) for check in can]
+    with contextlib.closing(trial.in_turn(jobs, [check.limit for check in can])) as answers:
+        for check in quick:
+            if check not in can:
+                yield [_not_checked(check, f"needs {check.needs}")], 0.0
+                continue
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                lost = Finding(f"probe-{check.id}", "unknown", check.title, str(answer))
+                seconds = check.limit if isinstance(answer, TimeoutError) else 0.0
+                yield [lost], seconds
+            else:
+                rows, seconds = answer
+                yield (
+                    [Finding(**{**row, "evidence": tuple(row["evidence"])}) for row in rows],
+                    seconds,
+                )
 
-    def look() -> list[dict[str, object]]:
-        return [plain(finding) for finding in probes.run_one(check.area, check.name, context)]
 
-    try:
-        rows = trial.bounded(look, check.limit)
-    except (TimeoutError, ChildProcessError) as error:
-        return [Finding(f"probe-{check.id}", "unknown", check.title, str(error))]
-    return [Finding(**{**row, "evidence": tuple(row["evidence"])}) for row in rows]
+def _look(check: Check, context: Context) -> tuple[list[Any], float]:
+    """In the forked process: the findings as JSON has them, and the seconds it took."""
+    begun = time.monotonic()
+    rows = [plain(finding) for finding in probes.run_one(check.area, check.name, context)]
+    return rows, time.monotonic() - begun
 
 
 def _full(prepared: Prepared, check: Check, trials: trial.Trials, keep: bool) -> list[Finding]:

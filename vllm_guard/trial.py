@@ -1,6 +1,6 @@
 """Work with a time limit, in a process of its own: a quick check that may hang, a full one that may crash.
 
-`bounded` forks and calls a function. `Trials` launches one step of `inside/` in the target's interpreter as
+`in_turn` forks and calls functions. `Trials` launches one step of `inside/` in the target's interpreter as
 a run like any other: with a keeper, a private folder, a deadline and nothing left behind. The process that
 does so is forked, too, and is told to end when this one dies.
 """
@@ -22,7 +22,7 @@ from vllm_guard.frozen import replace
 from vllm_guard.probes.full import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from typing import NoReturn
 
     from vllm_guard.model import Outcome
@@ -41,13 +41,24 @@ _SAID_BYTES = 16_384
 _PR_SET_PDEATHSIG = 1
 
 
-def bounded(function: Callable[[], Any], seconds: float) -> Any:
-    """What the function returns, as JSON has it. Raises TimeoutError, ChildProcessError when it dies."""
-    child = _Child(lambda: json.dumps(function()), ending=0.0)
-    try:
-        return json.loads(child.result(seconds, lambda _: None))
-    finally:
-        child.close()
+def in_turn(
+    jobs: Sequence[Callable[[], Any]], limits: Sequence[float]
+) -> Generator[Any, None, None]:
+    """What each function returns, as JSON has it; where it died or took more seconds, that error.
+
+    One process calls them all: what one has looked up, the next need not. It is replaced when it is lost.
+    """
+    done = 0
+    while done < len(jobs):
+        child = _Child((json.dumps(job()) for job in jobs[done:]), ending=0.0)
+        try:
+            for limit in limits[done:]:
+                done += 1
+                yield json.loads(child.line(limit))
+        except (TimeoutError, ChildProcessError) as error:
+            yield error
+        finally:
+            child.close()
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,12 @@ class Trials:
     ) -> Answer:
         """What the step says within its limit in seconds; `profiles`: on top of the command's."""
 
-        def attempt() -> str:
-            return json.dumps(self._attempt(step, asked, limit, tuple(profiles)))
+        def attempt() -> Iterator[str]:
+            yield json.dumps(self._attempt(step, asked, limit, tuple(profiles)))
 
-        child = _Child(attempt, ending=_ENDING)
+        child = _Child(attempt(), ending=_ENDING)
         try:
-            text = child.result(limit + _SPARE + _ENDING, self.progress)
+            text = child.line(limit + _SPARE + _ENDING, self.progress)
         except (TimeoutError, ChildProcessError) as error:
             return Answer(kind="lost", reason=str(error))
         finally:
@@ -132,9 +143,9 @@ class Trials:
 
 
 class _Child:
-    """A forked process that writes one text to a pipe; nothing of it stays, whatever happens here."""
+    """A forked process that writes lines to a pipe; nothing of it stays, whatever happens here."""
 
-    def __init__(self, work: Callable[[], str], ending: float) -> None:
+    def __init__(self, lines: Iterator[str], ending: float) -> None:
         self._ending = ending  #: seconds that it may take to end when it is told to
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -143,8 +154,9 @@ class _Child:
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._read)
-            _work(work, write, parent)
+            _work(lines, write, parent)
         os.close(write)
+        self._text = b""
         self._ended = False
 
     def close(self) -> None:
@@ -153,26 +165,25 @@ class _Child:
         self._end(signal.SIGTERM, self._ending)
         self._end(signal.SIGKILL, _UNKILLABLE)
 
-    def result(self, seconds: float, progress: Callable[[float], None]) -> str:
-        """What it wrote. Raises TimeoutError, and ChildProcessError where it wrote nothing."""
+    def line(self, seconds: float, progress: Progress = lambda _: None) -> str:
+        """The next that it writes. Raises TimeoutError, and ChildProcessError where it died instead."""
         start = time.monotonic()
-        text = b""
         poll = select.poll()
         poll.register(self._read, select.POLLIN)
-        while (passed := time.monotonic() - start) < seconds:
+        while b"\n" not in self._text:
+            passed = time.monotonic() - start
+            if passed >= seconds:
+                raise TimeoutError(f"no answer within {seconds:g} s")
             progress(passed)
             if not poll.poll(min(1.0, seconds - passed) * 1000):
                 continue
             data = os.read(self._read, 65536)
-            text += data
-            if not data or data.endswith(b"\n"):
-                break
-        else:
-            raise TimeoutError(f"no answer within {seconds:g} s")
-        if not text.endswith(b"\n"):
-            why = text.decode("utf-8", "replace") or self._how()
-            raise ChildProcessError(f"the process that looked died: {why}")
-        return text.decode()
+            self._text += data
+            if not data:
+                why = self._text.decode("utf-8", "replace") or self._how()
+                raise ChildProcessError(f"the process that looked died: {why}")
+        line, _, self._text = self._text.partition(b"\n")
+        return line.decode()
 
     def _how(self) -> str:
         _, status = os.waitpid(self._pid, 0)
@@ -193,7 +204,7 @@ class _Child:
             time.sleep(0 if self._ended else 0.005)
 
 
-def _work(work: Callable[[], str], write: int, parent: int) -> NoReturn:
+def _work(lines: Iterator[str], write: int, parent: int) -> NoReturn:
     """In the child: a session of its own, so that Ctrl-C reaches only the parent, which tells us."""
     status = 1
     try:
@@ -201,7 +212,8 @@ def _work(work: Callable[[], str], write: int, parent: int) -> NoReturn:
         os.setsid()
         libc.call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() == parent:
-            paths.write_all(write, work().encode() + b"\n")
+            for line in lines:
+                paths.write_all(write, line.encode() + b"\n")
             status = 0
     except Exception as error:  # noqa: BLE001  (whatever it is, the parent is to know it)
         words = " ".join(f"{type(error).__name__}: {error}".split())

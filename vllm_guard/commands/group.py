@@ -7,12 +7,13 @@ import os
 import shutil
 import sys
 from difflib import get_close_matches
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vllm_guard import __version__, ending, options, screen, voice
-from vllm_guard.commands import completion, doctor, env, profile, run, runs
+from vllm_guard.commands import run
 from vllm_guard.errors import USAGE, GuardError
 
 if TYPE_CHECKING:
@@ -21,17 +22,30 @@ if TYPE_CHECKING:
 _HELP = ("-h", "--help")
 _SETTINGS = {"help_option_names": list(_HELP)}
 _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.1 has none
+_VERBS = ("completion", "doctor", "env", "profile", "runs")  #: each a module of `commands`
 _EPILOG = "The bare form `vllm-guard [RUN OPTIONS] -- COMMAND` is short for `vllm-guard run`."
 
 
 class _Group(click.Group):
+    """Imports a command when it is asked for: the others would cost 0.1 s."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted((*super().list_commands(ctx), *_VERBS))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _VERBS and cmd_name not in self.commands:
+            module = import_module(f"vllm_guard.commands.{cmd_name}")
+            self.add_command(getattr(module, cmd_name))
+        return super().get_command(ctx, cmd_name)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         completing = ctx.resilient_parsing  # then nothing may be said
-        if name not in self.commands and not name.startswith("-") and not completing:
-            raise GuardError(f"no such command: {name}", _hint(name, self), exit_code=USAGE)
+        known = self.list_commands(ctx)
+        if name not in known and not name.startswith("-") and not completing:
+            raise GuardError(f"no such command: {name}", _hint(name, known), exit_code=USAGE)
         return super().resolve_command(ctx, args)
 
 
@@ -115,15 +129,10 @@ root.add_command(
         context_settings={"allow_interspersed_args": False},
     )
 )
-root.add_command(doctor.doctor)
-root.add_command(env.env)
-root.add_command(profile.profile)
-root.add_command(runs.runs)
-root.add_command(completion.completion)
 
 
-def _hint(name: str, group: click.Group) -> str:
-    near = get_close_matches(name, group.commands, 1)
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, 1)
     if near:
         return f"did you mean {near[0]}?"
     if shutil.which(name):
