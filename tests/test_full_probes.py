@@ -96,6 +96,14 @@ def test_compile_works_in_a_cache_of_its_own(clean_world: Path) -> None:
 
 
 @pytest.mark.vllm
+def test_nothing_is_compiled_for_a_command_that_compiles_nothing() -> None:
+    """A tool chain that is not needed must not refuse a launch with `--preflight full`."""
+    (found,) = look("--only", "compile", "-p", "eager", *serve(), env=vllm_env())
+
+    assert (found["status"], found["fact"]) == ("skip", "--enforce-eager: nothing is compiled")
+
+
+@pytest.mark.vllm
 @pytest.mark.parametrize(("flags", "world"), [((), 2), (("-tp", "2", "-pp=2"), 4)])
 def test_gloo_between_the_ranks_of_the_command(flags: tuple[str, ...], world: int) -> None:
     (found,) = look("--only", "collective", *serve(*flags), env=vllm_env())

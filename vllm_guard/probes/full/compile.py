@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 TITLE = "torch.compile, with a cold cache of its own"
 NEEDS = "the command's Python"
 LIMIT = 240.0
-why_not = full.no_python
 _FIX = "the tool chain is at fault, not vLLM; to go on without it: --enforce-eager (-p eager)"
+
+
+def why_not(context: Context) -> str:
+    eager = context.has("--enforce-eager") and not context.has("--no-enforce-eager")
+    return full.no_python(context) or ("--enforce-eager: nothing is compiled" if eager else "")
 
 
 def check(context: Context, ask: Ask) -> Iterator[Finding]:
