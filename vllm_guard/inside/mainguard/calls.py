@@ -17,46 +17,16 @@ _DEPTH = 25  #: functions entered one from the other
 _BUDGET = 3000  #: functions entered in all
 
 #: Imported functions and methods that call the functions which they are given.
-_RUNNERS = frozenset(
-    [
-        "Fire",
-        "run",
-        "cli",
-        "CLI",
-        "auto_cli",
-        "Thread",
-        "Timer",
-        "submit",
-        "map",
-        "filter",
-        "to_thread",
-        "run_in_executor",
-        "run_until_complete",
-        "run_sync",
-        "wrapper",
-        "start_new_thread",
-        "runcall",
-        "start_soon",
-        "call_soon",
-    ]
+_RUNNERS = re.compile(
+    r"Fire|run|cli|CLI|auto_cli|Thread|Timer|submit|map|filter|to_thread|run_in_executor"
+    r"|run_until_complete|run_sync|wrapper|start_new_thread|runcall|start_soon|call_soon"
 )
 _IN_CHILD = re.compile(r"process|torch\.distributed", re.IGNORECASE)
-_PASS_ON = frozenset(
-    f"builtins.{name}"
-    for name in [
-        "list",
-        "tuple",
-        "set",
-        "dict",
-        "frozenset",
-        "sorted",
-        "reversed",
-        "enumerate",
-        "zip",
-        "iter",
-        "next",
-    ]
-) | {"functools.partial", "ray.remote", "functools.wraps()", "copy.copy"}
+#: Their results are, or contain, what they are given.
+_PASS_ON = re.compile(
+    r"builtins\.(list|tuple|set|dict|frozenset|sorted|reversed|enumerate|zip|iter|next)"
+    r"|functools\.(partial|wraps\(\))|ray\.remote|copy\.copy"
+)
 _CONTEXTS = re.compile(
     r"(torch\.)?multiprocess(ing)?\.(get_context|context\.(Spawn|Fork|ForkServer)Context)"
 )
@@ -185,7 +155,7 @@ class Calls:
         if func.attr in _PUTS:
             self.store(func.value, given.all(), scope, certain=False)
         whose = self.world.things(func.value, scope)
-        if func.attr in _RUNNERS and not whose:
+        if _RUNNERS.fullmatch(func.attr) and not whose:
             self._run(node, given)
         return whose if func.attr in _HELD else NOTHING
 
@@ -196,7 +166,7 @@ class Calls:
 
     def _imported(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         name = thing.name
-        if name in _PASS_ON:
+        if _PASS_ON.fullmatch(name):
             return given.all()
         if name in ("importlib.import_module", "builtins.__import__"):
             module = given.text(0, "name")
@@ -212,7 +182,7 @@ class Calls:
             kind = re.search(r"(\w+)Context$", name)
             how = kind[1].lower() if kind else given.text(0, "method")
         self._judge(thing, node, given)
-        if name.rpartition(".")[2] in _RUNNERS and not _IN_CHILD.search(name):
+        if _RUNNERS.fullmatch(name.rpartition(".")[2]) and not _IN_CHILD.search(name):
             self._run(node, given)
         return frozenset({Thing("import", f"{name}()"[:200], node, how=how)})
 
@@ -285,8 +255,8 @@ class Calls:
         assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         scope = Scope(thing.scope)
         self._bind(function.args, thing, given, scope)
-        lambda_ = isinstance(function, ast.Lambda)
-        body = [ast.Return(function.body)] if lambda_ else function.body
+        body: Sequence[ast.stmt]
+        body = [ast.Return(function.body)] if isinstance(function, ast.Lambda) else function.body
         with self.within(_via=(*self._via, (_title(thing), node.lineno)), conditional=False):
             self._block(body, scope)
         self._known[key] = scope.returned
