@@ -33,6 +33,7 @@ class Classified(NamedTuple):
     """A script, taken apart."""
 
     statements: tuple[Statement, ...]
+    whole: ast.Module  #: its tree
     tree: ast.Module  #: what a child runs
     lost: dict[str, tuple[int, str]]  #: name -> (line, reason), of the names that a child lacks at the end
     available: frozenset[str]  #: the names that it has
@@ -52,7 +53,7 @@ def classify(source, path):
         found.append(Statement(*place, judged.verdict, judged.reason, *names))
     scope = judge.scope
     known = (dict(scope.lost), frozenset(scope.kinds), frozenset(scope.environment))
-    return Classified(tuple(found), ast.Module(kept, []), *known)
+    return Classified(tuple(found), tree, ast.Module(kept, []), *known)
 
 
 def has_lazy_annotations(tree):
