@@ -1,0 +1,292 @@
+"""What happens when a script calls something: local functions are entered, imported names judged. Pure."""
+
+from __future__ import annotations
+
+import ast
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import catalog
+from .things import NOTHING, Scope, Thing, Things, World, constant_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_DEPTH = 25  #: functions entered one from the other
+_BUDGET = 3000  #: functions entered in all
+
+#: Imported functions and methods that call the functions which they are given.
+_RUNNERS = re.compile(
+    r"Fire|run|cli|CLI|auto_cli|Thread|Timer|submit|map|filter|to_thread|run_in_executor"
+    r"|run_until_complete|run_sync|wrapper|start_new_thread|runcall|start_soon|call_soon"
+)
+_IN_CHILD = re.compile(r"process|torch\.distributed", re.IGNORECASE)
+#: Their results are, or contain, what they are given.
+_PASS_ON = re.compile(
+    r"builtins\.(list|tuple|set|dict|frozenset|sorted|reversed|enumerate|zip|iter|next)"
+    r"|functools\.(partial|wraps\(\))|ray\.remote|copy\.copy"
+)
+_CONTEXTS = re.compile(
+    r"(torch\.)?multiprocess(ing)?\.(get_context|context\.(Spawn|Fork|ForkServer)Context)"
+)
+_SET_METHOD = re.compile(r"(torch\.)?multiprocess(ing)?\.(context\.)?set_start_method")
+_HELD = ("get", "pop", "popleft", "values", "items", "copy", "__enter__")
+_PUTS = ("append", "appendleft", "add", "extend", "insert", "put", "setdefault", "update")
+_INITS = ("__new__", "__init__", "__post_init__")
+
+
+class Event(NamedTuple):
+    """Something that a call does."""
+
+    line: int
+    col: int
+    what: str
+    via: tuple[tuple[str, int], ...]
+    confidence: str
+    guarded: bool
+    engine: bool
+
+
+class Given(NamedTuple):
+    """The arguments of a call, as things."""
+
+    positional: tuple[Things[Thing], ...] = ()
+    keywords: tuple[tuple[str, Things[Thing]], ...] = ()
+
+    def all(self) -> Things[Thing]:
+        """Everything that is passed."""
+        return NOTHING.union(*self.positional, *(things for _, things in self.keywords))
+
+    def text(self, index: int, keyword: str = "") -> str:
+        """A constant string among them; empty where there is none."""
+        things = dict(self.keywords).get(keyword, NOTHING)
+        if not things and index < len(self.positional):
+            things = self.positional[index]
+        texts = [thing.name for thing in things if thing.kind == "text"]
+        return texts[0] if len(texts) == 1 else ""
+
+
+class Calls:
+    """The calls of one script, and what they did. `block` runs statements in a scope."""
+
+    def __init__(self, block: Callable[[Sequence[ast.stmt], Scope], None]) -> None:
+        self.world = World()
+        self.events: dict[tuple[int, int, str, bool], Event] = {}
+        self.cuda: list[Event] = []
+        self.env: dict[str, str] = {}
+        self.guarded = False
+        self.conditional = False
+        self._block = block
+        self._method = ""
+        self._remote = False
+        self._via: tuple[tuple[str, int], ...] = ()
+        self._known: dict[object, Things[Thing]] = {}
+
+    @contextmanager
+    def within(self, **changes: object) -> Iterator[None]:
+        """Attributes of this object changed for a while."""
+        before = {name: getattr(self, name) for name in changes}
+        self.__dict__.update(changes)
+        try:
+            yield
+        finally:
+            self.__dict__.update(before)
+
+    def call(self, node: ast.Call, scope: Scope) -> None:
+        """A call in the script; what it returns is known to `world` afterwards."""
+        given = self._given(node, scope)
+        found = NOTHING
+        for thing in self.world.things(node.func, scope):
+            found |= self.apply(thing, node, given)
+        if isinstance(node.func, ast.Attribute):
+            found |= self._method_call(node, node.func, scope, given)
+        if self._on_cuda(node, given):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            self._touch(node, f".{name}()" if name in ("cuda", "to") else 'device="cuda"')
+        self.world.returned[node] = found
+
+    def apply(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
+        """Call one thing."""
+        if thing.kind == "import":
+            return self._imported(thing, node, given)
+        if thing.kind == "function":
+            with self.within(_remote=self._remote or thing.how == "ray"):
+                return self._enter(thing, node, given)
+        if thing.kind == "class":
+            with self.within(_remote=self._remote or thing.how == "ray"):
+                return self._construct(thing, node, given)
+        if thing.kind == "object":
+            return self._all(self.world.attribute((thing,), "__call__"), node, given)
+        return NOTHING
+
+    def store(self, target: ast.expr, things: Things[Thing], scope: Scope, certain: bool) -> None:
+        """Bind the names of a target; an element of a container is the container."""
+        pending = [target]
+        while pending:
+            node = pending.pop()
+            if isinstance(node, ast.Name):
+                where = scope if certain or node.id in scope.foreign else scope.holder(node.id)
+                where.bind(node.id, things, certain)
+            elif isinstance(node, ast.Attribute):
+                for owner in self.world.things(node.value, scope):
+                    cls = owner.owner if owner.kind == "object" else owner
+                    key = (cls.node if cls else None, node.attr)
+                    known = self.world.attributes.get(key, NOTHING)
+                    self.world.attributes[key] = known | things
+            elif isinstance(node, (ast.Subscript, ast.Starred)):
+                certain = False
+                pending.append(node.value)
+            elif isinstance(node, (ast.Tuple, ast.List)):
+                pending += node.elts
+
+    def _given(self, node: ast.Call, scope: Scope) -> Given:
+        positional = tuple(self.world.things(arg, scope) for arg in node.args)
+        keywords = ((k.arg or "**", self.world.things(k.value, scope)) for k in node.keywords)
+        return Given(positional, tuple(keywords))
+
+    def _all(self, things: Things[Thing], node: ast.expr, given: Given) -> Things[Thing]:
+        return NOTHING.union(*(self.apply(thing, node, given) for thing in things))
+
+    def _method_call(
+        self, node: ast.Call, func: ast.Attribute, scope: Scope, given: Given
+    ) -> Things[Thing]:
+        """Methods known by their name alone: of containers, and those that run what they are given."""
+        if func.attr in _PUTS:
+            self.store(func.value, given.all(), scope, certain=False)
+        whose = self.world.things(func.value, scope)
+        if _RUNNERS.fullmatch(func.attr) and not whose:
+            self._run(node, given)
+        return whose if func.attr in _HELD else NOTHING
+
+    def _run(self, node: ast.expr, given: Given) -> None:
+        local = (thing for thing in given.all() if thing.kind in ("function", "class", "object"))
+        for thing in local:
+            self.apply(thing, node, Given())
+
+    def _imported(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
+        name = thing.name
+        if _PASS_ON.fullmatch(name):
+            return given.all()
+        if name in ("importlib.import_module", "builtins.__import__"):
+            module = given.text(0, "name")
+            return frozenset({Thing("import", module)}) if module else NOTHING
+        if name == "builtins.getattr" and given.positional:
+            return self.world.attribute(given.positional[0], given.text(1))
+        if _SET_METHOD.fullmatch(name):
+            self._method = given.text(0, "method")
+        if name in ("os.environ.setdefault", "os.putenv"):
+            self.env[given.text(0)] = given.text(1)
+        how = thing.how
+        if _CONTEXTS.fullmatch(name):
+            kind = re.search(r"(\w+)Context$", name)
+            how = kind[1].lower() if kind else given.text(0, "method")
+        self._judge(thing, node, given)
+        if _RUNNERS.fullmatch(name.rpartition(".")[2]) and not _IN_CHILD.search(name):
+            self._run(node, given)
+        return frozenset({Thing("import", f"{name}()"[:200], node, how=how)})
+
+    def _judge(self, thing: Thing, node: ast.expr, given: Given, suffix: str = "") -> None:
+        if catalog.initialises_cuda(thing.name):
+            self._touch(node, f"{thing.name}()")
+        hit = catalog.judge(thing.name, self._facts(thing, node, given))
+        if hit is None:
+            return
+        confidence, what = hit.confidence, hit.what + suffix
+        if self._remote:
+            confidence, what = "info", f"{what} in a remote worker"
+        event = Event(
+            *(node.lineno, node.col_offset, what, self._via, confidence, self.guarded, hit.engine)
+        )
+        self.events.setdefault((event.line, event.col, what, self.guarded), event)
+
+    def _facts(self, thing: Thing, node: ast.expr, given: Given) -> catalog.Facts:
+        calls: list[ast.AST] = [node]
+        calls += [t.node for t in given.all() if t.node and t.name.endswith("EngineArgs()")]
+        known: dict[str, object] = {}
+        unknown = set()
+        for call in calls:
+            for keyword in getattr(call, "keywords", ()):
+                name = keyword.arg or "**"
+                if isinstance(keyword.value, ast.Constant):
+                    known[name] = keyword.value.value
+                elif given.text(99, name):
+                    known[name] = given.text(99, name)
+                else:
+                    unknown.add(name)
+        contexts = {t.how for t in dict(given.keywords).get("mp_context", NOTHING)}
+        method = thing.how or "".join(contexts) or self._method
+        return catalog.Facts(known, frozenset(unknown), method, self.env)
+
+    def _touch(self, node: ast.expr, what: str) -> None:
+        if not any(e.engine and e.confidence != "info" for e in self.events.values()):
+            what = f"{what} initialises CUDA"
+            self.cuda.append(
+                Event(
+                    *(node.lineno, node.col_offset, what, self._via, "likely", self.guarded, False)
+                )
+            )
+
+    def _on_cuda(self, node: ast.Call, given: Given) -> bool:
+        """`.cuda()`, `.to("cuda:0")`, `device="cuda"`."""
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        keywords = dict(given.keywords)
+        places = keywords.get("device", NOTHING)
+        if name == "to":
+            places = places.union(*given.positional[:1])
+        return (name == "cuda" and not given.all()) or any(map(_is_cuda, places))
+
+    def _construct(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
+        instance = Thing("object", thing.name, owner=thing._replace(how=""))
+        for base in self.world.lineage(thing):
+            if base.kind == "import":
+                self._judge(base, node, given, f" (as {thing.name})")
+        for name in _INITS:
+            found = self.world.attribute((instance,), name)
+            self._all(frozenset(f for f in found if f.kind == "function"), node, given)
+        return frozenset({instance})
+
+    def _enter(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
+        function = thing.node
+        key = (thing, self.guarded, self._remote, given)
+        if key in self._known or len(self._via) >= _DEPTH or len(self._known) >= _BUDGET:
+            return self._known.get(key, NOTHING)
+        self._known[key] = NOTHING  # a recursive call adds nothing
+        assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        scope = Scope(thing.scope)
+        self._bind(function.args, thing, given, scope)
+        body: Sequence[ast.stmt]
+        body = [ast.Return(function.body)] if isinstance(function, ast.Lambda) else function.body
+        with self.within(_via=(*self._via, (_title(thing), node.lineno)), conditional=False):
+            self._block(body, scope)
+        self._known[key] = scope.returned
+        return scope.returned
+
+    def _bind(self, args: ast.arguments, thing: Thing, given: Given, scope: Scope) -> None:
+        names = [arg.arg for arg in (*getattr(args, "posonlyargs", ()), *args.args)]
+        defaults: dict[str, ast.expr | None] = dict(zip(reversed(names), reversed(args.defaults)))
+        names += [arg.arg for arg in args.kwonlyargs]
+        defaults.update(zip((arg.arg for arg in args.kwonlyargs), args.kw_defaults))
+        owner = () if thing.owner is None else (frozenset({thing.owner}),)
+        values = dict(zip(names, (*owner, *given.positional)))
+        values.update(given.keywords)
+        for name in names:
+            value = values.get(name)
+            if value is None:
+                value = self.world.things(defaults.get(name), thing.scope or scope)
+            scope.bind(name, value, certain=True)
+        for rest in (args.vararg, args.kwarg):
+            if rest is not None:
+                scope.bind(rest.arg, given.all(), certain=True)
+
+
+def _title(thing: Thing) -> str:
+    return f"{thing.owner.name}.{thing.name}" if thing.owner else thing.name
+
+
+def _is_cuda(thing: Thing) -> bool:
+    if thing.kind == "text":
+        return thing.name.startswith("cuda")
+    if thing.name != "torch.device()" or not isinstance(thing.node, ast.Call):
+        return False
+    return any(constant_text(arg).startswith("cuda") for arg in thing.node.args)

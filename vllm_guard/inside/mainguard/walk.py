@@ -1,0 +1,281 @@
+"""The top-level code of a script, statement by statement, into the functions that it calls. Pure."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from .calls import Calls, Given
+from .things import NOTHING, Scope, Thing, Things, is_property
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+_LEAVES = ("Return", "Raise", "Break", "Continue")
+_EXITS = ("sys.exit", "builtins.exit", "builtins.quit", "os._exit", "os.abort")
+_ACTING = (
+    *(ast.Call, ast.NamedExpr, ast.Attribute, ast.comprehension),
+    *(ast.Yield, ast.YieldFrom),
+)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+
+
+class Walk:
+    """Runs a module's code in the abstract; `calls` has what it did."""
+
+    def __init__(self, guard_test: Callable[[ast.stmt], bool]) -> None:
+        self.calls = Calls(self._block)
+        self._guard_test = guard_test
+        self._properties = False
+
+    def module(self, tree: ast.Module) -> None:
+        """Nesting deeper than this Python's own stack is not followed."""
+        scope = Scope()
+        for node in tree.body:
+            if self._left(node, scope):
+                self._statement(node, scope)
+                return
+            try:
+                self._statement(node, scope)
+            except RecursionError:
+                continue
+
+    def _block(self, body: Sequence[ast.stmt], scope: Scope) -> None:
+        for node in body:
+            self._statement(node, scope)
+            if self._left(node, scope):
+                return
+
+    def _left(self, node: ast.stmt, scope: Scope) -> bool:
+        """Does nothing after this statement run?"""
+        if type(node).__name__ in _LEAVES:
+            return True
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+            return False
+        return any(t.name in _EXITS for t in self.calls.world.things(node.value.func, scope))
+
+    def _branch(self, body: Sequence[ast.stmt], scope: Scope) -> None:
+        with self.calls.within(conditional=True):
+            self._block(body, scope)
+
+    def _statement(self, node: ast.stmt, scope: Scope) -> None:
+        method = getattr(self, f"_on_{type(node).__name__.lower()}", None)
+        if method is not None:
+            method(node, scope)
+        else:
+            for child in ast.iter_child_nodes(node):
+                if isinstance(child, ast.expr):
+                    self._evaluate(child, scope)
+
+    # ---- definitions
+
+    def _on_functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope) -> None:
+        self._properties = self._properties or is_property(node)
+        defaults = (*node.args.defaults, *(d for d in node.args.kw_defaults if d))
+        for part in (*node.decorator_list, *defaults):
+            self._evaluate(part, scope)
+        self._define(node, Thing("function", node.name, node, scope), scope)
+
+    _on_asyncfunctiondef = _on_functiondef
+
+    def _on_classdef(self, node: ast.ClassDef, scope: Scope) -> None:
+        for part in (*node.decorator_list, *node.bases, *(k.value for k in node.keywords)):
+            self._evaluate(part, scope)
+        bare = Thing("class", node.name, node)
+        inner = Scope(scope, bare)
+        thing = bare._replace(scope=inner)
+        inner.cls = thing
+        bases = (self.calls.world.things(base, scope) for base in node.bases)
+        self.calls.world.bases[node] = tuple(
+            base for things in bases for base in things if base.kind in ("class", "import")
+        )
+        self._block(node.body, inner)
+        self._define(node, thing, scope)
+
+    def _define(
+        self,
+        node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+        thing: Thing,
+        scope: Scope,
+    ) -> None:
+        things = frozenset({thing})
+        for decorator in reversed(node.decorator_list):
+            for called in self.calls.world.things(decorator, scope):
+                if called.kind in ("function", "class", "object"):
+                    things |= self.calls.apply(called, decorator, Given((things,)))
+        scope.bind(node.name, things, certain=not self.calls.conditional)
+
+    def _on_return(self, node: ast.Return, scope: Scope) -> None:
+        if node.value is not None:
+            self._evaluate(node.value, scope)
+            scope.returned |= self.calls.world.things(node.value, scope)
+
+    # ---- bindings
+
+    def _on_import(self, node: ast.Import, scope: Scope) -> None:
+        for alias in node.names:
+            module = alias.name if alias.asname else alias.name.partition(".")[0]
+            self._bind_import(alias.asname or module, module, scope)
+
+    def _on_importfrom(self, node: ast.ImportFrom, scope: Scope) -> None:
+        module = "." * node.level + (node.module or "")
+        for alias in node.names:
+            if alias.name == "*":
+                scope.module.stars.append(module)
+            else:
+                self._bind_import(alias.asname or alias.name, f"{module}.{alias.name}", scope)
+
+    def _bind_import(self, name: str, dotted: str, scope: Scope) -> None:
+        things = frozenset({Thing("import", dotted)})
+        scope.bind(name, things, certain=not self.calls.conditional)
+
+    def _on_assign(self, node: ast.Assign, scope: Scope) -> None:
+        self._assign(node.targets, node.value, scope, not self.calls.conditional)
+
+    def _on_annassign(self, node: ast.AnnAssign, scope: Scope) -> None:
+        if node.value is not None:
+            self._assign([node.target], node.value, scope, not self.calls.conditional)
+
+    def _on_augassign(self, node: ast.AugAssign, scope: Scope) -> None:
+        self._assign([node.target], node.value, scope, certain=False)
+
+    def _assign(
+        self, targets: list[ast.expr], value: ast.expr, scope: Scope, certain: bool
+    ) -> None:
+        self._evaluate(value, scope)
+        things = self.calls.world.things(value, scope)
+        for target in targets:
+            self._evaluate(target, scope)
+            self._set_environment(target, value, scope)
+            self.calls.store(target, things, scope, certain)
+
+    def _set_environment(self, target: ast.expr, value: ast.expr, scope: Scope) -> None:
+        if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+            owners = self.calls.world.things(target.value, scope)
+            texts = [t.name for t in self.calls.world.things(value, scope) if t.kind == "text"]
+            if any(owner.name == "os.environ" for owner in owners):
+                self.calls.env[str(target.slice.value)] = "".join(texts)
+
+    def _on_global(self, node: ast.Global, scope: Scope) -> None:
+        scope.foreign.update(node.names)
+
+    # ---- blocks
+
+    def _on_if(self, node: ast.If, scope: Scope) -> None:
+        while True:  # a chain of elif is as deep a tree as it is long
+            self._evaluate(node.test, scope)
+            if self._guard_test(node):
+                with self.calls.within(guarded=True):
+                    self._block(node.body, scope)
+            elif not _never(node.test):
+                self._branch(node.body, scope)
+            if len(node.orelse) != 1 or not isinstance(node.orelse[0], ast.If):
+                break
+            node = node.orelse[0]
+        self._branch(node.orelse, scope)
+
+    def _on_for(self, node: ast.For | ast.AsyncFor, scope: Scope) -> None:
+        self._evaluate(node.iter, scope)
+        things = self.calls.world.things(node.iter, scope)
+        self.calls.store(node.target, things, scope, not self.calls.conditional)
+        self._branch(node.body, scope)
+        self._branch(node.orelse, scope)
+
+    _on_asyncfor = _on_for
+
+    def _on_while(self, node: ast.While, scope: Scope) -> None:
+        self._evaluate(node.test, scope)
+        if not _never(node.test):
+            self._branch(node.body, scope)
+        self._branch(node.orelse, scope)
+
+    def _on_with(self, node: ast.With | ast.AsyncWith, scope: Scope) -> None:
+        for item in node.items:
+            expression = item.context_expr
+            self._evaluate(expression, scope)
+            things = self.calls.world.things(expression, scope)
+            for name in ("__enter__", "__aenter__"):
+                for entered in self.calls.world.attribute(things, name):
+                    if entered.kind == "function":
+                        things |= self.calls.apply(entered, expression, Given())
+            if item.optional_vars is not None:
+                certain = not self.calls.conditional
+                self.calls.store(item.optional_vars, things, scope, certain)
+        self._block(node.body, scope)
+
+    _on_asyncwith = _on_with
+
+    def _on_try(self, node: ast.Try, scope: Scope) -> None:
+        self._block(node.body, scope)
+        for handler in node.handlers:
+            self._branch(handler.body, scope)
+        self._branch(node.orelse, scope)
+        self._block(node.finalbody, scope)
+
+    _on_trystar = _on_try
+
+    def _on_match(self, node: ast.Match, scope: Scope) -> None:
+        self._evaluate(node.subject, scope)
+        for case in node.cases:
+            self._branch(case.body, scope)
+
+    # ---- expressions
+
+    def _evaluate(self, expression: ast.expr, scope: Scope) -> None:
+        """Make the calls of an expression, inner ones first; without recursion, as it may be deep."""
+        stack: list[tuple[ast.AST, bool]] = [(expression, False)]
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                self._act(node, scope)
+            else:
+                if isinstance(node, _ACTING):
+                    stack.append((node, True))
+                stack += [(child, False) for child in reversed(list(_parts(node)))]
+
+    def _act(self, node: ast.AST, scope: Scope) -> None:
+        world = self.calls.world
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id == "super":
+                cls = scope.enclosing_class()
+                found = frozenset({Thing("super", owner=cls)}) if cls else NOTHING
+                world.returned[node] = found
+            else:
+                self.calls.call(node, scope)
+        elif isinstance(node, ast.NamedExpr):
+            self.calls.store(node.target, world.things(node.value, scope), scope, certain=False)
+        elif isinstance(node, ast.comprehension):
+            self.calls.store(node.target, world.things(node.iter, scope), scope, certain=False)
+        elif isinstance(node, (ast.Yield, ast.YieldFrom)):
+            scope.returned |= world.things(node.value, scope)
+        elif isinstance(node, ast.Attribute) and self._properties:
+            self._read_property(node, scope)
+
+    def _read_property(self, node: ast.Attribute, scope: Scope) -> None:
+        world = self.calls.world
+        world.returned.pop(node, None)
+        found = world.things(node, scope)
+        read = [t for t in found if t.kind == "function" and t.owner and is_property(t.node)]
+        if read:
+            values: Iterable[Things[Thing]] = (self.calls.apply(t, node, Given()) for t in read)
+            world.returned[node] = found.union(*values)
+
+
+def _parts(node: ast.AST) -> Iterable[ast.AST]:
+    """What of an expression is evaluated with it, in order: of a lambda only its defaults."""
+    if isinstance(node, ast.Lambda):
+        return (*node.args.defaults, *(d for d in node.args.kw_defaults if d))
+    if isinstance(node, ast.comprehension):
+        return (node.iter,)
+    if isinstance(node, _COMPREHENSIONS):
+        loops = [part for loop in node.generators for part in (loop, *loop.ifs)]
+        return (*loops, *([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]))
+    return ast.iter_child_nodes(node)
+
+
+def _never(test: ast.expr) -> bool:
+    """`if False:`, `if TYPE_CHECKING:`."""
+    if isinstance(test, ast.Constant):
+        return not test.value
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
+    return name == "TYPE_CHECKING"
