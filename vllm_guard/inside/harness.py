@@ -21,13 +21,11 @@ def _package():
     spec = files.spec_from_file_location(
         "_vllm_guard_main", init, submodule_search_locations=[folder]
     )
-    sys.modules[spec.name] = module = machinery.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = package = machinery.module_from_spec(spec)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    spec.loader.exec_module(package)
+    sys.dont_write_bytecode = kept
+    return package
 
 
-_kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # not in the guard's folder
-_package()
-from _vllm_guard_main import parent  # noqa: E402
-
-sys.dont_write_bytecode = _kept
-parent.run(sys.argv[1:], __file__)
+_package().load("parent").run(sys.argv[1:], __file__)

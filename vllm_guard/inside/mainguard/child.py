@@ -142,7 +142,7 @@ class _Child:
             if value is not _UNPICKLED:
                 namespace[name] = value
                 return value
-        raise NameError(self._missing(name), name=name) if sys.version_info >= (3, 10) else NameError(self._missing(name))
+        raise NameError(self._missing(name))
 
     def _unpickled(self, name):
         try:

@@ -6,6 +6,8 @@ The hot path: nothing is imported here that a bare interpreter has not loaded.
 import os
 import sys
 
+from . import load
+
 SPAWNERS = ("multiprocessing.spawn", "multiprocess.spawn")  #: the second is dill's
 _own_main = None  #: the module that Python made for the harness: its names must live on
 
@@ -19,6 +21,7 @@ class Script:
         self.path = path  #: its `__file__`
         self.source = source  #: bytes, as they were when it was started
         self.spec = spec  #: of `-m`
+        self.sender = None  #: from when a module of `SPAWNERS` is imported
 
     def is_main(self):
         """Is it still the main module? A debugger may have put another script in its place."""
@@ -130,9 +133,27 @@ def _watch(script):
 
 
 def _patch(spawn, script):
-    from . import sending
+    sending = load("sending")
+    if script.sender is None:
+        script.sender = sending.Sender(script.is_main, _Analysis(script), {}, sending.shipped)
+    sending.watch(spawn, script.sender)
 
-    sending.watch(spawn, script)
+
+class _Analysis:
+    """The script's order for its children, made when the first one asks; threads may ask at once."""
+
+    def __init__(self, script):
+        from threading import Lock
+
+        self._script = script
+        self._lock = Lock()
+        self._order = None
+
+    def __call__(self):
+        with self._lock:
+            if self._order is None:
+                self._order = load("analysis").order(self._script)
+        return self._order
 
 
 class _Finder:

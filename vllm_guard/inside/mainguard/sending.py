@@ -8,7 +8,7 @@ import marshal
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER
 
-from . import values
+from . import load, values
 
 STANDARD, DEFINITIONS, CUTOFF = "standard", "definitions", "cutoff"
 PACKAGE = "_vllm_guard_main"
@@ -111,10 +111,6 @@ def watch(spawn, sender):
 
 def shipped():
     """The modules that a child needs, marshalled: (name, file, code) of each."""
-    rows = []
-    for name in (PACKAGE, *(f"{PACKAGE}.{part}" for part in _SHIPPED)):
-        if name not in sys.modules:
-            __import__(name)
-        module = sys.modules[name]
-        rows.append((name, module.__file__, module.__spec__.loader.get_code(name)))
+    modules = [sys.modules[PACKAGE], *map(load, _SHIPPED)]
+    rows = [(m.__name__, m.__file__, m.__spec__.loader.get_code(m.__name__)) for m in modules]
     return marshal.dumps(rows)
