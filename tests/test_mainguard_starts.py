@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.kit.scripts import Case, expected, is_for, on_pythons, run, write
+from tests.kit.scripts import Case, expected, matrix, run, write
 
 CASES = (
     Case(
@@ -271,13 +269,10 @@ CASES = (
 )
 
 
-@on_pythons()
-@pytest.mark.parametrize("case", CASES, ids=str)
+@matrix(CASES)
 def test_an_unguarded_script_runs_once_and_its_children_find_what_they_need(
     case: Case, python: str, tmp_path: Path
 ) -> None:
-    if not is_for(case, python):
-        pytest.skip(f"not for Python {python}")
     write(case, tmp_path)
 
     assert run(case, tmp_path, python) == expected(case)

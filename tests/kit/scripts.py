@@ -9,10 +9,14 @@ import textwrap
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.kit import PATIENCE, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HARNESS = str(ROOT / "vllm_guard" / "inside" / "harness.py")
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
@@ -58,19 +62,17 @@ def pythons() -> dict[str, str]:
     return {**{v: p for v, p in found.items() if v in VERSIONS}, OWN: sys.executable}
 
 
-def on_pythons() -> pytest.MarkDecorator:
-    """The test's argument `python`: its own, the oldest and the newest; under `soak` all others, too."""
-    known = sorted(pythons(), key=lambda version: int(version[2:]))
-    now = {OWN, known[0], known[-1]}
-    marks = {version: [] if version in now else [pytest.mark.soak] for version in known}
+def matrix(cases: Sequence[Case]) -> pytest.MarkDecorator:
+    """The test's arguments `case` and `python`: every case on every Python that understands it."""
     return pytest.mark.parametrize(
-        "python", [pytest.param(version, marks=marks[version]) for version in known]
+        ("case", "python"),
+        [
+            pytest.param(case, python, id=f"{case}-{python}")
+            for case in cases
+            for python in sorted(pythons())
+            if (3, int(python[2:])) >= case.since
+        ],
     )
-
-
-def is_for(case: Case, python: str) -> bool:
-    """Does this Python understand the script?"""
-    return (3, int(python[2:])) >= case.since
 
 
 def write(case: Case, folder: Path) -> None:
