@@ -1,0 +1,31 @@
+"""Run a script so that the processes that it starts get what it defines, and do not do what it does.
+
+    PYTHON [flags] harness.py --main-guard MODE SCRIPT [ARGUMENTS]
+    PYTHON [flags] harness.py --main-guard MODE -m MODULE [ARGUMENTS]
+
+MODE: auto, definitions or cutoff. Standard library only, Python 3.8 or later. Every script pays for what
+stands here and in `mainguard/parent.py`; all else is loaded when the first process is started.
+"""
+
+import os
+import sys
+
+
+def _package():
+    """`mainguard` under a name of our own: nothing here may be found by the script's imports."""
+    import _frozen_importlib as machinery
+    import _frozen_importlib_external as files
+
+    folder = os.path.join(os.path.dirname(os.path.realpath(__file__)), "mainguard")
+    init = os.path.join(folder, "__init__.py")
+    spec = files.spec_from_file_location(
+        "_vllm_guard_main", init, submodule_search_locations=[folder]
+    )
+    sys.modules[spec.name] = package = machinery.module_from_spec(spec)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    spec.loader.exec_module(package)
+    sys.dont_write_bytecode = kept
+    return package
+
+
+_package().load("parent").run(sys.argv[1:], __file__)

@@ -1,0 +1,227 @@
+"""A child process: the script's definitions as its main module, before the Process is unpickled."""
+
+import linecache
+import marshal
+import pickle
+import sys
+
+from . import errors, sending
+from .sending import CUTOFF, STANDARD, CutOffError
+
+_UNPICKLED = object()
+
+
+def arrive(spawn, order, sent, modules):
+    """Called while the preparation data are unpickled: make `spawn` prepare this process our way."""
+    original = spawn.prepare
+    child = _Child(marshal.loads(order), sent)
+    child.sender = sending.Sender(child.is_main, lambda: child.order, sent, lambda: modules)
+    sending.watch(spawn, child.sender)
+
+    def prepare(data):
+        spawn.prepare = original
+        child.prepare(original, data)
+
+    spawn.prepare = prepare
+
+
+class _Child:
+    """This process, on its way to be what its parent started it for."""
+
+    def __init__(self, order, sent):
+        self.order = order
+        self._sent = {n: value for n, value in sent.items() if isinstance(value, bytes)}
+        self._refused = {n: value for n, value in sent.items() if isinstance(value, str)}
+        self._main = None
+        self._told = set()
+        self.lost = {}
+        self.sender = None
+
+    def is_main(self):
+        """Is the main module what `prepare` has made it?"""
+        return sys.modules.get("__main__") is self._main
+
+    def prepare(self, original, data):
+        """multiprocessing's own preparation, then the main module."""
+        self.sender.loading = True
+        try:
+            original(data)  # in the standard mode it imports the script
+        except CutOffError as error:
+            line = _line_in(error.__traceback__, self.order["path"])
+            errors.say(errors.started(line, self.order["path"], ()))
+            self._load()
+        else:
+            if self.order["mode"] != STANDARD:
+                self._load()
+        finally:
+            self.sender.loading = False
+        self._main = sys.modules["__main__"]
+
+    def _load(self):
+        """Build `__mp_main__`, which stands for `__main__` from then on."""
+        module = self._new_module()
+        sys.modules["__mp_main__"] = module  # dataclasses and typing look it up
+        _remember_source(self.order)
+        argument, sys.argv[:1] = sys.argv[:1], [self.order["path"]]
+        namespace = vars(module)
+        if self.order["mode"] == CUTOFF:
+            self._run_until_start(namespace)
+        else:
+            self._run_statements(namespace)
+        sys.argv[:1] = argument
+        sys.modules["__main__"] = module
+
+    def _new_module(self):
+        order = self.order
+        module = type(sys)("__mp_main__", order["doc"])
+        package = order["name"].rpartition(".")[0]
+        spec = _spec(order["name"]) if order["name"] else None
+        vars(module).update(__file__=order["path"], __cached__=None, __package__=package)
+        vars(module).update(__spec__=spec, __builtins__=sys.modules["builtins"])
+        return module
+
+    def _run_until_start(self, namespace):
+        for _, _, code in self.order["statements"]:
+            try:
+                exec(code, namespace)
+            except CutOffError:
+                return
+
+    def _run_statements(self, namespace):
+        self.lost = dict(self.order["lost"])
+        if not set(self.order["fresh"]).issuperset(self.order["wanted"]):
+            self._explain_missing_names(namespace)
+        for line, names, code in self.order["statements"]:
+            fresh = self._fresh(names)
+            if not names or len(fresh) < len(names):
+                self._run(line, names, code, namespace)
+            namespace.update(fresh)
+        for name in self.order["lost"]:
+            namespace.pop(name, None)
+        if self.lost or self._sent:
+            namespace["__getattr__"] = self._attribute_getter(namespace.get("__getattr__"))
+
+    def _fresh(self, names):
+        """The values that the parent sent for these names, which we might set otherwise."""
+        found = {}
+        for name in names:
+            if name in self.order["fresh"] and name in self._sent:
+                value = self._unpickled(name)
+                if value is not _UNPICKLED:
+                    found[name] = value
+        return found
+
+    def _run(self, line, names, code, namespace):
+        path = self.order["path"]
+        try:
+            exec(code, namespace)
+        except CutOffError:
+            lacking = self._lose(line, names, "starts a process", namespace)
+            errors.say(errors.started(line, path, lacking))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever it is: the main process got past this line
+            reason = f"failed in this child: {type(error).__name__}"
+            lacking = self._lose(line, names, reason, namespace)
+            errors.say(errors.failed(line, path, error, lacking))
+
+    def _lose(self, line, names, reason, namespace):
+        lacking = [name for name in names if name not in namespace]
+        if lacking:
+            self._explain_missing_names(namespace)
+        self.lost.update((name, (line, reason)) for name in lacking)
+        return lacking
+
+    def _explain_missing_names(self, namespace):
+        """Only where a name may be missing: code defined from now on looks up builtins more slowly."""
+        namespace["__builtins__"] = _Builtins(vars(sys.modules["builtins"]), self, namespace)
+
+    def value(self, name, namespace):
+        """The value that was sent for a name that is read for the first time. Raises NameError."""
+        if name in self._sent:
+            value = self._unpickled(name)
+            if value is not _UNPICKLED:
+                namespace[name] = value
+                return value
+        raise NameError(self._missing(name))
+
+    def _unpickled(self, name):
+        try:
+            return pickle.loads(self._sent[name])  # noqa: S301  (our parent's)
+        except Exception as error:
+            self._refused[name] = f"unpickling it failed ({type(error).__name__}: {error})"
+            return _UNPICKLED
+
+    def knows(self, name):
+        """Is it a name that the main process has?"""
+        return name in self.lost or name in self._sent or name in self._refused
+
+    def _missing(self, name):
+        refused = self._refused.get(name, "")
+        return errors.missing(name, self.order["path"], self.lost.get(name), refused)
+
+    def _attribute_getter(self, own):
+        """`__getattr__` of the main module, before the script's own one."""
+
+        def __getattr__(name):  # noqa: N807
+            namespace = vars(sys.modules["__mp_main__"])
+            if not self.knows(name):
+                if own is not None:
+                    return own(name)
+                raise AttributeError(f"module '__mp_main__' has no attribute {name!r}")
+            try:
+                return self.value(name, namespace)
+            except NameError as error:
+                raise self._while_unpickling(error, name) from None
+
+        return __getattr__
+
+    def _while_unpickling(self, error, name):
+        """pickle hides the text of an AttributeError, which everybody else has to get."""
+        from multiprocessing import process
+
+        if getattr(process.current_process(), "_inheriting", False):
+            return error
+        if name not in self._told:
+            self._told.add(name)
+            errors.say(str(error))
+        return AttributeError(str(error))
+
+
+class _Builtins(dict):
+    """The builtins of the script's code, which Python asks last for a name."""
+
+    def __init__(self, names, child, namespace):
+        super().__init__(names)
+        self._child, self._namespace = child, namespace
+
+    def __missing__(self, name):
+        if self._child.knows(name):
+            return self._child.value(name, self._namespace)
+        raise KeyError(name)
+
+
+def _spec(name):
+    from importlib.util import find_spec
+
+    return find_spec(name)
+
+
+def _line_in(traceback, path):
+    """The line of the script that is the last one to appear in a traceback's frames at module level."""
+    line = 0
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == path and not line:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _remember_source(order):
+    """For tracebacks and `inspect`: the text that runs, whatever has become of the file."""
+    import io
+    import tokenize
+
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(order["source"]).readline)
+    text = io.TextIOWrapper(io.BytesIO(order["source"]), encoding, line_buffering=True).read()
+    linecache.cache[order["path"]] = (len(text), None, text.splitlines(keepends=True), order["path"])

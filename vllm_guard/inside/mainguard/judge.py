@@ -1,0 +1,222 @@
+"""One statement after the other: does a child run it? What of a block does it run? Pure."""
+
+from __future__ import annotations
+
+import ast
+from typing import NamedTuple
+
+from .expressions import Expressions, spelled
+from .names import binds, mutates, reads, root
+from .scope import CONTAINER, DEFINITION, IMPORT, VALUE
+from .tables import (
+    INHERITED,
+    INHERITED_VARIABLES,
+    MUTATORS,
+    NEVER_REPLAYED,
+    NOT_REPLAYED_WITH,
+    REPLAYED,
+    REPLAYED_METHODS,
+)
+
+CHILD, MAIN, INHERITED_ALREADY, PARTLY = "child", "main", "inherited", "partly"
+_KINDS = {
+    "While": "a while loop",
+    "Match": "a match statement",
+    "Assert": "an assertion",
+    "Raise": "raises",
+    "AsyncFor": "an async loop",
+    "AsyncWith": "an async with statement",
+}
+
+
+class Judged(NamedTuple):
+    """What is to be done with a statement."""
+
+    verdict: str
+    reason: str
+    kept: tuple[ast.stmt, ...] = ()  #: the statements (`ast.stmt`) that run in a child in its place
+    lost: tuple[str, ...] = ()  #: names that a child does not get from it
+
+
+class Judge:
+    """Judges statements in the order of the file, and keeps account of the names in `scope`."""
+
+    def __init__(self, scope, markers, lazy):
+        self.scope = scope
+        self._markers = markers
+        self._lazy = lazy  #: annotations are not evaluated
+
+    def statement(self, node):
+        """What a child does with it. `scope` is then as it is after the statement."""
+        marked = self._markers.of(node)
+        if marked == MAIN:
+            return self._main(node, "marked '# vllm-guard: main'")
+        if marked == CHILD:
+            self._bind(node, VALUE)
+            return Judged(CHILD, "marked '# vllm-guard: child'", (node,))
+        judge = getattr(self, "_" + type(node).__name__.lower(), None)
+        if judge is None:
+            return self._main(node, _KINDS.get(type(node).__name__, "not a definition"))
+        return judge(node)
+
+    def _main(self, node, reason):
+        """Not in a child: it has neither the names that this binds nor those whose values it changes."""
+        changed = (n for n in mutates(node) if self.scope.kinds.get(n) in (VALUE, CONTAINER))
+        names = tuple(dict.fromkeys((*binds(node), *changed)))
+        for name in names:
+            self.scope.lose(name, node.lineno, reason)
+        return Judged(MAIN, reason, (), names)
+
+    def _bind(self, node, kind, environment=False):
+        for name in binds(node):
+            self.scope.bind(name, kind, environment=environment)
+
+    def _pass(self, _node):
+        return Judged(CHILD, "nothing to run")
+
+    _global = _pass
+
+    def _import(self, node):
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            self.scope.bind(name, IMPORT, alias.name if alias.asname else name)
+        return Judged(CHILD, "an import", (node,))
+
+    def _importfrom(self, node):
+        origin = "." * node.level + (node.module or "")
+        for alias in node.names:
+            if alias.name == "*":
+                self.scope.star = True
+            else:
+                self.scope.bind(alias.asname or alias.name, IMPORT, f"{origin}.{alias.name}")
+        return Judged(CHILD, "an import", (node,))
+
+    def _typealias(self, node):
+        self._bind(node, VALUE)
+        return Judged(CHILD, "a type alias", (node,))
+
+    def _functiondef(self, node):
+        why = next(filter(None, map(self.scope.missing, reads(node, self._lazy))), "")
+        if why:
+            return self._main(node, f"its definition {why}")
+        self.scope.bind(node.name, DEFINITION)
+        return Judged(CHILD, "a definition", (node,))
+
+    _asyncfunctiondef = _classdef = _functiondef
+
+    def _expr(self, node):
+        value = node.value
+        if isinstance(value, ast.Constant):
+            return Judged(CHILD, "a constant")
+        if isinstance(value, ast.Call):
+            return self._call_alone(node, value)
+        return self._evaluated(node, value, "a constant expression")
+
+    def _evaluated(self, node, value, reason):
+        why, _ = self._why_not(value)
+        return self._main(node, why) if why else Judged(CHILD, reason, (node,))
+
+    def _why_not(self, *nodes):
+        expressions = Expressions(self.scope)
+        why = next(filter(None, map(expressions.why_not, nodes)), "")
+        return why, expressions.environment
+
+    def _call_alone(self, node, call):
+        """A call for its effect."""
+        name = Expressions(self.scope).dotted(call.func)
+        method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        if name in INHERITED:
+            return Judged(INHERITED_ALREADY, f"children inherit what {spelled(call.func)}() does")
+        own = self.scope.kinds.get(root(call.func)) == CONTAINER and method in MUTATORS
+        replayed = name in REPLAYED or (method in REPLAYED_METHODS and name not in NEVER_REPLAYED)
+        given = {keyword.arg for keyword in call.keywords}
+        if not own and (not replayed or given & NOT_REPLAYED_WITH):
+            return self._evaluated(node, call, "a constant expression")
+        why, environment = self._why_not(call.func, *call.args, *call.keywords)
+        if why:
+            unless = "" if own else f": {spelled(call.func)}() is not repeated in children"
+            return self._main(node, why + unless)
+        if own and environment:
+            self.scope.environment.add(root(call.func))
+        return Judged(CHILD, f"repeats {spelled(call.func)}()", (node,))
+
+    def _assign(self, node):
+        return self._assigned(node, node.targets, node.value)
+
+    def _annassign(self, node):
+        annotation = [] if self._lazy else [node.annotation]
+        why = next(
+            filter(None, (self.scope.missing(n) for a in annotation for n in reads(a, True))), ""
+        )
+        if why:
+            return self._main(node, why)
+        if node.value is None:
+            return Judged(CHILD, "an annotation", (node,))
+        return self._assigned(node, [node.target], node.value)
+
+    def _augassign(self, node):
+        target = node.target
+        if isinstance(target, ast.Name):
+            why = self.scope.missing(target.id)
+            if why:
+                return self._main(node, why)
+        kind = self.scope.kinds.get(root(target), VALUE)
+        return self._assigned(node, [target], node.value, kind)
+
+    def _assigned(self, node, targets, value, kind=""):
+        expressions = Expressions(self.scope)
+        if any(_is_inherited(target, expressions) for target in targets):
+            return Judged(INHERITED_ALREADY, "children inherit it")
+        why = expressions.why_not(value)
+        why = why or next(filter(None, (self._why_not_stored(t, expressions) for t in targets)), "")
+        if why:
+            return self._main(node, why + self._left_unchanged(targets))
+        alias = expressions.dotted(value)
+        kind = kind or expressions.kind(value)
+        for target in targets:
+            if isinstance(target, ast.Name):
+                self.scope.bind(target.id, kind, alias, expressions.environment)
+            else:
+                for name in binds(target):
+                    self.scope.bind(name, VALUE, environment=expressions.environment)
+        patched = [t for t in targets if isinstance(t, (ast.Attribute, ast.Subscript))]
+        reason = f"sets {spelled(patched[0])}" if patched else "a constant expression"
+        return Judged(CHILD, reason, (node,))
+
+    def _left_unchanged(self, targets):
+        """What is another thing in children, where a part of a module or class is set."""
+        parts = [t for t in targets if isinstance(t, (ast.Attribute, ast.Subscript))]
+        own = (t for t in parts if self.scope.kinds.get(root(t)) in (IMPORT, DEFINITION))
+        return next((f": {spelled(target)} is not changed in children" for target in own), "")
+
+    def _why_not_stored(self, target, expressions):
+        """May a child assign to this? To names, and to parts of what it imports or defines itself."""
+        if isinstance(target, ast.Starred):
+            target = target.value
+        if isinstance(target, (ast.Tuple, ast.List)):
+            return next(
+                filter(None, (self._why_not_stored(t, expressions) for t in target.elts)), ""
+            )
+        if isinstance(target, ast.Name):
+            return ""
+        name = root(target)
+        why = self.scope.missing(name) if name else "changes what an expression gives"
+        parts = map(expressions.why_not, ast.iter_child_nodes(target))
+        return why or next(filter(None, parts), "")
+
+    def _delete(self, node):
+        targets = node.targets
+        if all(_is_inherited(target, Expressions(self.scope)) for target in targets):
+            return Judged(INHERITED_ALREADY, "children inherit it")
+        if not all(isinstance(t, ast.Name) and t.id in self.scope.kinds for t in targets):
+            return self._main(node, "deletes what the main process only has")
+        for target in targets:
+            self.scope.forget(target.id)
+        return Judged(CHILD, "deletes names", (node,))
+
+
+def _is_inherited(target, expressions):
+    """Is it (a part of) `os.environ`, `sys.path` and the like?"""
+    if isinstance(target, ast.Subscript):
+        return expressions.dotted(target.value) in INHERITED_VARIABLES
+    return isinstance(target, ast.Attribute) and expressions.dotted(target) in INHERITED_VARIABLES

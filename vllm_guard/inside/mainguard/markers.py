@@ -1,0 +1,52 @@
+"""`# vllm-guard: child` and `# vllm-guard: main`: what the script itself says about a statement."""
+
+import ast
+import io
+import re
+import tokenize
+
+_MARKER = re.compile(r"#\s*vllm-guard:\s*(child|main)\b")
+
+
+class Markers:
+    """The markers of one source, by line."""
+
+    def __init__(self, source):
+        self._on = {}
+        self._alone = set()
+        if b"vllm-guard" not in source:
+            return
+        for token in tokenize.tokenize(io.BytesIO(source).readline):
+            found = _MARKER.match(token.string) if token.type == tokenize.COMMENT else None
+            if found:
+                self._on[token.start[0]] = found.group(1)
+                if not token.line[: token.start[1]].strip():
+                    self._alone.add(token.start[0])
+
+    def of(self, node):
+        """ "child", "main" or nothing: on a line of the statement (of its head), or the line above it."""
+        if not self._on:
+            return ""
+        first, last = first_line(node), node.end_lineno
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body:
+            last = max(node.lineno, first_line(body[0]) - 1)
+        for line in range(first, last + 1):
+            if line in self._on and (line not in self._alone or line < last):
+                return self._on[line]
+        return self._on[first - 1] if first - 1 in self._alone else ""
+
+
+def first_line(node):
+    """Of a statement, its decorators included."""
+    decorators = getattr(node, "decorator_list", ())
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def parse(source, path):
+    """The tree of the source, without the warnings that running it will give. Raises SyntaxError."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source, path)

@@ -1,0 +1,214 @@
+"""The main process: the script as Python itself runs it, and a watch on multiprocessing.
+
+The hot path: nothing is imported here that a bare interpreter has not loaded.
+"""
+
+import os
+import sys
+
+from . import load
+
+SPAWNERS = ("multiprocessing.spawn", "multiprocess.spawn")  #: the second is dill's
+_own_main = None  #: the module that Python made for the harness: its names must live on
+
+
+class Script:
+    """What is run as `__main__`, and how its children are to be started."""
+
+    def __init__(self, mode, module, path, source, spec=None):
+        self.mode = mode  #: "auto", "definitions" or "cutoff"
+        self.module = module
+        self.path = path  #: its `__file__`
+        self.source = source  #: bytes, as they were when it was started
+        self.spec = spec  #: of `-m`
+        self.sender = None  #: from when a module of `SPAWNERS` is imported
+
+    def is_main(self):
+        """Is it still the main module? A debugger may have put another script in its place."""
+        main = sys.modules.get("__main__")
+        return main is self.module and vars(main).get("__file__") == self.path
+
+
+def run(words, harness):
+    """Run `--main-guard MODE SCRIPT|-m MODULE [ARGUMENTS]`, as the file `harness` was run by Python."""
+    mode, script, *arguments = words[1:]
+    try:
+        if script == "-m":
+            module, *arguments = arguments
+            sys.argv[:] = ["-m", *arguments]
+            _replace_first_entry(harness, os.getcwd())
+            _run_module(mode, module)
+        else:
+            sys.argv[:] = [script, *arguments]
+            _run_script(mode, script, harness)
+    except SystemExit:
+        raise
+    except BaseException:
+        _show_without_ours(harness)
+        raise
+
+
+def _run_script(mode, word, harness):
+    """As `python SCRIPT` does; `-` is the standard input."""
+    path = os.path.join(os.getcwd(), word)
+    if word == "-":
+        _replace_first_entry(harness, "")
+        _execute(mode, "<stdin>", sys.stdin.buffer.read(), sys.__loader__)
+        return
+    if os.path.isdir(path):  # its children do not import it
+        _replace_first_entry(harness, path)
+        import runpy
+
+        runpy._run_module_as_main("__main__", False)
+        return
+    _replace_first_entry(harness, os.path.dirname(os.path.realpath(path)))
+    _execute(mode, path, _read(path), _loader(path))
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        why = f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}"
+        sys.stderr.write(f"{sys.orig_argv[0]}: {why}\n")
+        sys.exit(2)
+
+
+def _loader(path):
+    from _frozen_importlib_external import SourceFileLoader
+
+    return SourceFileLoader("__main__", path)
+
+
+def _execute(mode, path, source, loader):
+    code = compile(source, path, "exec", dont_inherit=True)
+    module = _new_main()
+    vars(module).update(__loader__=loader, __spec__=None)
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
+    vars(module).update(__builtins__=sys.modules["builtins"], __file__=path, __cached__=None)
+    _watch(Script(mode, module, path, source))
+    exec(code, vars(module))
+
+
+def _run_module(mode, name):
+    """As `python -m` does. A package's `__main__` is left alone: children do not import it."""
+    import runpy
+
+    module = _new_main()
+    run_code = runpy._run_code
+
+    def watched(code, namespace, init, run_name, spec, *rest):
+        runpy._run_code = run_code
+        if spec.name.rpartition(".")[2] != "__main__" and spec.has_location:
+            with open(spec.origin, "rb") as file:
+                _watch(Script(mode, module, spec.origin, file.read(), spec))
+        return run_code(code, namespace, init, run_name, spec, *rest)
+
+    runpy._run_code = watched
+    runpy._run_module_as_main(name)
+
+
+def _new_main():
+    global _own_main
+    _own_main = sys.modules["__main__"]
+    sys.modules["__main__"] = module = type(sys)("__main__")
+    return module
+
+
+def _replace_first_entry(harness, entry):
+    """Python has put our folder first on `sys.path`, unless it was told not to."""
+    folder = os.path.dirname(os.path.realpath(harness))
+    if sys.path and os.path.realpath(sys.path[0]) == folder:
+        sys.path[0] = entry
+
+
+def _watch(script):
+    """Have `multiprocessing.spawn` patched, now or when it is first imported."""
+    for name in SPAWNERS:
+        if name in sys.modules:
+            _patch(sys.modules[name], script)
+    sys.meta_path.insert(0, _Finder(script))
+
+
+def _patch(spawn, script):
+    sending = load("sending")
+    if script.sender is None:
+        script.sender = sending.Sender(script.is_main, _Analysis(script), {}, sending.shipped)
+    sending.watch(spawn, script.sender)
+
+
+class _Analysis:
+    """The script's order for its children, made when the first one asks; threads may ask at once."""
+
+    def __init__(self, script):
+        from threading import Lock
+
+        self._script = script
+        self._lock = Lock()
+        self._order = None
+
+    def __call__(self):
+        with self._lock:
+            if self._order is None:
+                self._order = load("analysis").order(self._script)
+        return self._order
+
+
+class _Finder:
+    """Finds the modules of `SPAWNERS` where Python does, and has them patched."""
+
+    def __init__(self, script):
+        self._script = script
+
+    def find_spec(self, name, path=None, target=None):
+        """The module's own spec, with a loader that also patches."""
+        if name not in SPAWNERS:
+            return None
+        from _frozen_importlib_external import PathFinder
+
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec, self._script)
+        return spec
+
+
+class _Loader:
+    """The loader of a spec; it patches the module once it is loaded, and is then gone."""
+
+    def __init__(self, spec, script):
+        self._spec, self._loader, self._script = spec, spec.loader, script
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        self._spec.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        _patch(module, self._script)
+
+
+def _show_without_ours(harness):
+    """The interpreter is about to show an error: our frames are no part of the script."""
+    show = sys.excepthook
+
+    def hook(kind, value, traceback):
+        traceback = _without_ours(traceback, harness)
+        sys.last_traceback = value.__traceback__ = traceback
+        show(kind, value, traceback)
+
+    sys.excepthook = hook
+
+
+def _without_ours(traceback, harness):
+    ours = {harness, __file__}
+    first = entry = traceback
+    while entry is not None and entry.tb_frame.f_code.co_filename in ours:
+        first = entry = entry.tb_next
+    while entry is not None:
+        following = entry.tb_next
+        while following is not None and following.tb_frame.f_code.co_filename in ours:
+            following = following.tb_next
+        entry.tb_next = entry = following
+    return first

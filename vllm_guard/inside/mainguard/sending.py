@@ -1,0 +1,116 @@
+"""Whoever starts a process sends along what a child needs of the script: in the parent and in children.
+
+It travels in multiprocessing's own preparation data, as an object that unpickles by running `_BOOT`: no
+command line, variable or file of the child is touched. coverage.py has come into children this way for years.
+"""
+
+import marshal
+import sys
+from _frozen_importlib_external import MAGIC_NUMBER
+
+from . import load, values
+
+STANDARD, DEFINITIONS, CUTOFF = "standard", "definitions", "cutoff"
+PACKAGE = "_vllm_guard_main"
+#: What a child needs of this package, in the order in which it is loaded.
+_SHIPPED = ("values", "sending", "errors", "child")
+_KEY = "vllm_guard"
+
+_BOOT = """
+import marshal, sys
+from _frozen_importlib_external import MAGIC_NUMBER
+if MAGIC_NUMBER != magic:
+    raise RuntimeError(
+        "vllm-guard: this child process is Python %s, its parent %s: it cannot load the script"
+        % (sys.version.split()[0], version)
+    )
+if package not in sys.modules:
+    for name, file, code in marshal.loads(modules):
+        module = type(sys)(name)
+        module.__package__, module.__file__ = package, file
+        if name == package:
+            module.__path__ = []
+        else:
+            setattr(sys.modules[package], name.rpartition(".")[2], module)
+        sys.modules[name] = module
+        exec(code, vars(module))
+sys.modules[package + ".child"].arrive(sys.modules[spawn], order, sent, modules)
+"""
+
+
+class CutOffError(BaseException):
+    """The script starts a process while a child is only loading it."""
+
+
+class Sender:
+    """What one process sends to those that it starts."""
+
+    def __init__(self, is_main, order, kept, modules):
+        self._is_main = is_main  #: tells whether the script still is the main module
+        self.order = order  #: called at the first start; returns `analysis.order`
+        self._kept = kept  #: name -> pickled value, of names that this process itself was sent
+        self._modules = modules  #: called once; the code of this package, marshalled
+        self.loading = False  #: is this process itself loading the script?
+
+    def added(self, data, spawn):
+        """multiprocessing's preparation data with ours; the main module is not imported by it."""
+        if not self._is_main():
+            return data
+        order = self.order()
+        if order["mode"] != STANDARD:
+            data.pop("init_main_from_name", None)
+            data.pop("init_main_from_path", None)
+        data[_KEY] = _Stowaway(
+            magic=MAGIC_NUMBER,
+            version=sys.version.split()[0],
+            package=PACKAGE,
+            modules=self._modules(),
+            spawn=spawn.__name__,
+            order=marshal.dumps(order),
+            sent=self._sent(order),
+        )
+        return data
+
+    def _sent(self, order):
+        """Name -> pickled value, or the reason why it is not sent."""
+        namespace = vars(sys.modules["__main__"])
+        sent = {}
+        for name in order["wanted"]:
+            if name not in namespace:
+                if name in self._kept:
+                    sent[name] = self._kept[name]
+                continue
+            try:
+                sent[name] = values.pack(namespace[name])
+            except values.NotPlainError as error:
+                sent[name] = str(error)
+        return sent
+
+
+class _Stowaway:
+    """Unpickled, it runs `_BOOT` with these names."""
+
+    def __init__(self, **names):
+        self._names = names
+
+    def __reduce__(self):
+        return exec, (_BOOT, self._names)
+
+
+def watch(spawn, sender):
+    """From now on, what is started through this module gets what `sender` adds."""
+    original = spawn.get_preparation_data
+
+    def get_preparation_data(name):
+        if sender.loading:
+            raise CutOffError
+        return sender.added(original(name), spawn)
+
+    spawn.get_preparation_data = get_preparation_data
+
+
+def shipped():
+    """The modules that a child needs, marshalled: (name, file, code) of each."""
+    modules = [sys.modules[PACKAGE], *map(load, _SHIPPED)]
+    rows = [(m.__name__, m.__file__, m.__spec__.loader.get_code(m.__name__)) for m in modules]
+    return marshal.dumps(rows)

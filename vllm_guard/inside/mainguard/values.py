@@ -1,0 +1,157 @@
+"""Values that a child may be sent: plain data, pickled, one by one.
+
+Nothing is imported for it: types that the script has not loaded are not among its values.
+"""
+
+import pickle
+import sys
+
+MOST_ELEMENTS = 200_000
+MOST_BYTES = 16 << 20
+MOST_ARRAY_BYTES = 4 << 20
+
+_ATOMS = frozenset(
+    """
+    builtins.NoneType builtins.bool builtins.int builtins.float builtins.complex builtins.str
+    builtins.bytes builtins.bytearray builtins.range builtins.slice builtins.ellipsis
+    builtins.NotImplementedType
+    datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
+    decimal.Decimal fractions.Fraction uuid.UUID re.Pattern
+    pathlib.PosixPath pathlib.PurePosixPath pathlib._local.PosixPath pathlib._local.PurePosixPath
+    torch.dtype torch.device torch.Size
+    """.split()  # noqa: SIM905
+)
+_CONTAINERS = frozenset(
+    """
+    builtins.list builtins.tuple builtins.set builtins.frozenset builtins.dict
+    collections.OrderedDict collections.deque collections.Counter collections.defaultdict
+    """.split()  # noqa: SIM905
+)
+_NAMESPACES = frozenset(("argparse.Namespace", "types.SimpleNamespace"))
+_CUSTOM = ("__getstate__", "__reduce__", "__reduce_ex__")
+_MORE_CUSTOM = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
+
+
+class NotPlainError(Exception):
+    """The value is not sent; the message says what it is."""
+
+
+def pack(value):
+    """The value, pickled. Raises NotPlainError."""
+    try:
+        _Check().value(value)
+        pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except NotPlainError:
+        raise
+    except Exception as error:  # a class of the script may do anything when it is looked at
+        raise NotPlainError(f"pickling it failed ({type(error).__name__}: {error})") from None
+    if len(pickled) > MOST_BYTES:
+        raise NotPlainError(f"it is larger than {MOST_BYTES >> 20} MB")
+    return pickled
+
+
+def type_name(kind):
+    """`sqlite3.Connection`, `list`."""
+    module = kind.__module__
+    prefix = "" if module in ("builtins", "__main__", "__mp_main__") else f"{module}."
+    return prefix + kind.__qualname__
+
+
+class _Check:
+    """One look through a value and all that it holds."""
+
+    def __init__(self):
+        self._seen = {}  # by identity; the objects stay alive meanwhile
+        self._left = MOST_ELEMENTS
+        self._outer = None
+
+    def value(self, value):
+        """Return if it is plain data; raises NotPlainError."""
+        pending = [value]
+        self._outer = value
+        while pending:
+            one = pending.pop()
+            if id(one) in self._seen:
+                continue
+            self._seen[id(one)] = one
+            for part in self._parts(one):
+                pending.append(part)
+                self._left -= 1
+                if self._left < 0:
+                    raise NotPlainError(f"it has more than {MOST_ELEMENTS:,} elements")
+
+    def _parts(self, value):
+        kind = type(value)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if name in _ATOMS or _is_enum(kind):
+            return ()
+        if name in _CONTAINERS:
+            return _elements(value)
+        if name in _NAMESPACES:
+            return vars(value).values()
+        if isinstance(value, tuple) and hasattr(kind, "_fields") and _is_plain_class(kind):
+            return tuple(value)
+        if kind.__module__ == "numpy":
+            return self._array(value)
+        if kind.__module__ in ("__main__", "__mp_main__") and _is_plain_class(kind):
+            return [*_elements(value), *_state(value)]
+        raise self._refusal(value)
+
+    def _array(self, value):
+        dtype = getattr(value, "dtype", None)
+        if dtype is None or dtype.hasobject:
+            raise self._refusal(value)
+        if value.nbytes > MOST_ARRAY_BYTES:
+            raise NotPlainError(f"it is an array of more than {MOST_ARRAY_BYTES >> 20} MB")
+        return ()
+
+    def _refusal(self, value):
+        outer, inner = type_name(type(self._outer)), type_name(type(value))
+        if value is self._outer:
+            return NotPlainError(f"it is a {inner}, not plain data")
+        return NotPlainError(f"it is a {outer} with a {inner} in it, not plain data")
+
+
+def _elements(value):
+    if isinstance(value, dict):
+        factory = getattr(value, "default_factory", None)
+        inner = [] if factory is None or _is_builtin(factory) else [factory]
+        return [*inner, *value.keys(), *value.values()]
+    return list(value) if isinstance(value, (list, tuple, set, frozenset)) or _is_deque(value) else ()
+
+
+def _is_builtin(value):
+    return getattr(value, "__module__", "") == "builtins" and isinstance(value, type)
+
+
+def _is_deque(value):
+    return f"{type(value).__module__}.{type(value).__qualname__}" == "collections.deque"
+
+
+def _is_enum(kind):
+    enum = sys.modules.get("enum")
+    return enum is not None and isinstance(kind, enum.EnumMeta)
+
+
+def _is_plain_class(kind):
+    """Does pickle find the class, and does it copy instances as it copies any object?"""
+    found = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    standard = all(getattr(kind, n, None) == getattr(object, n, None) for n in _CUSTOM)
+    named = hasattr(kind, "_fields")  # a named tuple says by __getnewargs__ that it is a tuple
+    return found is kind and (
+        named or (standard and not any(hasattr(kind, name) for name in _MORE_CUSTOM))
+    )
+
+
+def _state(value):
+    slots = (s for base in type(value).__mro__ for s in _slots(base))
+    held = [getattr(value, name) for name in slots if hasattr(value, name)]
+    return [*getattr(value, "__dict__", {}).values(), *held]
+
+
+def _slots(base):
+    slots = base.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else slots
+    return [name for name in names if name not in ("__dict__", "__weakref__")]
