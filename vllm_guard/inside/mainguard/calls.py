@@ -84,7 +84,7 @@ class Calls:
         self._via: tuple[tuple[str, int], ...] = ()
         self._known: dict[object, Things[Thing]] = {}
         self._entered: dict[object, int] = {}
-        self._active: list[ast.AST] = []
+        self._active: list[ast.AST | None] = []
 
     @contextmanager
     def within(self, **changes: object) -> Iterator[None]:

@@ -149,4 +149,4 @@ def _process(root: str, rest: str, method: str) -> Hit | None:
 def _by_method(what: str, method: str) -> Hit:
     """Children of fork do not import the main module; the default is fork before Python 3.14."""
     confidence = {"": "likely", "fork": "info"}.get(method, "certain")
-    return Hit(f"{what} with {method}" if method else what, confidence, False)
+    return Hit(f"{what} with {method or 'the default start method'}", confidence, False)
