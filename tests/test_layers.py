@@ -57,7 +57,7 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "redact", "screen", "estimate", "formats"),
-    *("notebooks", "sarif", "unguarded"),
+    *("notebooks", "unguarded"),
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),
