@@ -235,6 +235,74 @@ def test_a_name_that_is_no_text_cannot_drive_the_terminal(folder) -> None:
         assert check("--format", form, ".")[0] == 1
 
 
+# ---- modules beside a script
+
+
+HELPER = "import vllm\n\ndef load(name):\n    return vllm.LLM(name)\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "place", "via"),
+    [
+        ("import helper\nhelper.load('m')\n", (2, 1), " (via load, line 2)"),
+        ("import helper as h\nx = h.load('m')\n", (2, 5), " (via load, line 2)"),
+        ("from helper import load as make\nmake('m')\n", (2, 1), " (via load, line 2)"),
+        ("from helper import *\nload('m')\n", (2, 1), " (via load, line 2)"),
+        (
+            "from helper import load\ndef run(f):\n    f('m')\nrun(load)\n",
+            (3, 5),
+            " (via run, line 4; load, line 3)",
+        ),
+    ],
+)
+def test_functions_of_a_module_beside_the_script_are_followed(script, place, via, folder) -> None:
+    (folder / "helper.py").write_text(HELPER)
+    (folder / "s.py").write_text(script)
+
+    assert rows("s.py") == [("main-guard-missing", "fail", "s.py", *place)]
+    assert f"vllm.LLM is constructed in helper.py, line 4, at top level{via}\n" in check("s.py")[1]
+
+
+def test_a_module_that_starts_something_when_imported_is_a_start(folder) -> None:
+    (folder / "helper.py").write_text(BARE)
+    (folder / "s.py").write_text("import os\nfrom helper import llm\n")
+
+    assert check("s.py")[1].startswith(
+        "s.py:2: vllm.LLM is constructed in helper.py, line 2, at top level\n"
+    )
+
+
+def test_a_package_is_found_from_within_and_from_beside(folder) -> None:
+    inner = folder / "pkg"
+    inner.mkdir()
+    (inner / "__init__.py").touch()
+    (inner / "helper.py").write_text(HELPER)
+    (inner / "absolute.py").write_text("from pkg.helper import load\nload('m')\n")
+    (inner / "relative.py").write_text("from . import helper\nhelper.load('m')\n")
+    (inner / "dotted.py").write_text("from .helper import load\nload('m')\n")
+    (folder / "outside.py").write_text("from pkg import helper\nhelper.load('m')\n")
+
+    found = rows(".")
+
+    assert [(row[2], row[3]) for row in found] == [
+        ("./outside.py", 2),
+        ("./pkg/absolute.py", 2),
+        ("./pkg/dotted.py", 2),
+        ("./pkg/relative.py", 2),
+    ]
+
+
+def test_what_a_module_does_as_a_script_does_not_count_when_it_is_imported(folder) -> None:
+    (folder / "helper.py").write_text(GUARDED)
+    (folder / "circle.py").write_text("import vllm\nimport s\ndef f():\n    s.g()\n")
+    (folder / "broken.py").write_text("import vllm\nx =")
+    (folder / "s.py").write_text(
+        "import helper, circle, broken\ndef g():\n    circle.f()\ncircle.f()\n"
+    )
+
+    assert check("s.py") == (0, NONE)
+
+
 # ---- source
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import sys
 import warnings
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from vllm_guard import notebooks, paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STDIN = "-"
 _LIMIT = 16 << 20  #: bytes of one file
+_STARTING = re.compile(rb"vllm|multiprocess|ProcessPool", re.IGNORECASE)
 _SKIPPED = {".git", ".hg", ".svn", "__pycache__", "node_modules", "site-packages", ".tox", ".nox"}
 
 
@@ -74,6 +76,45 @@ def read(path: str) -> Script:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Script(path, problem="is not a notebook")
     return _parsed(path, notebook.source.encode("utf-8", "replace"), notebook.places)
+
+
+def neighbours(path: str) -> Callable[[str], tuple[str, ast.Module] | None]:
+    """What finds the modules that a script imports from its own folder, if they may start something."""
+    folder = "." if path == STDIN else os.path.dirname(path) or "."
+
+    def load(name: str) -> tuple[str, ast.Module] | None:
+        base, parts = _base(folder, name)
+        stem = os.path.join(base, *parts)
+        for file in (f"{stem}.py", os.path.join(stem, "__init__.py")):
+            tree = _tree(file) if parts and os.path.isfile(file) else None
+            if tree is not None:
+                return os.path.relpath(file, folder), tree
+        return None
+
+    return load
+
+
+def _base(folder: str, name: str) -> tuple[str, list[str]]:
+    """Where a module is looked for: in the folder, or where the package lies to which the folder belongs."""
+    module = name.lstrip(".")
+    parts = module.split(".") if module else []
+    ups = max(0, len(name) - len(module) - 1)
+    above = os.path.abspath(folder).split(os.sep)[:-4:-1]  # nearest first
+    if parts and module == name and parts[0] in above:
+        ups = above.index(parts[0]) + 1
+    return os.path.join(folder, *[os.pardir] * ups), parts
+
+
+@lru_cache(maxsize=64)
+def _tree(file: str) -> ast.Module | None:
+    try:
+        content = paths.peek(file, _LIMIT)
+    except OSError:
+        return None
+    if not _STARTING.search(content):
+        return None
+    script = _parsed(file, content, ())
+    return None if script.problem else script.tree
 
 
 def _parsed(path: str, source: bytes, cells: tuple[tuple[int, int], ...]) -> Script:

@@ -27,7 +27,7 @@ _IN_CHILD = re.compile(r"process|torch\.distributed", re.IGNORECASE)
 #: Their results are, or contain, what they are given.
 _PASS_ON = re.compile(
     r"builtins\.(list|tuple|set|dict|frozenset|sorted|reversed|enumerate|zip|iter|next)"
-    r"|functools\.(partial|wraps\(\))|ray\.remote|copy\.copy"
+    r"|functools\.(partial|wraps\(\))|ray\.remote(\(\))?|copy\.copy"
 )
 _CONTEXTS = re.compile(
     r"(torch\.)?multiprocess(ing)?\.(get_context|context\.(Spawn|Fork|ForkServer)Context)"
@@ -65,6 +65,8 @@ class Calls:
         self._method = ""
         self._remote = False
         self._via: tuple[tuple[str, int], ...] = ()
+        self._file = ""  #: the module that is being followed; empty: the script
+        self._exit: tuple[int, int] | None = None  #: where the script called or imported it
         self._known: dict[object, Things[Thing]] = {}
         self._entered: dict[object, int] = {}
         self._active: list[ast.AST | None] = []
@@ -78,6 +80,18 @@ class Calls:
             yield
         finally:
             self.__dict__.update(before)
+
+    @property
+    def abroad(self) -> bool:
+        """Is it code of another file that is being followed?"""
+        return self._exit is not None
+
+    @contextmanager
+    def inside(self, file: str, node: ast.stmt | ast.expr) -> Iterator[None]:
+        """While code of `file` runs, which `node` has called or imported; empty: of the script."""
+        way_out = self._exit or (node.lineno, node.col_offset)
+        with self.within(_file=file, _exit=way_out if file else None, conditional=False):
+            yield
 
     def call(self, node: ast.Call, scope: Scope) -> None:
         """A call in the script; what it returns is known to `world` afterwards."""
@@ -153,7 +167,7 @@ class Calls:
 
     def _imported(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         name = thing.name
-        if _PASS_ON.fullmatch(name):
+        if _PASS_ON.fullmatch(name) and given.all():
             return given.all()
         if name in ("importlib.import_module", "builtins.__import__"):
             module = given.text(0, "name")
@@ -182,9 +196,10 @@ class Calls:
         confidence, what = hit.confidence, hit.what + suffix
         if self._remote:
             confidence, what = "info", f"{what} in a remote worker"
-        event = Event(
-            *(node.lineno, node.col_offset, what, self._via, confidence, self.guarded, hit.engine)
-        )
+        place = (node.lineno, node.col_offset)
+        if self._exit:
+            what, place = f"{what} in {self._file}, line {node.lineno},", self._exit
+        event = Event(*place, what, self._via, confidence, self.guarded, hit.engine)
         self.events.setdefault((event.line, event.col, what, self.guarded), event)
 
     def _facts(self, thing: Thing, node: ast.expr, given: Given) -> catalog.Facts:
@@ -199,12 +214,8 @@ class Calls:
 
     def _touch(self, node: ast.expr, what: str) -> None:
         if not any(e.engine and e.confidence != "info" for e in self.events.values()):
-            what = f"{what} initialises CUDA"
-            self.cuda.append(
-                Event(
-                    *(node.lineno, node.col_offset, what, self._via, "likely", self.guarded, False)
-                )
-            )
+            what, place = f"{what} initialises CUDA", self._exit or (node.lineno, node.col_offset)
+            self.cuda.append(Event(*place, what, self._via, "likely", self.guarded, False))
 
     def _on_cuda(self, node: ast.Call, given: Given) -> bool:
         """`.cuda()`, `.to("cuda:0")`, `device="cuda"`."""
@@ -236,7 +247,9 @@ class Calls:
         self._bind(function.args, thing, given, scope)
         body: Sequence[ast.stmt]
         body = [ast.Return(function.body)] if isinstance(function, ast.Lambda) else function.body
-        with self.within(_via=(*self._via, (_title(thing), node.lineno)), conditional=False):
+        step = () if self.abroad else ((_title(thing), node.lineno),)
+        file = thing.scope.module.file if thing.scope else ""
+        with self.within(_via=(*self._via, *step)), self.inside(file, node):
             self._active.append(function)
             try:
                 self._block(body, scope)

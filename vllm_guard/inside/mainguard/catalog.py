@@ -62,7 +62,13 @@ _WRAPPERS = (
     (r"distilabel\.(.+\.)?Pipeline\(\)\.run", "", None, "a distilabel pipeline is run", "likely"),
     (r"distilabel\.(.+\.)?vLLM\(\)\.load", "", None, "distilabel's vLLM is loaded", "certain"),
     (r"lighteval\.(.+\.)?VLLMModel", "", None, "lighteval's VLLMModel is constructed", "certain"),
-    (r"unsloth\.(.+\.)?from_pretrained", "fast_inference", True, "unsloth loads vLLM", "likely"),
+    (  # unsloth_zoo/vllm_utils.py sets VLLM_ENABLE_V1_MULTIPROCESSING=0
+        r"unsloth\.(.+\.)?from_pretrained",
+        "fast_inference",
+        True,
+        "unsloth loads vLLM into this process",
+        "info",
+    ),
     (r"trl\.(.+\.)?\w+Config", "use_vllm", True, "trl uses vLLM", "info"),
 )
 
@@ -114,7 +120,7 @@ def initialises_cuda(name: str) -> bool:
 
 
 def _vllm(name: str, facts: Facts) -> Hit | None:
-    *_, owner, last = name.split(".")
+    *_, owner, last = ("", *name.split("."))
     if last in _ENGINES:
         return _engine(last, f"vllm.{last} is constructed", facts)
     if owner in _ENGINES and last in _MAKERS:

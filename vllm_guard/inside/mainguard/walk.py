@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .arguments import Given
 from .calls import Calls
+from .syntax import never, parts
 from .things import NOTHING, Scope, Thing, Things, is_property
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 _LEAVES = ("Return", "Raise", "Break", "Continue")
 _EXITS = ("sys.exit", "builtins.exit", "builtins.quit", "os._exit", "os.abort")
@@ -18,14 +20,20 @@ _ACTING = (
     *(ast.Call, ast.NamedExpr, ast.Attribute, ast.comprehension),
     *(ast.Yield, ast.YieldFrom),
 )
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+
+
+#: Gives a module's file name and tree by its name as imported, or None.
+Load = Callable[[str], tuple[str, ast.Module] | None]
+_MODULES = 40  #: of one script, names that are no such modules included
 
 
 class Walk:
     """Runs a module's code in the abstract; `calls` has what it did."""
 
-    def __init__(self, guard_test: Callable[[ast.stmt], bool]) -> None:
+    def __init__(self, guard_test: Callable[[ast.stmt], bool], load: Load | None) -> None:
         self.calls = Calls(self._block)
+        self._load = load
+        self._modules: dict[str, Things[Thing]] = {}
         self._guard_test = guard_test
         self._properties = False
 
@@ -116,19 +124,39 @@ class Walk:
     def _on_import(self, node: ast.Import, scope: Scope) -> None:
         for alias in node.names:
             module = alias.name if alias.asname else alias.name.partition(".")[0]
-            self._bind_import(alias.asname or module, module, scope)
+            things = self._module(module, node) or frozenset({Thing("import", module)})
+            self._bind(alias.asname or module, things, scope)
 
     def _on_importfrom(self, node: ast.ImportFrom, scope: Scope) -> None:
         module = "." * node.level + (node.module or "")
+        read = self._module(module, node)
         for alias in node.names:
+            name = f"{module}{'' if module.endswith('.') else '.'}{alias.name}"
             if alias.name == "*":
                 scope.module.stars.append(module)
-            else:
-                self._bind_import(alias.asname or alias.name, f"{module}.{alias.name}", scope)
+                for thing in read:
+                    scope.names.update(thing.scope.names if thing.scope else {})
+                continue
+            things = self.calls.world.attribute(read, alias.name) or self._module(name, node)
+            self._bind(
+                alias.asname or alias.name, things or frozenset({Thing("import", name)}), scope
+            )
 
-    def _bind_import(self, name: str, dotted: str, scope: Scope) -> None:
-        things = frozenset({Thing("import", dotted)})
+    def _bind(self, name: str, things: Things[Thing], scope: Scope) -> None:
         scope.bind(name, things, certain=not self.calls.conditional)
+
+    def _module(self, name: str, node: ast.stmt) -> Things[Thing]:
+        """A module that lies beside the script, its code having run; nothing for any other."""
+        if name not in self._modules:
+            self._modules[name] = NOTHING
+            found = self._load(name) if self._load and len(self._modules) < _MODULES else None
+            if found:
+                scope = Scope()
+                scope.file, tree = found
+                self._modules[name] = frozenset({Thing("module", name, scope=scope)})
+                with self.calls.inside(scope.file, node):
+                    self._block(tree.body, scope)
+        return self._modules[name]
 
     def _on_assign(self, node: ast.Assign, scope: Scope) -> None:
         self._assign(node.targets, node.value, scope, not self.calls.conditional)
@@ -166,9 +194,10 @@ class Walk:
         while True:  # a chain of elif is as deep a tree as it is long
             self._evaluate(node.test, scope)
             if self._guard_test(node):
-                with self.calls.within(guarded=True):
-                    self._block(node.body, scope)
-            elif not _never(node.test):
+                if not self.calls.abroad:
+                    with self.calls.within(guarded=True):
+                        self._block(node.body, scope)
+            elif not never(node.test):
                 self._branch(node.body, scope)
             if len(node.orelse) != 1 or not isinstance(node.orelse[0], ast.If):
                 break
@@ -186,7 +215,7 @@ class Walk:
 
     def _on_while(self, node: ast.While, scope: Scope) -> None:
         self._evaluate(node.test, scope)
-        if not _never(node.test):
+        if not never(node.test):
             self._branch(node.body, scope)
         self._branch(node.orelse, scope)
 
@@ -232,7 +261,7 @@ class Walk:
             else:
                 if isinstance(node, _ACTING):
                     stack.append((node, True))
-                stack += [(child, False) for child in reversed(list(_parts(node)))]
+                stack += [(child, False) for child in reversed(list(parts(node)))]
 
     def _act(self, node: ast.AST, scope: Scope) -> None:
         world = self.calls.world
@@ -260,23 +289,3 @@ class Walk:
         if read:
             values: Iterable[Things[Thing]] = (self.calls.apply(t, node, Given()) for t in read)
             world.returned[node] = found.union(*values)
-
-
-def _parts(node: ast.AST) -> Iterable[ast.AST]:
-    """What of an expression is evaluated with it, in order: of a lambda only its defaults."""
-    if isinstance(node, ast.Lambda):
-        return (*node.args.defaults, *(d for d in node.args.kw_defaults if d))
-    if isinstance(node, ast.comprehension):
-        return (node.iter,)
-    if isinstance(node, _COMPREHENSIONS):
-        loops = [part for loop in node.generators for part in (loop, *loop.ifs)]
-        return (*loops, *([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]))
-    return ast.iter_child_nodes(node)
-
-
-def _never(test: ast.expr) -> bool:
-    """`if False:`, `if TYPE_CHECKING:`."""
-    if isinstance(test, ast.Constant):
-        return not test.value
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
-    return name == "TYPE_CHECKING"
