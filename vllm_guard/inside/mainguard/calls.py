@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import arguments, catalog
 from .arguments import Given
-from .things import NOTHING, Scope, Thing, Things, World, joined
+from .things import NOTHING, Scope, Thing, Things, World, joined, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +24,8 @@ _RUNNERS = re.compile(
     r"|run_until_complete|run_sync|wrapper|start_new_thread|runcall|start_soon|call_soon"
 )
 _IN_CHILD = re.compile(r"process|torch\.distributed", re.IGNORECASE)
+_APPS = re.compile(r"(typer\.Typer|cyclopts\.App)\(\)")
+_COMMANDS = re.compile(_APPS.pattern + r"\.(command|callback|default)(\(\))?")
 #: Their results are, or contain, what they are given.
 _PASS_ON = re.compile(
     r"builtins\.(list|tuple|set|dict|frozenset|sorted|reversed|enumerate|zip|iter|next)"
@@ -59,6 +61,9 @@ class Calls:
         self.cuda: list[Event] = []
         self.env: dict[str, str] = {}
         self.guarded = False
+        self.commands: Things[Thing] = (
+            NOTHING  #: functions that calling a typer application may run
+        )
         self._keywords: dict[ast.AST, dict[str, object]] = {}
         self.conditional = False
         self._block = block
@@ -98,11 +103,11 @@ class Calls:
         given = self._given(node, scope)
         self._keywords[node] = arguments.constants(node, given)
         found = NOTHING
-        for thing in self.world.things(node.func, scope):
+        for thing in ordered(self.world.things(node.func, scope)):
             found |= self.apply(thing, node, given)
         if isinstance(node.func, ast.Attribute):
             found |= self._method_call(node, node.func, scope, given)
-        if self._on_cuda(node, given):
+        if arguments.names_cuda(node, given):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
             self._touch(node, f".{name}()" if name in ("cuda", "to") else 'device="cuda"')
         self.world.returned[node] = found
@@ -119,6 +124,14 @@ class Calls:
                 return enter(thing._replace(how=""), node, given)
         if thing.kind == "object":
             return self._all(self.world.attribute((thing,), "__call__"), node, given)
+        return NOTHING
+
+    def decorate(self, decorator: Thing, node: ast.expr, things: Things[Thing]) -> Things[Thing]:
+        """What a decorator makes of a definition; an imported one is taken to keep it as it is."""
+        if decorator.kind in ("function", "class", "object"):
+            return self.apply(decorator, node, Given((things,)))
+        if _COMMANDS.fullmatch(decorator.name):
+            self.commands |= things
         return NOTHING
 
     def store(self, target: ast.expr, things: Things[Thing], scope: Scope, certain: bool) -> None:
@@ -147,7 +160,7 @@ class Calls:
         return Given(positional, tuple(keywords))
 
     def _all(self, things: Things[Thing], node: ast.expr, given: Given) -> Things[Thing]:
-        return NOTHING.union(*(self.apply(thing, node, given) for thing in things))
+        return NOTHING.union(*(self.apply(thing, node, given) for thing in ordered(things)))
 
     def _method_call(
         self, node: ast.Call, func: ast.Attribute, scope: Scope, given: Given
@@ -162,7 +175,7 @@ class Calls:
 
     def _run(self, node: ast.expr, given: Given) -> None:
         local = (thing for thing in given.all() if thing.kind in ("function", "class", "object"))
-        for thing in local:
+        for thing in ordered(local):
             self.apply(thing, node, Given())
 
     def _imported(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
@@ -183,6 +196,8 @@ class Calls:
             kind = re.search(r"(\w+)Context$", name)
             how = kind[1].lower() if kind else given.text(0, "method")
         self._judge(thing, node, given)
+        if _APPS.fullmatch(name):
+            self._all(self.commands, node, Given())
         if _RUNNERS.fullmatch(name.rpartition(".")[2]) and not _IN_CHILD.search(name):
             self._run(node, given)
         return frozenset({Thing("import", f"{name}()"[:200], node, how=how)})
@@ -216,15 +231,6 @@ class Calls:
         if not any(e.engine and e.confidence != "info" for e in self.events.values()):
             what, place = f"{what} initialises CUDA", self._exit or (node.lineno, node.col_offset)
             self.cuda.append(Event(*place, what, self._via, "likely", self.guarded, False))
-
-    def _on_cuda(self, node: ast.Call, given: Given) -> bool:
-        """`.cuda()`, `.to("cuda:0")`, `device="cuda"`."""
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        keywords = dict(given.keywords)
-        places = keywords.get("device", NOTHING)
-        if name == "to":
-            places = places.union(*given.positional[:1])
-        return (name == "cuda" and not given.all()) or any(map(arguments.is_cuda, places))
 
     def _construct(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         instance = Thing("object", thing.name, owner=thing)

@@ -7,9 +7,12 @@ followed. What is not seen: getattr with a computed name, exec, and what importe
 from __future__ import annotations
 
 import ast
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .walk import Load, Walk
+from .walk import Walk
+
+if TYPE_CHECKING:
+    from .walk import Load
 
 
 class Start(NamedTuple):

@@ -167,6 +167,11 @@ class World:
         return found
 
 
+def ordered(things: Iterable[Thing]) -> list[Thing]:
+    """In an order that is the same every time."""
+    return sorted(things, key=lambda t: (t.kind, t.name, getattr(t.node, "lineno", 0), t.how))
+
+
 def joined(old: Things[Thing], new: Things[Thing]) -> Things[Thing]:
     """Both; once there are many, no more: a table of functions is not followed to the end."""
     return old | new if len(old) + len(new) <= _POSSIBLE else old or new

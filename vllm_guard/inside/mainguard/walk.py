@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .arguments import Given
 from .calls import Calls
 from .syntax import never, parts
-from .things import NOTHING, Scope, Thing, Things, is_property
+from .things import NOTHING, Scope, Thing, Things, is_property, ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    #: Gives a module's file name and tree by its name as imported, or None.
+    Load = Callable[[str], tuple[str, ast.Module] | None]
 
 _LEAVES = ("Return", "Raise", "Break", "Continue")
 _EXITS = ("sys.exit", "builtins.exit", "builtins.quit", "os._exit", "os.abort")
@@ -22,8 +24,6 @@ _ACTING = (
 )
 
 
-#: Gives a module's file name and tree by its name as imported, or None.
-Load = Callable[[str], tuple[str, ast.Module] | None]
 _MODULES = 40  #: of one script, names that are no such modules included
 
 
@@ -109,9 +109,8 @@ class Walk:
     ) -> None:
         things = frozenset({thing})
         for decorator in reversed(node.decorator_list):
-            for called in self.calls.world.things(decorator, scope):
-                if called.kind in ("function", "class", "object"):
-                    things |= self.calls.apply(called, decorator, Given((things,)))
+            for called in ordered(self.calls.world.things(decorator, scope)):
+                things |= self.calls.decorate(called, decorator, things)
         scope.bind(node.name, things, certain=not self.calls.conditional)
 
     def _on_return(self, node: ast.Return, scope: Scope) -> None:
@@ -179,11 +178,16 @@ class Walk:
             self.calls.store(target, things, scope, certain)
 
     def _set_environment(self, target: ast.expr, value: ast.expr, scope: Scope) -> None:
-        if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+        if not isinstance(target, ast.Subscript):
+            return
+        key = target.slice
+        if not isinstance(key, ast.Constant):  # before Python 3.9 it is wrapped
+            key = getattr(key, "value", key)
+        if isinstance(key, ast.Constant):
             owners = self.calls.world.things(target.value, scope)
             texts = [t.name for t in self.calls.world.things(value, scope) if t.kind == "text"]
             if any(owner.name == "os.environ" for owner in owners):
-                self.calls.env[str(target.slice.value)] = "".join(texts)
+                self.calls.env[str(key.value)] = "".join(texts)
 
     def _on_global(self, node: ast.Global, scope: Scope) -> None:
         scope.foreign.update(node.names)
@@ -225,7 +229,7 @@ class Walk:
             self._evaluate(expression, scope)
             things = self.calls.world.things(expression, scope)
             for name in ("__enter__", "__aenter__"):
-                for entered in self.calls.world.attribute(things, name):
+                for entered in ordered(self.calls.world.attribute(things, name)):
                     if entered.kind == "function":
                         things |= self.calls.apply(entered, expression, Given())
             if item.optional_vars is not None:
@@ -285,7 +289,7 @@ class Walk:
         world = self.calls.world
         world.returned.pop(node, None)
         found = world.things(node, scope)
-        read = [t for t in found if t.kind == "function" and t.owner and is_property(t.node)]
+        read = [t for t in ordered(found) if t.owner and is_property(t.node)]
         if read:
             values: Iterable[Things[Thing]] = (self.calls.apply(t, node, Given()) for t in read)
             world.returned[node] = found.union(*values)
