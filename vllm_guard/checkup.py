@@ -35,6 +35,7 @@ NEEDS = {
     "command": "nothing",
     "python": "the command's Python",
     "vllm": "vLLM",
+    "machine": "a command that uses vLLM",
     "server": "a `vllm serve` command",
 }
 
@@ -150,7 +151,7 @@ def _of_command(prepared: Prepared) -> list[Finding]:
     """What a launch would refuse before any probe."""
     found = list(prepared.findings)
     try:
-        if prepared.options.command != prepare.NO_COMMAND:
+        if prepared.options.command != probes.BARE[0]:
             prepare.executable(prepared)
     except GuardError as error:
         name = {NOT_FOUND: "command-not-found", NOT_EXECUTABLE: "command-not-executable"}

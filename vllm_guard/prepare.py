@@ -38,7 +38,6 @@ else:
 
 LEVEL = "VGUARD_LEVEL"
 OWN = "vllm-guard"
-NO_COMMAND = ("vllm",)  #: stands for the command where `doctor` is given none
 _SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
 
 
