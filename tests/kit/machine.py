@@ -2,7 +2,8 @@
 
 A file of data has `[machine.NAME]` with `files` (path -> text, or a number of bytes, or false for none),
 `env`, `argv` (of `vllm serve`; `script = true`: of a Python script), `gpus` (for `fake_nvml.c`) and
-`like = "OTHER"` (what that one has, this one has too), and `[[situation]]`: a machine of its own that says which `probes` look and which findings they must give.
+`like = "OTHER"` (what that one has, this one has too), and `[[situation]]`: a machine
+of its own that says which `probes` look and which findings they must give.
 """
 
 from __future__ import annotations
