@@ -38,3 +38,11 @@ def check(context: Context) -> Iterator[Finding]:
             f"comes first on the import path and hides {vllm.shadows}",
             fix="start the command from another folder, or unset PYTHONPATH",
         )
+    if not vllm.registered:
+        yield Finding(
+            "vllm-metadata",
+            "warn",
+            target.interpreter,
+            "no installed package is called vllm: the command `vllm` asks for its version, and stops",
+            fix=f"{target.interpreter} -m pip install --force-reinstall --no-deps vllm=={vllm.version}",
+        )
