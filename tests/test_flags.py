@@ -13,10 +13,11 @@ import pytest
 
 from vllm_guard import probes, record
 from vllm_guard.model import Finding
+from vllm_guard.probes.server.flags import is_flag
 from vllm_guard.target import Target
 from vllm_guard.target.flags import flags
 from vllm_guard.target.install import VllmInstall
-from vllm_guard.vllm_flags import is_flag, read_flags
+from vllm_guard.vllm_flags import read_flags
 
 ENGINE = """
 class EngineArgs:

