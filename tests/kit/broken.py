@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomli
 
 from tests.kit import GUARD, cgroups
@@ -219,8 +220,9 @@ def few_processes(scene: Scene) -> None:
 
 
 def _in_cgroup(scene: Scene, folder: Path | None) -> None:
-    assert folder is not None, "no cgroup can be made here"
-    scene.until_over.callback(folder.rmdir)
+    if folder is None:
+        pytest.skip("no such cgroup can be made here")
+    scene.until_over.callback(cgroups.remove, folder)
     scene.before = ("sh", "-ec", f"echo $$ > {folder}/cgroup.procs; {SCRIPT}", "sh")
 
 

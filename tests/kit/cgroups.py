@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tests.kit import wait_for
 from vllm_guard import cgroup
 
 
@@ -18,6 +19,12 @@ def pids(limit: int) -> Path | None:
     """One that may have so many processes and threads."""
     found = _limited(b"pids", "/sys/fs/cgroup/pids", "pids.max", limit)
     return found or _limited(b"", "/sys/fs/cgroup", "pids.max", limit)
+
+
+def remove(folder: Path) -> None:
+    """Once all that lived in it have ended."""
+    wait_for(lambda: not (folder / "cgroup.procs").read_text(), f"an empty {folder}")
+    folder.rmdir()
 
 
 def _limited(controller: bytes, mount: str, file: str, limit: int) -> Path | None:
