@@ -1,6 +1,7 @@
 """collective: what tensor and pipeline parallelism need between ranks, each part with its own result.
 
-torch is imported once; the ranks are forked before anything initialises CUDA.
+Several nodes meet first, without torch (`nodes.py`, `reach.py`). torch is imported once; the ranks are forked
+before anything initialises CUDA.
 """
 
 import os
@@ -10,16 +11,73 @@ import sys
 import time
 from datetime import timedelta
 
-PARTS = ("nccl", "gloo", "pynccl", "pynccl-graph")
+IMPORT = 90.0  #: seconds that one node may take longer than another to import torch
+LATE = 5.0  #: seconds that one node may take longer than another to see that its ranks are over
 
 
 def run(report, ask):
-    if not report.attempt("import", _import):
+    # torchrun's own: rank 0 would not host the store, but look for torchrun's.
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
+    if ask["nodes"] < 2:
+        _test(report, ask, _Alone())
         return
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting must not initialise CUDA
-    import torch
+    from __main__ import load
 
-    gpus = torch.cuda.device_count()
+    nodes = load("nodes")
+    try:
+        meeting = nodes.Meeting(ask)
+    except nodes.StoppedError as error:
+        report.say("meet", "fail", error, fix=error.fix)
+        return
+    try:
+        report.about = {"host": meeting.host, "node": ask["node"]}
+        meeting.introduce()
+        if _compare(report, meeting, nodes.differences) and _reach(
+            report, meeting, load("reach"), ask["nccl"]
+        ):
+            _test(report, ask, meeting)
+    except nodes.StoppedError as error:
+        report.say("meet", "fail", error, fix=error.fix)
+    finally:
+        meeting.close()
+
+
+class _Alone:
+    """The meeting of one node."""
+
+    def gather(self, value, _):
+        return [value]
+
+
+def _compare(report, meeting, differences):
+    """Do the nodes differ in what must be alike? False where they cannot be tested together."""
+    for kind, state, fix in (
+        ("versions", "fail", "the same version on every node"),
+        ("settings", "warn", "one value for every node, or for none"),
+    ):
+        for name, fact in differences(meeting, kind):
+            report.say(kind, state, f"{name}: {fact}", fix=fix)
+    worlds = sorted({other["world"] for other in meeting.known})
+    if len(worlds) > 1:
+        each = (f"{o['world']} on {meeting.name(n)}" for n, o in enumerate(meeting.known))
+        fix = "the same --tensor-parallel-size and --pipeline-parallel-size on every node"
+        report.say("world", "fail", f"ranks in all: {', '.join(each)}", fix=fix)
+    return len(worlds) == 1
+
+
+def _reach(report, meeting, reach, nccl):
+    """Does every node reach every other? Where one does not, Gloo and NCCL would hang until the limit."""
+    failures = reach.failures(meeting, nccl)
+    for fact, fix in failures:
+        report.say("reach", "fail", fact, fix=fix)
+    return not failures
+
+
+def _test(report, ask, meeting):
+    well = report.attempt("import", _import)
+    gpus = _same_number_of_gpus(report, meeting, _gpus() if well else None)
+    if gpus is None:
+        return
     here = max(1, ask["world"] // ask["nodes"])
     if gpus and here > gpus:
         report.say("gpus", "note", f"{here} ranks here, {gpus} GPUs: tested with {gpus}")
@@ -34,6 +92,46 @@ def run(report, ask):
             _rank(report, at, local)
         ranks[pid] = f"rank {at['node'] * here + local}"
     _wait(report, ranks, ask["limit"] + 1.0)
+    _merge(report, ask, meeting)
+
+
+def _gpus():
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting must not initialise CUDA
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _same_number_of_gpus(report, meeting, mine):
+    """The number that every node has; None where torch could not be imported everywhere."""
+    counts = meeting.gather(mine, IMPORT)
+    without = [number for number, count in enumerate(counts) if count is None]
+    if mine is not None and without:
+        names = ", ".join(map(meeting.name, without))
+        report.say("others", "fail", f"torch was not imported on {names}: nothing was tested")
+    if without:
+        return None
+    if len(set(counts)) > 1:
+        each = ", ".join(f"{count} on {meeting.name(n)}" for n, count in enumerate(counts))
+        report.say("gpus", "note", f"GPUs: {each}; tested with {min(counts)}")
+    return min(counts)
+
+
+def _merge(report, ask, meeting):
+    """Every node has the rows of every node: who looks at one report sees all ranks."""
+    own = [row for row in report.told() if row["who"]]
+    rows = meeting.gather(own, LATE)
+    for number, theirs in enumerate(rows):
+        if theirs is None:
+            fact = (
+                f"{meeting.name(number)} has not reported: its doctor has ended, or the connection"
+            )
+            report.say(
+                "others", "fail", fact, fix="start the doctor on both again; look at its report"
+            )
+        elif number != ask["node"]:
+            for row in theirs:
+                report.copy(row)
 
 
 def _import():
@@ -60,11 +158,12 @@ def _wait(report, ranks, seconds):
         if pid in left:
             who = left.pop(pid)
             if os.WIFSIGNALED(status):
-                report.say("rank", "fail", f"killed by signal {os.WTERMSIG(status)}", of=who)
+                report.say_of(who, "rank", "fail", f"killed by signal {os.WTERMSIG(status)}")
         elif pid == 0:
             time.sleep(0.01)
     for pid, who in left.items():
-        report.say("rank", "fail", f"{_state(pid)} after {seconds - 1.0:.0f} s", of=who, hung=True)
+        state = f"{_state(pid)} after {seconds - 1.0:.0f} s"
+        report.say_of(who, "rank", "fail", state, hung=True, stack=report.stack(who))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
@@ -95,7 +194,8 @@ def _parts(report, at, rank, local):
 
     # Longer than our own limit: a hang is to be seen where it is, not where torch gives up.
     limit = timedelta(seconds=at["limit"] + 60)
-    where = f"tcp://{at['address']}:{at['port']}"
+    host = f"[{at['address']}]" if ":" in at["address"] else at["address"]
+    where = f"tcp://{host}:{at['port']}"
     backend = "nccl" if at["gpus"] else "gloo"
     if at["gpus"]:
         torch.cuda.set_device(local)
@@ -106,8 +206,6 @@ def _parts(report, at, rank, local):
         report.attempt("nccl", lambda: _all_reduce("cuda", None))
     gloo = dist.new_group(backend="gloo", timeout=limit) if at["gpus"] else None
     report.attempt("gloo", lambda: _all_reduce("cpu", gloo))
-    if at["nodes"] > 1:
-        report.attempt("nodes", lambda: _compare(gloo))
     if not at["gpus"]:
         return
     if at["pynccl"]:
@@ -122,11 +220,13 @@ def _all_reduce(device, group):
     import torch.distributed as dist
 
     data = torch.ones(1 << 20, device=device)
+    start = time.monotonic()
     dist.all_reduce(data, group=group)
     if device == "cuda":
         torch.cuda.synchronize()
+    took = (time.monotonic() - start) * 1e3
     _expect(data, dist.get_world_size())
-    return "4 MiB"
+    return f"4 MiB in {took:.1f} ms"
 
 
 def _expect(data, wanted):
@@ -208,19 +308,3 @@ def _copy(one, other):
         raise ArithmeticError("what arrives is not what was sent")
     direct = torch.cuda.can_device_access_peer(one, other)
     return f"{rate:.1f} GB/s, {'peer access' if direct else 'through host memory'}"
-
-
-def _compare(group):
-    """Every node's settings of NCCL, Gloo and vLLM: they must not differ."""
-    import torch.distributed as dist
-
-    kinds = ("NCCL_", "GLOO_", "VLLM_", "TP_")
-    own = {"VLLM_HOST_IP", "VLLM_RPC_BASE_PATH"}
-    mine = {k: v for k, v in os.environ.items() if k.startswith(kinds) and k not in own}
-    every = [None] * dist.get_world_size()
-    dist.all_gather_object(every, (socket.gethostname(), mine), group=group)
-    first = every[0][1]
-    names = sorted({n for _, env in every for n in {*env, *first} if env.get(n) != first.get(n)})
-    if names:
-        raise ValueError(f"the nodes differ in {', '.join(names)}")
-    return f"{len({host for host, _ in every})} nodes with the same settings"
