@@ -194,6 +194,9 @@ STUCK = Answer("exited", rows=(row("nccl", "begin"), row("rank", "fail", hung=Tr
 class Context:
     target = None
 
+    def __init__(self) -> None:
+        self.env: dict[str, str] = {}
+
     def flag(self, *_: str) -> None:
         return None
 

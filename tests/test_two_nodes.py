@@ -45,6 +45,34 @@ def this_rank_hangs(*_, **__):
     threading.Event().wait()
 os.register_at_fork(after_in_child=hook)
 """
+#: A GPU that is none, and whose NCCL (Gloo in truth) fails on host b as long as P2P is on.
+BROKEN_P2P = """
+import builtins, os, sys, types
+real = builtins.__import__
+def patched(name, globals=None, *rest, **more):
+    module = real(name, globals, *rest, **more)
+    if name == "torch.distributed" and globals["__name__"].startswith("vllm_guard_inside"):
+        fake(sys.modules["torch"])
+    return module
+def fake(torch):
+    if torch.cuda.device_count() == 1:
+        return
+    nothing = lambda *_: None
+    torch.cuda.device_count, torch.cuda.set_device, torch.cuda.synchronize = lambda: 1, nothing, nothing
+    join, ones = torch.distributed.init_process_group, torch.ones
+    torch.distributed.init_process_group = lambda _, where, **more: join("gloo", where, **more)
+    def on_gpu(size, device):
+        if device == "cuda" and os.uname().nodename == "b" and "NCCL_P2P_DISABLE" not in os.environ:
+            raise RuntimeError("unhandled cuda error")
+        return ones(size)
+    torch.ones = on_gpu
+    class PyNcclCommunicator:
+        disabled = True
+        def __init__(self, group, device): pass
+    name = "vllm.distributed.device_communicators.pynccl"
+    sys.modules[name] = types.SimpleNamespace(PyNcclCommunicator=PyNcclCommunicator)
+builtins.__import__ = patched
+"""
 
 
 @pytest.fixture
@@ -394,6 +422,22 @@ def test_a_node_without_torch_is_named_by_the_other(hosts, tmp_path) -> None:
         ("collective-others", "torch was not imported on b (node 1): nothing was tested", "")
     ]
     assert at_b[0][:2] == ("collective-import", "ImportError: libcudart.so.12: no such file")
+
+
+@pytest.mark.vllm
+@pytest.mark.soak
+def test_both_nodes_meet_again_with_p2p_off_although_one_had_only_waited(hosts, tmp_path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BROKEN_P2P)
+    env = {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+
+    a, b = failures(*(Doctor(h, *flags(n), rank=4.0, **env) for n, h in enumerate(hosts)))
+
+    assert sorted(a) == sorted(b)
+    facts = {identifier: fact for identifier, fact, _ in a}
+    assert facts["collective-nccl"] == "RuntimeError: unhandled cuda error"
+    assert {fix for _, _, fix in a} == {
+        "with -p p2p-off all of it works: use that until the driver or topology is mended"
+    }
 
 
 # ---- the quick checks, without torch

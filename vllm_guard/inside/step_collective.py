@@ -157,7 +157,10 @@ def _wait(report, ranks, seconds):
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in left:
             who = left.pop(pid)
-            if os.WIFSIGNALED(status):
+            if os.WIFEXITED(status) and status:
+                fact = f"ended with status {os.WEXITSTATUS(status)}"
+                report.say_of(who, "rank", "fail", fact)
+            elif status:
                 report.say_of(who, "rank", "fail", f"killed by signal {os.WTERMSIG(status)}")
         elif pid == 0:
             time.sleep(0.01)
@@ -176,16 +179,16 @@ def _state(pid):
 
 def _rank(report, at, local):
     """One rank, which never returns."""
-    status = 1
     try:
         rank = at["node"] * at["here"] + local
         report.watch(f"rank {rank}", at["limit"])
         _parts(report, at, rank, local)
-        status = 0
+    except Exception as error:
+        report.say("rank", "fail", f"{type(error).__name__}: {error}")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)  # taking torch down takes longer than the test
+        os._exit(0)  # taking torch down takes longer than the test
 
 
 def _parts(report, at, rank, local):

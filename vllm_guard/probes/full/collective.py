@@ -37,6 +37,7 @@ _OWN = (
     *("VLLM_DP_RANK_LOCAL", "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME"),
 )
 _URI = "https://docs.vllm.ai/en/latest/usage/troubleshooting/#incorrect-hardwaredriver"
+_NETWORK = "https://docs.vllm.ai/en/latest/usage/troubleshooting/#incorrect-network-setup"
 
 
 def why_not(context: Context) -> str:
@@ -68,9 +69,9 @@ def check(context: Context, ask: Ask) -> Iterator[Finding]:
     rest = tuple(row for row in answer.rows if not row.get("hung"))
     others = full.judged("collective", subject, replace(answer, rows=rest), fix)
     for finding in (*hung, *(other for other in others if other.status != "ok")):
-        yield replace(
-            finding, fix=finding.fix or (fix if finding.status == "fail" else ""), uri=_URI
-        )
+        mend = finding.fix or (fix if finding.status == "fail" else "")
+        of_network = finding.id in ("collective-meet", "collective-reach")
+        yield replace(finding, fix=mend, uri=_NETWORK if of_network else _URI)
 
 
 def _asked(context: Context) -> dict[str, Any]:
@@ -105,9 +106,9 @@ def _asked(context: Context) -> dict[str, Any]:
 
 def _world(context: Context, nodes: int) -> int:
     """How many ranks in all: TP x PP, on several nodes times DP; two a node where none are named."""
-    sizes = [_number(context.flag(*names), 1) for names in _SIZES[: 3 if nodes > 1 else 2]]
-    is_named = any(context.has(*names) for names in _SIZES)
-    return math.prod(sizes) if is_named else 2 * nodes
+    flags = _SIZES if nodes > 1 else _SIZES[:2]
+    sizes = [_number(context.flag(*names), 1) for names in flags]
+    return math.prod(sizes) if any(context.has(*names) for names in flags) else 2 * nodes
 
 
 def _nccl(context: Context, here: tuple[net.Interface, ...]) -> str:
@@ -161,6 +162,7 @@ def _fix(answer: Answer, asked: dict[str, Any], ask: Ask) -> str:
 def _hung(answer: Answer) -> Iterator[Finding]:
     """Every rank that was still there at the limit, where it was: one hangs, the others wait for it."""
     hung = [row for row in answer.failed() if row.get("hung")]
+    hung.sort(key=lambda row: _rank_number(row["who"]))
     waiting = [row for row in hung if _waits(row)]
     for row in hung:
         at = [part["part"] for part in answer.unfinished() if part["who"] == row["who"]]
@@ -171,6 +173,10 @@ def _hung(answer: Answer) -> Iterator[Finding]:
             fact += f"; it did not arrive: {others} for it"
         stack = tuple(full.shown_stack(row["stack"]))
         yield Finding("collective-hangs", "fail", full.who_of(row), fact, uri=_URI, evidence=stack)
+
+
+def _rank_number(who: str) -> int:
+    return int(who.split()[1])
 
 
 def _waits(row: Mapping[str, Any]) -> bool:
@@ -185,7 +191,7 @@ def _each(answer: Answer) -> Iterator[str]:
         if row["state"] == "ok" and row["who"]:
             told = f"{row['part']} {row['fact']}" if row["fact"] else row["part"]
             ranks.setdefault(full.who_of(row), []).append(told)
-    for who in sorted(ranks, key=lambda who: int(who.split()[1])):
+    for who in sorted(ranks, key=_rank_number):
         yield f"{who}: {', '.join(ranks[who])}"
 
 
