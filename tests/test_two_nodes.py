@@ -418,9 +418,9 @@ def test_a_node_without_torch_is_named_by_the_other(hosts, tmp_path) -> None:
         Doctor(a, *flags(0)), Doctor(b, *flags(1), PYTHONPATH=f"{ROOT}:{tmp_path}")
     )
 
-    assert at_a == [
-        ("collective-others", "torch was not imported on b (node 1): nothing was tested", "")
-    ]
+    ((identifier, fact, _),) = at_a
+    assert identifier == "collective-others"
+    assert fact.startswith("torch was not imported on b (node 1), or ")
     assert at_b[0][:2] == ("collective-import", "ImportError: libcudart.so.12: no such file")
 
 

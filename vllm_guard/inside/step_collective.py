@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import time
-from datetime import timedelta
+
+from __main__ import load
 
 IMPORT = 90.0  #: seconds that one node may take longer than another to import torch
 LATE = 5.0  #: seconds that one node may take longer than another to see that its ranks are over
@@ -21,8 +22,6 @@ def run(report, ask):
     if ask["nodes"] < 2:
         _test(report, ask, _Alone())
         return
-    from __main__ import load
-
     nodes = load("nodes")
     try:
         meeting = nodes.Meeting(ask)
@@ -32,9 +31,8 @@ def run(report, ask):
     try:
         report.about = {"host": meeting.host, "node": ask["node"]}
         meeting.introduce()
-        if _compare(report, meeting, nodes.differences) and _reach(
-            report, meeting, load("reach"), ask["nccl"]
-        ):
+        alike = _compare(report, meeting, nodes.differences)
+        if alike and _reach(report, load("reach").failures(meeting, ask["nccl"])):
             _test(report, ask, meeting)
     except nodes.StoppedError as error:
         report.say("meet", "fail", error, fix=error.fix)
@@ -65,9 +63,8 @@ def _compare(report, meeting, differences):
     return len(worlds) == 1
 
 
-def _reach(report, meeting, reach, nccl):
+def _reach(report, failures):
     """Does every node reach every other? Where one does not, Gloo and NCCL would hang until the limit."""
-    failures = reach.failures(meeting, nccl)
     for fact, fix in failures:
         report.say("reach", "fail", fact, fix=fix)
     return not failures
@@ -84,12 +81,13 @@ def _test(report, ask, meeting):
         here = gpus
     at = dict(ask, here=here, world=here * ask["nodes"], gpus=gpus)
     at["port"] = at["port"] or _free_port()
+    parts = load("parts")
     report.unwatch()
     ranks = {}
     for local in range(here):
         pid = os.fork()
         if pid == 0:
-            _rank(report, at, local)
+            _rank(report, at, local, parts)
         ranks[pid] = f"rank {at['node'] * here + local}"
     _wait(report, ranks, ask["limit"] + 1.0)
     _merge(report, ask, meeting)
@@ -108,7 +106,10 @@ def _same_number_of_gpus(report, meeting, mine):
     without = [number for number, count in enumerate(counts) if count is None]
     if mine is not None and without:
         names = ", ".join(map(meeting.name, without))
-        report.say("others", "fail", f"torch was not imported on {names}: nothing was tested")
+        fact = (
+            f"torch was not imported on {names}, or the doctor there has ended: nothing was tested"
+        )
+        report.say("others", "fail", fact, fix="look at the report there")
     if without:
         return None
     if len(set(counts)) > 1:
@@ -124,11 +125,9 @@ def _merge(report, ask, meeting):
     for number, theirs in enumerate(rows):
         if theirs is None:
             fact = (
-                f"{meeting.name(number)} has not reported: its doctor has ended, or the connection"
+                f"{meeting.name(number)} has not reported: its doctor or the connection has ended"
             )
-            report.say(
-                "others", "fail", fact, fix="start the doctor on both again; look at its report"
-            )
+            report.say("others", "fail", fact, fix="look at the report there")
         elif number != ask["node"]:
             for row in theirs:
                 report.copy(row)
@@ -177,137 +176,15 @@ def _state(pid):
     return "stopped by a signal" if letter == "T" else "has not ended"
 
 
-def _rank(report, at, local):
+def _rank(report, at, local, parts):
     """One rank, which never returns."""
     try:
         rank = at["node"] * at["here"] + local
         report.watch(f"rank {rank}", at["limit"])
-        _parts(report, at, rank, local)
+        parts.run(report, at, rank, local)
     except Exception as error:
         report.say("rank", "fail", f"{type(error).__name__}: {error}")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # taking torch down takes longer than the test
-
-
-def _parts(report, at, rank, local):
-    import torch
-    import torch.distributed as dist
-
-    # Longer than our own limit: a hang is to be seen where it is, not where torch gives up.
-    limit = timedelta(seconds=at["limit"] + 60)
-    host = f"[{at['address']}]" if ":" in at["address"] else at["address"]
-    where = f"tcp://{host}:{at['port']}"
-    backend = "nccl" if at["gpus"] else "gloo"
-    if at["gpus"]:
-        torch.cuda.set_device(local)
-    join = {"world_size": at["world"], "rank": rank, "timeout": limit}
-    if not report.attempt("join", lambda: dist.init_process_group(backend, where, **join) or where):
-        return
-    if at["gpus"]:
-        report.attempt("nccl", lambda: _all_reduce("cuda", None))
-    gloo = dist.new_group(backend="gloo", timeout=limit) if at["gpus"] else None
-    report.attempt("gloo", lambda: _all_reduce("cpu", gloo))
-    if not at["gpus"]:
-        return
-    if at["pynccl"]:
-        _pynccl(report, gloo or dist.group.WORLD, local)
-    dist.barrier(gloo)
-    if local == 0:
-        _p2p(report, at["here"])
-
-
-def _all_reduce(device, group):
-    import torch
-    import torch.distributed as dist
-
-    data = torch.ones(1 << 20, device=device)
-    start = time.monotonic()
-    dist.all_reduce(data, group=group)
-    if device == "cuda":
-        torch.cuda.synchronize()
-    took = (time.monotonic() - start) * 1e3
-    _expect(data, dist.get_world_size())
-    return f"4 MiB in {took:.1f} ms"
-
-
-def _expect(data, wanted):
-    found = data.mean().item()
-    if found != wanted:
-        raise ArithmeticError(f"the sum over all ranks is {found!r} instead of {wanted!r}")
-
-
-def _pynccl(report, group, local):
-    """PyNccl, vLLM's own binding of NCCL, plainly and replayed from a CUDA graph."""
-    import torch
-
-    try:
-        from vllm.distributed.device_communicators.pynccl import PyNcclCommunicator
-    except Exception as error:
-        report.say("pynccl", "fail", f"{type(error).__name__}: {error}")
-        return
-    made = []
-
-    def plain():
-        made.append(PyNcclCommunicator(group=group, device=local))
-        if made[0].disabled:
-            return "not used by vLLM here: one rank, or VLLM_DISABLE_PYNCCL"
-        data = torch.ones(1 << 20, device="cuda")
-        out = made[0].all_reduce(data)
-        torch.cuda.synchronize()
-        _expect(data if out is None else out, made[0].world_size)
-        return "4 MiB"
-
-    def graph():
-        return _captured(made[0])
-
-    if report.attempt("pynccl", plain) and not made[0].disabled:
-        report.attempt("pynccl-graph", graph)
-
-
-def _captured(communicator):
-    import torch
-
-    data = torch.ones(1024, device="cuda")
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        communicator.all_reduce(data, stream=stream)  # NCCL sets itself up outside of the capture
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        out = communicator.all_reduce(data, stream=stream)
-    data.fill_(1)
-    graph.replay()
-    torch.cuda.synchronize()
-    _expect(data if out is None else out, communicator.world_size)
-    return "captured and replayed"
-
-
-def _p2p(report, gpus):
-    """Copies between each pair of GPUs: right, and how fast."""
-    for one in range(gpus):
-        for other in range(gpus):
-            if one != other:
-                report.attempt(f"p2p {one} to {other}", lambda a=one, b=other: _copy(a, b))
-
-
-def _copy(one, other):
-    import torch
-
-    size = 256 << 20
-    source = torch.arange(size // 4, dtype=torch.int32, device=f"cuda:{one}")
-    target = torch.empty_like(source, device=f"cuda:{other}")
-    target.copy_(source)
-    torch.cuda.synchronize(one)
-    torch.cuda.synchronize(other)
-    start = time.monotonic()
-    target.copy_(source)
-    torch.cuda.synchronize(one)
-    torch.cuda.synchronize(other)
-    rate = size / (time.monotonic() - start) / 1e9
-    if not torch.equal(target.cpu(), source.cpu()):
-        raise ArithmeticError("what arrives is not what was sent")
-    direct = torch.cuda.can_device_access_peer(one, other)
-    return f"{rate:.1f} GB/s, {'peer access' if direct else 'through host memory'}"

@@ -198,7 +198,8 @@ def _each(answer: Answer) -> Iterator[str]:
 def _summary(answer: Answer) -> str:
     """`nccl, gloo`, and what each copy between GPUs achieved."""
     parts = dict.fromkeys(row["part"] for row in answer.rows if row["state"] == "ok")
-    copies = [f"{r['part']} {r['fact']}" for r in answer.rows if r["part"].startswith("p2p ")]
+    alone = (row for row in answer.rows if "host" not in row)  # for others each rank has a line
+    copies = [f"{row['part']} {row['fact']}" for row in alone if row["part"].startswith("p2p ")]
     names = [part for part in parts if not part.startswith("p2p ") and part != "import"]
     copies = [text for text in copies if not text.endswith(" ")]
     without = "" if "nccl" in parts else "; no GPU: NCCL, PyNccl and P2P were not tested"
