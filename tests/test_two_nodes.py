@@ -350,6 +350,19 @@ def test_gloo_on_loopback_because_of_the_hosts_own_name_is_named(hosts, line, ad
 
 
 @pytest.mark.vllm
+def test_the_masters_own_name_may_be_loopback_and_its_gloo_may_not(hosts) -> None:
+    a, b = hosts
+    a.hosts.write_text("127.0.0.1 localhost\n127.0.1.1 a\n10.99.0.2 b\n")
+
+    at_a, at_b = failures(Doctor(a, *flags(0, address="a")), Doctor(b, *flags(1, address="a")))
+
+    assert at_a == at_b
+    ((_, fact, fix),) = at_a
+    assert fact.startswith("b (node 1) cannot connect to a (node 0) at 127.0.1.1 port ")
+    assert fix.startswith("on a (node 0): GLOO_SOCKET_IFNAME=eth0, which leads to the other nodes")
+
+
+@pytest.mark.vllm
 def test_data_ports_that_a_firewall_drops_are_named_for_each_direction(hosts) -> None:
     _, b = hosts
     b.sh(DATA_DROPPED)

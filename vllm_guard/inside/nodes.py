@@ -71,6 +71,7 @@ class Meeting:
             {
                 "host": self.host,
                 "place": self.place,
+                "address": self.here,
                 "world": at["world"],
                 "versions": {**at["versions"], "torch": _torch()},
                 "settings": at["settings"],

@@ -80,12 +80,13 @@ def _greet(listener, meeting):
 
 
 def _offer(meeting, picks, listeners):
-    """Where this node listens, for each kind, and which interface leads to the master."""
+    """Where this node listens, for each kind, and which interface leads to the others."""
     interfaces = meeting.at["interfaces"]
     with open(_PORTS) as file:
         ports = file.read().split()
     return {
-        "route": _holder(interfaces, meeting.here),
+        "node": meeting.at["node"],
+        "route": _holder(interfaces, _outward(meeting)),
         "ports": "-".join(ports),
         "kinds": {
             kind: {
@@ -97,6 +98,20 @@ def _offer(meeting, picks, listeners):
             for kind, address in picks.items()
         },
     }
+
+
+def _outward(meeting):
+    """The address of this node on the way to the others. To itself node 0 may go by loopback."""
+    if meeting.at["node"]:
+        return meeting.here
+    there = meeting.known[1]["address"]
+    family = socket.AF_INET6 if ":" in there else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((there, 9))  # no packet is sent
+        except OSError:  # behind a translator of addresses
+            return meeting.here
+        return probe.getsockname()[0]
 
 
 def _holder(interfaces, address):
@@ -165,19 +180,21 @@ def _unusable(kind, pick, there, offer):
     where = (
         f"cannot listen at {pick['address']}" if pick["address"] else "no interface with an address"
     )
-    return f"{what}: {where}", f"on {there}: {name}={offer['route']}, which leads to the master"
+    return f"{what}: {where}", _right_interface(kind, there, offer)
 
 
 def _unreached(kind, pick, pair, offer):
     sources, there, why = pair
     by = f"{pick['interface'] or 'an interface'}, which {kind} picks there"
     fact = f"{sources} cannot connect to {there} at {pick['address']} port {pick['port']} ({by}): {why}"
-    if pick["interface"] != offer["route"]:
-        name = kind.upper() + "_SOCKET_IFNAME"
-        fix = f"on {there}: {name}={offer['route']}, which leads to the master"
-        if kind == "Gloo" and not pick["given"]:
-            fix += (
-                ", or a line for its own name with an address that others reach in its /etc/hosts"
-            )
-        return fact, fix
-    return fact, f"on {there}: open the TCP ports {offer['ports']} for {sources}"
+    if pick["interface"] == offer["route"]:
+        return fact, f"on {there}: open the TCP ports {offer['ports']} for {sources}"
+    fix = _right_interface(kind, there, offer)
+    if kind == "Gloo" and not pick["given"]:
+        fix += ", or a line for its own name with an address that others reach in its /etc/hosts"
+    return fact, fix
+
+
+def _right_interface(kind, there, offer):
+    to = "the other nodes" if offer["node"] == 0 else "the master"
+    return f"on {there}: {kind.upper()}_SOCKET_IFNAME={offer['route']}, which leads to {to}"
