@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import GUARD, ROOT, guard, guard_env, schema
+from tests.kit import ROOT, guard, guard_env, schema
 from tests.kit.serving import Machine, vllm_env
 from vllm_guard.model import Finding
 from vllm_guard.probes import full
@@ -156,34 +155,6 @@ def test_a_rank_that_hangs_is_named_with_its_stack(tmp_path: Path) -> None:
 
 
 @pytest.mark.vllm
-def test_two_nodes_meet_at_the_master_and_their_settings_are_compared() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    flags = ("-tp", "2", "--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(port))
-    nodes = [
-        subprocess.Popen(
-            [
-                *GUARD,
-                "doctor",
-                "--json",
-                "--only",
-                "collective",
-                *serve(*flags, "--node-rank", str(rank)),
-            ],
-            env=vllm_env(NCCL_DEBUG="INFO" if rank else None),
-            stdout=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-
-    answers = [json.loads(node.communicate(timeout=LONG)[0])["findings"] for node in nodes]
-
-    failed = [[f["fact"] for f in found if f["status"] == "fail"] for found in answers]
-    assert failed == [["ValueError: the nodes differ in NCCL_DEBUG"]] * 2
-
-
-@pytest.mark.vllm
 @pytest.mark.soak
 def test_load_starts_the_command_with_dummy_weights_and_leaves_nothing(clean_world: Path) -> None:
     machine = Machine(clean_world / "tmp")
@@ -217,13 +188,14 @@ class Asked:
 
 WELL = Answer("exited", rows=(row("nccl", "begin"), row("nccl", "ok")))
 BAD = Answer("exited", rows=(row("nccl", "begin"), row("nccl", "fail"), row("gloo", "ok")))
-STUCK = Answer(
-    "exited", rows=(row("nccl", "begin"), row("rank", "fail", "", of="rank 0", hung=True))
-)
+STUCK = Answer("exited", rows=(row("nccl", "begin"), row("rank", "fail", hung=True, stack=())))
 
 
 class Context:
     target = None
+
+    def __init__(self) -> None:
+        self.env: dict[str, str] = {}
 
     def flag(self, *_: str) -> None:
         return None
@@ -290,7 +262,7 @@ def test_the_steps_are_python_3_8() -> None:
     import ast
 
     files = sorted((ROOT / "vllm_guard/inside").glob("*.py"))
-    assert len(files) == 7
+    assert len(files) == 11
     for file in files:
         ast.parse(file.read_text(), feature_version=(3, 8))
 

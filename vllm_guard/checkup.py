@@ -210,7 +210,10 @@ def _full(prepared: Prepared, check: Check, trials: trial.Trials, keep: bool) ->
         reason = probe.why_not(prepared.context)
         if reason:
             return [_not_checked(check, reason)]
-        return kept.remembered(check.id, prepared, look) if keep else look()
+        is_shared = getattr(probe, "is_shared", None)
+        if keep and not (is_shared and is_shared(prepared.context)):
+            return kept.remembered(check.id, prepared, look)
+        return look()
     except Exception as error:  # noqa: BLE001  (as for the quick ones: it must not stop the others)
         fact = f"could not look: {type(error).__name__}: {error}"
         return [Finding(f"probe-{check.id}", "unknown", check.title, fact)]
