@@ -154,6 +154,43 @@ def test_a_rank_that_hangs_is_named_with_its_stack(tmp_path: Path) -> None:
     assert time.monotonic() - start < 60
 
 
+ONE_FAILS = """
+import os, sys, time
+forks = []
+def hook():
+    if "torch" not in sys.modules:
+        return
+    torch = sys.modules["torch.distributed"]
+    torch.all_reduce = this_rank_fails if len(forks) == 0 else this_rank_waits
+def this_rank_fails(*_, **__):
+    raise RuntimeError("broken here\\nException raised from it.cpp:1 (most recent call first):\\n#0")
+def this_rank_waits(*_, **__):
+    while True:
+        time.sleep(1)
+os.register_at_fork(after_in_parent=lambda: forks.append(1), after_in_child=hook)
+"""
+
+
+@pytest.mark.vllm
+def test_when_one_rank_has_failed_the_others_are_not_waited_for_until_the_limit(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ONE_FAILS)
+    start = time.monotonic()
+
+    found = look(
+        "--only", "collective", *serve(), env=vllm_env(PYTHONPATH=f"{ROOT}:{tmp_path}"), status=1
+    )
+
+    told = {(f["id"], f["subject"]): f for f in found}
+    assert set(told) == {("collective-gloo", "rank 0"), ("collective-hangs", "rank 1")}
+    assert told["collective-gloo", "rank 0"]["fact"] == "RuntimeError: broken here"
+    hung = told["collective-hangs", "rank 1"]
+    assert "in gloo" in hung["fact"]
+    assert "this_rank_waits" in "\n".join(hung["evidence"])
+    assert time.monotonic() - start < 40  # the limit of the ranks is 60 s
+
+
 @pytest.mark.vllm
 @pytest.mark.soak
 def test_load_starts_the_command_with_dummy_weights_and_leaves_nothing(clean_world: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -398,7 +399,7 @@ def test_a_rank_that_hangs_on_node_1_is_named_by_both_with_its_stack(hosts, tmp_
         assert set(hung) == {"rank 0 on a (node 0)", "rank 1 on b (node 1)"}
         assert {f["id"] for f in hung.values()} == {"collective-hangs"}
         guilty, waits = hung["rank 1 on b (node 1)"], hung["rank 0 on a (node 0)"]
-        assert "has not ended after 3 s, in gloo" in waits["fact"]
+        assert re.search(r"has not ended after \d+ s, in gloo", waits["fact"])
         assert "it did not arrive: rank 0 on a (node 0) waits for it" in guilty["fact"]
         assert "this_rank_hangs" in "\n".join(guilty["evidence"])
         assert "all_reduce" in "\n".join(waits["evidence"])

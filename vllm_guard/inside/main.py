@@ -8,6 +8,7 @@ at its limit is known how far it came. Shortly before the limit the Python stack
 
 import json
 import os
+import signal
 import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -56,18 +57,19 @@ class Report:
         try:
             fact = action()
         except Exception as error:  # whatever the libraries of the target raise is the answer
-            self.say(part, "fail", f"{type(error).__name__}: {error}")
+            self.say(part, "fail", _words(error))
             return False
         self.say(part, "ok", fact)
         return True
 
     def watch(self, who, seconds):
-        """After so long, write the Python stacks of this process; a thread in C does it."""
+        """After so long, or at SIGUSR1, write the Python stacks of this process; C code does it."""
         import faulthandler
 
         self.who = who
-        self._file = open(self._place(who), "w")  # noqa: SIM115 (the thread's)
+        self._file = open(self._place(who), "w")  # noqa: SIM115 (the C code's)
         faulthandler.dump_traceback_later(seconds, file=self._file)
+        faulthandler.register(signal.SIGUSR1, file=self._file)
 
     def _place(self, who):
         return os.path.join(self._stacks, (who or "main").replace(" ", "-"))
@@ -77,6 +79,11 @@ class Report:
         import faulthandler
 
         faulthandler.cancel_dump_traceback_later()
+
+
+def _words(error):
+    """Without the stack of C++ that torch adds."""
+    return f"{type(error).__name__}: {error}".partition("\nException raised from ")[0]
 
 
 def load(name):

@@ -5,31 +5,39 @@ from datetime import timedelta
 
 
 def run(report, at, rank, local):
-    """All parts in their order; `local` is the number of the rank on this node."""
-    import torch
+    """All parts in their order, up to the first that fails; True where all went well.
+
+    `local`: the number of the rank on this node. Gloo comes before NCCL: it is there on every machine, and
+    tells apart what is the network's fault.
+    """
     import torch.distributed as dist
 
     # Longer than our own limit: a hang is to be seen where it is, not where torch gives up.
     limit = timedelta(seconds=at["limit"] + 60)
     host = f"[{at['address']}]" if ":" in at["address"] else at["address"]
     where = f"tcp://{host}:{at['port']}"
-    backend = "nccl" if at["gpus"] else "gloo"
-    if at["gpus"]:
-        torch.cuda.set_device(local)
     join = {"world_size": at["world"], "rank": rank, "timeout": limit}
-    if not report.attempt("join", lambda: dist.init_process_group(backend, where, **join) or where):
-        return
-    if at["gpus"]:
-        report.attempt("nccl", lambda: _all_reduce("cuda", None))
-    gloo = dist.new_group(backend="gloo", timeout=limit) if at["gpus"] else None
-    report.attempt("gloo", lambda: _all_reduce("cpu", gloo))
-    if not at["gpus"]:
-        return
-    if at["pynccl"]:
-        _pynccl(report, gloo or dist.group.WORLD, local)
-    dist.barrier(gloo)
-    if local == 0:
-        _p2p(report, at["here"])
+    return (
+        report.attempt("join", lambda: dist.init_process_group("gloo", where, **join) or where)
+        and report.attempt("gloo", lambda: _all_reduce("cpu", None))
+        and (not at["gpus"] or _on_gpus(report, at, limit, local))
+    )
+
+
+def _on_gpus(report, at, limit, local):
+    import torch
+    import torch.distributed as dist
+
+    def nccl():
+        torch.cuda.set_device(local)
+        return _all_reduce("cuda", dist.new_group(backend="nccl", timeout=limit))
+
+    if not report.attempt("nccl", nccl):
+        return False
+    if at["pynccl"] and not _pynccl(report, dist.group.WORLD, local):
+        return False
+    dist.barrier()
+    return local != 0 or _p2p(report, at["here"])
 
 
 def _all_reduce(device, group):
@@ -58,26 +66,44 @@ def _pynccl(report, group, local):
 
     try:
         from vllm.distributed.device_communicators.pynccl import PyNcclCommunicator
+
+        communicator = PyNcclCommunicator(group=group, device=local)
     except Exception as error:
         report.say("pynccl", "fail", f"{type(error).__name__}: {error}")
-        return
-    made = []
+        return False
+    if communicator.disabled:
+        if local == 0:
+            _without_pynccl(report, communicator.world_size)
+        return True
 
     def plain():
-        made.append(PyNcclCommunicator(group=group, device=local))
-        if made[0].disabled:
-            return "not used by vLLM here: one rank, or VLLM_DISABLE_PYNCCL"
         data = torch.ones(1 << 20, device="cuda")
-        out = made[0].all_reduce(data)
+        out = communicator.all_reduce(data)
         torch.cuda.synchronize()
-        _expect(data if out is None else out, made[0].world_size)
+        _expect(data if out is None else out, communicator.world_size)
         return "4 MiB"
 
     def graph():
-        return _captured(made[0])
+        return _captured(communicator)
 
-    if report.attempt("pynccl", plain) and not made[0].disabled:
-        report.attempt("pynccl-graph", graph)
+    return report.attempt("pynccl", plain) and report.attempt("pynccl-graph", graph)
+
+
+def _without_pynccl(report, ranks):
+    """Of which vLLM says nothing: it was told to, or cannot use the NCCL that is there."""
+    from vllm import envs
+    from vllm.distributed.device_communicators.pynccl_wrapper import NCCLLibrary
+
+    if ranks == 1 or envs.VLLM_DISABLE_PYNCCL:
+        why = "one rank" if ranks == 1 else "VLLM_DISABLE_PYNCCL"
+        report.say("pynccl", "note", f"PyNccl is not used by vLLM here: {why}")
+        return
+    try:
+        NCCLLibrary()
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        fact = f"vLLM cannot use this NCCL, and does without PyNccl: {why}"
+        report.say("pynccl", "warn", fact, fix="install the torch that this vLLM requires")
 
 
 def _captured(communicator):
@@ -100,11 +126,13 @@ def _captured(communicator):
 
 
 def _p2p(report, gpus):
-    """Copies between each pair of GPUs: right, and how fast."""
-    for one in range(gpus):
-        for other in range(gpus):
-            if one != other:
-                report.attempt(f"p2p {one} to {other}", lambda a=one, b=other: _copy(a, b))
+    """Copies between each pair of GPUs: right, and how fast. True where all went well."""
+    pairs = [(one, other) for one in range(gpus) for other in range(gpus) if one != other]
+    well = [
+        report.attempt(f"p2p {one} to {other}", lambda a=one, b=other: _copy(a, b))
+        for one, other in pairs
+    ]
+    return all(well)
 
 
 def _copy(one, other):

@@ -13,6 +13,10 @@ import time
 from __main__ import load
 
 IMPORT = 90.0  #: seconds that one node may take longer than another to import torch
+FAILED = 3  #: the exit status of a rank that has said what failed
+AFTER_FAILURE = (
+    10.0  #: seconds that the others may take then: as a rule they wait for that one in vain
+)
 LATE = 5.0  #: seconds that one node may take longer than another to see that its ranks are over
 
 
@@ -150,24 +154,38 @@ def _free_port():
 
 def _wait(report, ranks, seconds):
     """Until every rank has ended; who has not by then is named and killed."""
-    end = time.monotonic() + seconds
+    start = time.monotonic()
+    end = start + seconds
     left = dict(ranks)
     while left and time.monotonic() < end:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in left:
             who = left.pop(pid)
-            if os.WIFEXITED(status) and status:
+            if os.WIFEXITED(status) and os.WEXITSTATUS(status) == FAILED:
+                end = min(end, time.monotonic() + AFTER_FAILURE)
+            elif os.WIFEXITED(status) and status:
                 fact = f"ended with status {os.WEXITSTATUS(status)}"
                 report.say_of(who, "rank", "fail", fact)
             elif status:
                 report.say_of(who, "rank", "fail", f"killed by signal {os.WTERMSIG(status)}")
         elif pid == 0:
             time.sleep(0.01)
+    waited = time.monotonic() - start
     for pid, who in left.items():
-        state = f"{_state(pid)} after {seconds - 1.0:.0f} s"
-        report.say_of(who, "rank", "fail", state, hung=True, stack=report.stack(who))
+        state = f"{_state(pid)} after {waited:.0f} s"
+        report.say_of(who, "rank", "fail", state, hung=True, stack=_stack(report, pid, who))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def _stack(report, pid, who):
+    """Where the rank is; it is asked where it has not told at its limit."""
+    if not report.stack(who):
+        os.kill(pid, signal.SIGUSR1)
+    limit = time.monotonic() + 1.0
+    while not (lines := report.stack(who)) and time.monotonic() < limit:
+        time.sleep(0.01)
+    return lines
 
 
 def _state(pid):
@@ -178,13 +196,14 @@ def _state(pid):
 
 def _rank(report, at, local, parts):
     """One rank, which never returns."""
+    status = FAILED
     try:
         rank = at["node"] * at["here"] + local
         report.watch(f"rank {rank}", at["limit"])
-        parts.run(report, at, rank, local)
+        status = 0 if parts.run(report, at, rank, local) else FAILED
     except Exception as error:
         report.say("rank", "fail", f"{type(error).__name__}: {error}")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)  # taking torch down takes longer than the test
+        os._exit(status)  # taking torch down takes longer than the test
