@@ -5,7 +5,6 @@ import __future__
 import ast
 import builtins
 import dis
-import sys
 import warnings
 
 from . import starts
@@ -46,7 +45,13 @@ def order(script):
     unknown = reads - classified.available - vars(builtins).keys()
     mode = script.mode if script.mode == DEFINITIONS or not _is_safe(classified) else STANDARD
     told = _told(mode if mode != "auto" else DEFINITIONS, rows)
-    return {**found, **told, "lost": classified.lost, "wanted": sorted({*unknown, *fresh}), "fresh": fresh}
+    return {
+        **found,
+        **told,
+        "lost": classified.lost,
+        "wanted": sorted({*unknown, *fresh}),
+        "fresh": fresh,
+    }
 
 
 def _told(mode, rows):

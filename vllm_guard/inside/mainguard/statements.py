@@ -35,7 +35,9 @@ class Classified(NamedTuple):
     statements: tuple[Statement, ...]
     whole: ast.Module  #: its tree
     tree: ast.Module  #: what a child runs
-    lost: dict[str, tuple[int, str]]  #: name -> (line, reason), of the names that a child lacks at the end
+    lost: dict[
+        str, tuple[int, str]
+    ]  #: name -> (line, reason), of the names that a child lacks at the end
     available: frozenset[str]  #: the names that it has
     environment: frozenset[str]  #: those of them whose value may be another in a child
 

@@ -117,7 +117,9 @@ def _elements(value):
         factory = getattr(value, "default_factory", None)
         inner = [] if factory is None or _is_builtin(factory) else [factory]
         return [*inner, *value.keys(), *value.values()]
-    return list(value) if isinstance(value, (list, tuple, set, frozenset)) or _is_deque(value) else ()
+    return (
+        list(value) if isinstance(value, (list, tuple, set, frozenset)) or _is_deque(value) else ()
+    )
 
 
 def _is_builtin(value):
