@@ -74,7 +74,8 @@ CASES = (
         """,
         "1\n",
         "NameError: name 'index' is not defined in this child process: vllm-guard ran line 5 of s.py in the"
-        " main process only (its definition uses 'app', which line 3 sets in the main process only). " + BOTH,
+        " main process only (its definition uses 'app', which line 3 sets in the main process only). "
+        + BOTH,
         files={"web.py": "class App:\n    def get(self, f):\n        return f\n"},
     ),
     Case(

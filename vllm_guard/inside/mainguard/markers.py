@@ -24,7 +24,7 @@ class Markers:
                     self._alone.add(token.start[0])
 
     def of(self, node):
-        """What a marker says of the node, on its lines (a block: its head's) or alone above: empty for none."""
+        """What a marker on its lines (of a block: its head's), or alone above them, says; empty for none."""
         if not self._on:
             return ""
         first, last = first_line(node), node.end_lineno
