@@ -94,7 +94,7 @@ CASES = (
         """,
         "name 'Sized' is not defined in this child process: vllm-guard ran line 7 of s.py in the main process"
         " only (its definition uses 'size', which line 6 sets in the main process only). Its value was not"
-        " sent: it is a type, not plain data. " + BOTH,
+        " sent: it is a class, not plain data. " + BOTH,
         stdin="3\n",
     ),
     Case(

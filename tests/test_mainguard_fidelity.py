@@ -67,6 +67,28 @@ CASES = (
     Case("child-fails", CHILD_FAILS),
     Case("child-fails-with-definitions", CHILD_FAILS, mode="definitions"),
     Case("child-fails-with-cutoff", CHILD_FAILS, mode="cutoff"),
+    *(
+        Case(
+            f"flags-of-children-{mode}",
+            """
+            import sys
+            from multiprocessing import get_context
+            def f():
+                \'\'\'Doc.\'\'\'
+                assert False, "asserted"
+            def g():
+                print(sys.flags, sys.warnoptions, sys._xoptions, f.__doc__, __debug__)
+                f()
+            if __name__ == "__main__":
+                process = get_context("spawn").Process(target=g)
+                process.start()
+                process.join()
+            """,
+            flags=("-OO", "-B", "-W", "error::UserWarning", "-X", "dev", "-s"),
+            mode=mode,
+        )
+        for mode in ("auto", "definitions")
+    ),
     Case(
         "source",
         """

@@ -54,9 +54,10 @@ class Blocks(Judge):
 
     def _guard(self, node):
         """Its body is for the main process; the rest is judged as if it were not there."""
-        lost = []
+        lost, main = [], dict(self.scope.main)
         for statement in node.body:
             lost += self._main(statement, GUARD).lost
+        self.scope.main = main  # what else a child sets is what the script wants children to have
         others, orelse = self._body(node.orelse)
         guard = Judged(MAIN, "the main guard", (), tuple(lost))
         return _block(node, [guard, *others], body=[ast.Pass()], orelse=orelse)

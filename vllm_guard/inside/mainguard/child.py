@@ -127,9 +127,9 @@ class _Child:
 
     def _lose(self, line, names, reason, namespace):
         lacking = [name for name in names if name not in namespace]
+        self.lost.update((name, (line, reason)) for name in lacking)
         if lacking:
             self._explain_missing_names(namespace)
-        self.lost.update((name, (line, reason)) for name in lacking)
         return lacking
 
     def _explain_missing_names(self, namespace):
@@ -192,7 +192,8 @@ class _Builtins(dict):
     """The builtins of the script's code, which Python asks last for a name."""
 
     def __init__(self, names, child, namespace):
-        super().__init__(names)
+        # A name of the script that is also a builtin's, `input` say, is not to be found as that.
+        super().__init__((n, value) for n, value in names.items() if n not in child.lost)
         self._child, self._namespace = child, namespace
 
     def __missing__(self, name):

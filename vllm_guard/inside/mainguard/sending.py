@@ -57,6 +57,8 @@ class Sender:
         if not self._is_main():
             return data
         order = self.order()
+        if order is None:
+            return data
         if order["mode"] != STANDARD:
             data.pop("init_main_from_name", None)
             data.pop("init_main_from_path", None)

@@ -54,7 +54,8 @@ def classify(source, path):
         names = (tuple(binds(node)), judged.lost)
         found.append(Statement(*place, judged.verdict, judged.reason, *names))
     scope = judge.scope
-    known = (dict(scope.lost), frozenset(scope.kinds), frozenset(scope.environment))
+    lost = scope.lost_at_last()
+    known = (lost, frozenset(scope.kinds.keys() - lost), frozenset(scope.environment - lost.keys()))
     return Classified(tuple(found), tree, ast.Module(kept, []), *known)
 
 
