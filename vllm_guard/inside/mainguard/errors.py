@@ -3,7 +3,10 @@
 import os
 import sys
 
-_WAY_OUT = "with '# vllm-guard: child' to run {} in every child too, or move it into the function that uses it."
+_WAY_OUT = (
+    "with '# vllm-guard: child' to run {} in every child too,"
+    " or move it into the function that uses it."
+)
 _MARK = "Mark that line " + _WAY_OUT.format("it")
 _MARK_BOTH = "Mark that line and those that it needs " + _WAY_OUT.format("them")
 

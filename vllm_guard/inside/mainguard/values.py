@@ -45,7 +45,7 @@ def pack(value):
     except NotPlainError:
         raise
     except Exception as error:  # a class of the script may do anything when it is looked at
-        raise NotPlainError(f"pickling it failed ({type(error).__name__}: {error})") from None
+        raise NotPlainError(f"looking at it failed ({type(error).__name__}: {error})") from None
     if len(pickled) > MOST_BYTES:
         raise NotPlainError(_TOO_LARGE)
     return pickled
@@ -58,7 +58,7 @@ def _named(kind):
     module = kind.__module__
     prefix = "" if module in ("builtins", "__main__", "__mp_main__") else f"{module}."
     name = prefix + kind.__qualname__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return f"{'an' if name.lstrip('_')[0] in 'aeiou' else 'a'} {name}"
 
 
 class _Check:
