@@ -46,7 +46,7 @@ LAYERS = (
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
         "host",
-        *("values", "vllm_source", "vllm_models", "assignments", "shellcode"),
+        *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
         *("estimate", "hub", "model_files"),
         *("notebooks", "scripts", "unguarded"),
     ),

@@ -30,8 +30,11 @@ class Script:
 
 
 def run(words, harness):
-    """Run `--main-guard MODE SCRIPT|-m MODULE [ARGUMENTS]`, as the file `harness` was run by Python."""
-    mode, script, *arguments = words[1:]
+    """Run `[--main-guard MODE] SCRIPT|-m MODULE [ARGUMENTS]`, as Python was to run the file `harness`."""
+    mode = "auto"
+    if words[0] == "--main-guard":
+        mode, words = words[1], words[2:]
+    script, *arguments = words
     try:
         if script == "-m":
             module, *arguments = arguments
@@ -59,10 +62,11 @@ def _run_script(mode, word, harness):
         _replace_first_entry(harness, path)
         import runpy
 
+        _new_main()
         runpy._run_module_as_main("__main__", False)
         return
     _replace_first_entry(harness, os.path.dirname(os.path.realpath(path)))
-    _execute(mode, path, _read(path), _loader(path))
+    _execute(mode, path, _read(path), _source_loader()("__main__", path))
 
 
 def _read(path):
@@ -75,19 +79,16 @@ def _read(path):
         sys.exit(2)
 
 
-def _loader(path):
+def _source_loader():
     from _frozen_importlib_external import SourceFileLoader
 
-    return SourceFileLoader("__main__", path)
+    return SourceFileLoader
 
 
 def _execute(mode, path, source, loader):
     code = compile(source, path, "exec", dont_inherit=True)
     module = _new_main()
-    vars(module).update(__loader__=loader, __spec__=None)
-    if sys.version_info < (3, 14):
-        module.__annotations__ = {}
-    vars(module).update(__builtins__=sys.modules["builtins"], __file__=path, __cached__=None)
+    vars(module).update(__loader__=loader, __file__=path, __cached__=None)
     _watch(Script(mode, module, path, source))
     exec(code, vars(module))
 
@@ -101,7 +102,7 @@ def _run_module(mode, name):
 
     def watched(code, namespace, init, run_name, spec, *rest):
         runpy._run_code = run_code
-        if spec.name.rpartition(".")[2] != "__main__" and spec.has_location:
+        if spec.name.rpartition(".")[2] != "__main__" and type(spec.loader) is _source_loader():
             with open(spec.origin, "rb") as file:
                 _watch(Script(mode, module, spec.origin, file.read(), spec))
         return run_code(code, namespace, init, run_name, spec, *rest)
@@ -114,6 +115,9 @@ def _new_main():
     global _own_main
     _own_main = sys.modules["__main__"]
     sys.modules["__main__"] = module = type(sys)("__main__")
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
+    module.__builtins__ = sys.modules["builtins"]
     return module
 
 
