@@ -40,7 +40,7 @@ LAYERS = (
         *("probes", "target", "provenance"),
     ),
     (
-        *("plan", "audit", "contradictions", "engine", "profiles", "profile_schema"),
+        *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
         *("removal", "effects"),
     ),
     (
@@ -55,7 +55,7 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
-    *("shellcode", "engine", "redact", "screen", "estimate", "formats"),
+    *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),

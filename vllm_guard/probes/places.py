@@ -16,25 +16,19 @@ if TYPE_CHECKING:
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
-def cache_root(env: Mapping[str, str]) -> str:
-    return env.get("XDG_CACHE_HOME") or os.path.join(paths.home(env), ".cache")
-
-
 def vllm_cache(env: Mapping[str, str]) -> str:
     """VLLM_CACHE_ROOT as `vllm/envs.py` has it."""
-    return env.get("VLLM_CACHE_ROOT") or os.path.join(cache_root(env), "vllm")
+    return env.get("VLLM_CACHE_ROOT") or os.path.join(paths.cache_home(env), "vllm")
 
 
 def model_folder(context: Context) -> str:
-    """The folder of the model: as named, or a snapshot of the Hugging Face cache; empty where neither is."""
+    """The model's folder: as named, or its asked revision in the cache; empty where neither is."""
     name = _place.word(context)
     if not name:
         return ""
     if context.host.names(name):
         return os.path.abspath(name)
-    folder = os.path.join(hub.folder(hub.cache_dir(context.env), name), "snapshots")
-    snapshots = context.host.names(folder)
-    return os.path.join(folder, snapshots[-1]) if snapshots else ""
+    return hub.snapshot(context.host, hub.cache_dir(context.env), name, _place.revision(context))
 
 
 def weights(context: Context) -> dict[str, int]:
