@@ -42,7 +42,7 @@ def test_a_machine_gives_exactly_these_findings(known, situation, tmp_path, nvml
 
 
 def test_there_are_as_many_situations_as_the_plan_asks_for() -> None:
-    told = machine.situations("gpu", "host", "network", "packages")
+    told = machine.situations("gpu", "host", "model", "network", "packages")
 
     assert len(told) >= 80
     assert len(HEALTHY) >= 10

@@ -45,9 +45,10 @@ LAYERS = (
     ),
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
+        "aside",
         "host",
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
-        *("estimate", "hub", "model_files"),
+        *("estimate", "hub", "hub_api", "model_files"),
     ),
     ("model", "errors", "frozen", "options", "shellwords", "__init__"),
 )

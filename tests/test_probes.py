@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit import GUARD, ROOT, guard, guard_env
+from tests.kit import GUARD, NO_HUB, ROOT, guard, guard_env
+from tests.kit.hub import serving
 from tests.kit.models import cached_model, write_model, write_registry
 from vllm_guard import environment, probes, profiles, record
 from vllm_guard.model import Finding, Part
@@ -296,9 +297,10 @@ VARIABLES = st.sampled_from(
 
 @given(st.lists(WORDS, max_size=6), st.dictionaries(VARIABLES, WORDS))
 def test_no_words_and_no_environment_break_a_probe(words: list[str], env: dict[str, str]) -> None:
+    here = {"HF_ENDPOINT": NO_HUB, **env}
     for folder in ("server", "python"):
         for name in set(probes.names(folder)) - {"vllm_install"}:
-            for finding in run_one(folder, name, argv=("vllm", "serve", *words), env=env):
+            for finding in run_one(folder, name, argv=("vllm", "serve", *words), env=here):
                 assert finding.fact
                 assert finding.fix or finding.status in ("ok", "note", "skip", "unknown")
 
@@ -441,6 +443,21 @@ def test_a_name_is_looked_up_in_the_cache(serve, tmp_path) -> None:
     assert missing["model-not-cached"].startswith("note ")
     assert certain["model-not-cached"].startswith("fail ")
     assert there["model-cached"].startswith("ok ")
+
+
+def test_what_the_hub_refuses_is_refused_before_the_start_and_a_silent_hub_refuses_nothing(
+    serve,
+) -> None:
+    words = ("org/name", "--port", str(free_port()))
+    answers = {"/api/models/org/name/revision/main": {"status": 401, "code": "RepoNotFound"}}
+
+    with serving(answers) as hub:
+        refused, found = serve(*words, HF_ENDPOINT=hub.url)
+    silent, unknown = serve(*words)
+
+    assert (refused, silent) == (78, 0)
+    assert found["hub-model"].startswith("fail ")
+    assert unknown["hub-answers"].startswith("unknown ")
 
 
 @pytest.mark.parametrize(

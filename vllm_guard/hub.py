@@ -1,4 +1,7 @@
-"""Where huggingface_hub keeps what it has downloaded, and whether it may download (its `constants.py`)."""
+"""Where huggingface_hub keeps what it has downloaded, whether it may download, from where and as whom.
+
+By its `constants.py` and, for the token, its `utils/_auth.py` and `utils/_headers.py` (version 2.4).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
 
     from vllm_guard.host import Host
 
+ENDPOINT = "https://huggingface.co"
 _TRUE = ("1", "ON", "YES", "TRUE")  #: huggingface_hub's own list
 
 
@@ -45,6 +49,25 @@ def offline(env: Mapping[str, str]) -> str:
         if env.get(variable):
             return variable if env[variable].upper() in _TRUE else ""
     return ""
+
+
+def endpoint(env: Mapping[str, str]) -> str:
+    """The address of the hub, or of a mirror."""
+    return env.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
+
+
+def token(host: Host, env: Mapping[str, str]) -> tuple[str, str]:
+    """The token that it sends, and the variable or file that has it; both empty where it sends none."""
+    if env.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _TRUE:
+        return "", ""
+    variables = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    path = _expanded(env.get("HF_TOKEN_PATH") or os.path.join(home(env), "token"), env)
+    places = [(env[name], name) for name in variables if env.get(name)][:1]
+    for text, place in (*places, (host.word(path), path)):
+        cleaned = text.replace("\r", "").replace("\n", "").strip()
+        if cleaned:
+            return cleaned, place
+    return "", ""
 
 
 def cache_dir(env: Mapping[str, str]) -> str:

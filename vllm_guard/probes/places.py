@@ -1,10 +1,11 @@
-"""Where the command keeps and finds its files: caches, the model's folder, by its environment and words."""
+"""Where the command keeps and finds its files: caches, the model's folder, and the room there."""
 
 from __future__ import annotations
 
 import os
 
 from vllm_guard import hub, paths
+from vllm_guard.model import Finding
 from vllm_guard.probes.server import _place
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from vllm_guard.probes import Context
 
+_GIB = 1 << 30
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
@@ -48,3 +50,18 @@ def _size(context: Context, path: str) -> int:
         return os.stat(context.host.root + path).st_size
     except OSError:
         return 0
+
+
+def room(context: Context, path: str, least: int, variable: str, what: str) -> Finding:
+    """Are there `least` bytes for it, and may this user write there?"""
+    space = context.host.space(path)
+    if space is None:
+        return Finding("disk-space", "unknown", path, "its file system does not tell")
+    fact = f"{space.free / _GIB:.1f} GiB free for {what}"
+    if space.free < least:
+        fix = f"{variable} on a larger disk; `du -sh {path}` shows what it holds"
+        return Finding("disk-space", "warn", path, fact, fix=fix)
+    if not os.access(context.host.root + context.host.nearest(path), os.W_OK):
+        fact = f"this user may not write there: no place for {what}"
+        return Finding("disk-space", "warn", path, fact, fix=f"{variable} of your own")
+    return Finding("disk-space", "ok", path, fact)
