@@ -310,7 +310,7 @@ for name in sys.argv[1:]:
         HfApi().auth_check(name)
         print()
     except Exception as error:
-        print(type(error).__name__, str(error).count("Invalid credentials"))
+        print(type(error).__name__, error.response.headers.get("X-Error-Message", "").count("Invalid credentials"))
 """
 SAME = {
     "RepositoryNotFoundError 0": "hub-model",
