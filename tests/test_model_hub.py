@@ -303,20 +303,22 @@ def test_the_guard_says_no_token_even_where_an_address_holds_one(home) -> None:
 #: What huggingface_hub makes of each model: the name of its error, empty for none; rows on stdout.
 ASK = """
 import sys
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi
 for name in sys.argv[1:]:
     try:
         HfApi().model_info(name, revision="main", files_metadata=True)
         HfApi().auth_check(name)
         print()
     except Exception as error:
-        print(type(error).__name__, error.response.headers.get("X-Error-Message", "").count("Invalid credentials"))
+        said = error.response.headers.get("X-Error-Message", "")
+        print(type(error).__name__, said.count("Invalid credentials"))
 """
 SAME = {
     "RepositoryNotFoundError 0": "hub-model",
     "RevisionNotFoundError 0": "hub-revision",
     "GatedRepoError 0": "hub-gated",
     "HfHubHTTPError 1": "hub-token",
+    "HfHubHTTPError 0": "hub-model",  # where it is https, RepositoryNotFoundError: REPO_API_REGEX
     "": "hub-answers",
 }
 
