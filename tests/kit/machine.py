@@ -35,7 +35,7 @@ ALL = (
     *("vllm/packages", "vllm/torch_build", "machine/gpus", "machine/gpu_memory"),
     *("machine/gpu_health", "machine/gpu_links", "server/host_memory", "machine/limits"),
     *("machine/shared_memory", "server/disk", "server/model_storage", "machine/toolchain"),
-    "server/model_hub",
+    *("server/model_hub", "server/model_dtype", "server/model_quantization", "server/model_shape"),
     *("server/network_picks", "server/rendezvous"),
 )
 
