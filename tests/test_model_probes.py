@@ -23,7 +23,7 @@ from vllm_guard.target.install import VllmInstall
 GIB = 1 << 30
 PROBES = (
     *("model_complete", "model_supported", "model_shape", "model_memory", "generation_config"),
-    *("model_dtype", "model_quantization"),
+    *("model_dtype", "model_quantization", "model_split"),
 )
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 16060617592\n"
 Look = Callable[..., dict[str, Finding]]

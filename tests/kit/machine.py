@@ -36,6 +36,7 @@ ALL = (
     *("machine/gpu_health", "machine/gpu_links", "server/host_memory", "machine/limits"),
     *("machine/shared_memory", "server/disk", "server/model_storage", "machine/toolchain"),
     *("server/model_hub", "server/model_dtype", "server/model_quantization", "server/model_shape"),
+    "server/model_split",
     *("server/network_picks", "server/rendezvous"),
 )
 
@@ -112,13 +113,9 @@ def context_of(machine: dict[str, Any], root: Path) -> probes.Context:
 def check(known: dict[str, Any], situation: dict[str, Any], root: Path, library: Path) -> None:
     """The situation gives exactly the findings that it names, and the fixes where it names some."""
     one = resolved(known, situation)
-    hub = NO_HUB
-    with ExitStack() as stack:
-        stack.enter_context(fake_gpus(one, root, library))
-        if "hub" in one:
-            hub = stack.enter_context(serving(one["hub"])).url
-        one["env"] = {"HF_ENDPOINT": hub, **one["env"]}
-        found = look(one, root, one["probes"])
+    with around(one, root, library) as placed:
+        found = look(placed, root, one["probes"])
+    hub = placed["env"]["HF_ENDPOINT"]
     told = [finding for finding in found if finding.status != "ok"]
     lines = [line(finding).replace(hub, "HUB") for finding in found]
     differ("findings", lines, situation["expect"])
@@ -148,6 +145,15 @@ def compile_nvml(folder: Path) -> Path:
     words = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
     subprocess.run([*words, str(KIT / "fake_nvml.c"), "-o", str(library)], check=True)
     return library
+
+
+@contextmanager
+def around(machine: dict[str, Any], root: Path, library: Path) -> Iterator[dict[str, Any]]:
+    """The machine among its GPUs and with its hub, whose address is in the environment then."""
+    with ExitStack() as stack:
+        stack.enter_context(fake_gpus(machine, root, library))
+        hub = stack.enter_context(serving(machine["hub"])).url if "hub" in machine else NO_HUB
+        yield {**machine, "env": {"HF_ENDPOINT": hub, **machine.get("env", {})}}
 
 
 @contextmanager

@@ -129,6 +129,18 @@ def model_source(install: VllmInstall, module: str) -> bytes:
     return head(os.path.join(install.package, "model_executor/models", module + ".py"), _SOURCE_MAX)
 
 
+def mlp_source(install: VllmInstall, module: str) -> bytes:
+    """The text of that module, and of the one that it takes its MLP from."""
+    import re
+
+    source = model_source(install, module) if module else b""
+    other = re.search(
+        rb"^from \.(\w+) import [^\n(]*MLP|^from \.(\w+) import \([^)]*MLP", source, re.MULTILINE
+    )
+    name = next(filter(None, other.groups()), b"") if other else b""
+    return source + (model_source(install, name.decode()) if name else b"")
+
+
 def has_plugins(install: VllmInstall) -> bool:
     """Does a distribution beside it, other than vLLM's own, register plug-ins, which may add anything?"""
     site = os.path.dirname(install.package)

@@ -79,6 +79,16 @@ def install(context: Context) -> VllmInstall | None:
     return context.target.vllm if context.target else None
 
 
+def quantization(place: Place) -> Mapping[str, Any]:
+    """How the model is quantised, by its configuration; empty where it is not."""
+    found = (
+        config.get(name)
+        for config in (place.config, place.text)
+        for name in ("quantization_config", "compression_config")
+    )
+    return next((one for one in found if isinstance(one, dict)), {})
+
+
 def number(context: Context, default: int, *names: str) -> int | None:
     """The number given to an option; None where it is none."""
     given = context.flag(*names)

@@ -9,7 +9,6 @@ from vllm_guard.target import models
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from vllm_guard.model import Status
     from vllm_guard.probes import Context
@@ -111,7 +110,7 @@ def _on_these_gpus(place: Place, method: str, least: int) -> Finding:
 def _numbers(place: Place, method: str) -> Iterator[str]:
     """What the values are, where that is no matter of whole numbers."""
     yield method
-    config = _config(place)
+    config = _place.quantization(place)
     algorithm = str(config.get("quant_algo") or "").lower()
     yield "nvfp4" if "fp4" in algorithm else "fp8" if "fp8" in algorithm else ""
     groups = config.get("config_groups")
@@ -135,14 +134,5 @@ def _cache(context: Context) -> Iterator[Finding]:
 
 def _method(place: Place) -> str:
     """The method in the model's configuration, as vLLM writes it; empty where it has none."""
-    method = str(_config(place).get("quant_method") or "").lower()
+    method = str(_place.quantization(place).get("quant_method") or "").lower()
     return method.replace("compressed_tensors", "compressed-tensors")
-
-
-def _config(place: Place) -> dict[str, Any]:
-    found = (
-        config.get(name)
-        for config in (place.config, place.text)
-        for name in ("quantization_config", "compression_config")
-    )
-    return next((one for one in found if isinstance(one, dict)), {})
