@@ -33,6 +33,8 @@ _OTHERWISE = (
     *("--cpu-offload-gb", "--kv-cache-memory-bytes", "--num-gpu-blocks-override", "--quantization"),
     *("-q", "--speculative-config", "--enable-lora", "--data-parallel-size-local", "--nnodes"),
 )
+#: Bytes of a GPU from which on a step has so many tokens.
+_STEPS = ((160 * _GIB, 16384), (70 * _GIB, 8192), (0, 2048))
 #: Their KV cache is of another type by default.
 _OWN_CACHE = ("deepseek_v32", "deepseek_v4", "glm_moe_dsa")
 
@@ -97,6 +99,8 @@ def _on_gpus(need: Need, place: Place, context: Context, install: VllmInstall) -
     least = min(gpus, key=lambda one: estimate.budget(one.total, one.total - one.used, share))
     free = least.total - least.used
     available = estimate.budget(least.total, free, share)
+    flying = _in_flight(context, least.total, need.split.pipeline)
+    need = replace(need, split=replace(need.split, in_flight=flying))
     sizes = f"{_place.gib(free)} free of {_place.gib(least.total)}"
     room = f"GPU {least.index} has {sizes}, vLLM takes {share:g} of it"
     return _compared(need, available, room, place)
@@ -148,6 +152,15 @@ def _on_host(need: Need, place: Place, context: Context) -> Finding:
         fix = "a smaller VLLM_CPU_KVCACHE_SPACE"
         return Finding(_ID, "warn", place.name, f"{finding.fact}: more than there is", fix=fix)
     return finding
+
+
+def _in_flight(context: Context, memory: int, pipeline: int) -> int:
+    """Tokens of the steps under way: `max_in_flight_tokens` of vLLM's `config/vllm.py`, whose default for a
+    step goes by the memory of the GPU (`get_batch_defaults`, where the A100 has a default of its own).
+    """
+    default = next(tokens for least, tokens in _STEPS if memory >= least)
+    step = _place.number(context, default, "--max-num-batched-tokens") or default
+    return step * (pipeline if context.has("--no-async-scheduling") else pipeline + 1)
 
 
 def _available() -> int:
