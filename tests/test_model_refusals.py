@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.kit import guard
-from tests.kit.serving import READY, Serving, vllm_env
+from tests.kit.serving import vllm_env
 from vllm_guard import probes, record
 from vllm_guard.target import Target
 from vllm_guard.target.install import VllmInstall
@@ -84,21 +84,6 @@ def test_vllm_makes_no_configuration_of_what_is_called_certain_to_fail(clean_wor
     for folder, told, (_, _, words, id_, refusal) in zip(folders, said, ROWS, strict=True):
         assert failing(folder, *words) == ({id_} if id_ else set())
         assert (refusal in told) if refusal else told == ""
-
-
-def test_what_the_gpus_cannot_share_vllm_fails_on(clean_world) -> None:
-    model = changed(clean_world / "model", intermediate_size=129)
-    words = ("-tp", "2", "--load-format", "dummy")
-    server = Serving(
-        clean_world, *words, guard=("--ignore", "model-intermediate"), model=str(model)
-    )
-    try:
-        server.process.wait(READY)
-        assert server.process.returncode == 1
-        assert "AssertionError" in server.said()
-        assert failing(model, *words) == {"model-intermediate"}
-    finally:
-        server.kill()
 
 
 #: vLLM's check of an MLP in blocks, called with its sizes; no kernel of the CPU gets so far.

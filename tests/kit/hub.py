@@ -31,7 +31,7 @@ class Hub(NamedTuple):
 
 @contextmanager
 def serving(answers: Mapping[str, Mapping[str, Any]]) -> Iterator[Hub]:
-    """The hub, while it runs; every other path is 404."""
+    """The hub, while it runs; `*` is every other path, 404 without it."""
     words = [sys.executable, __file__, json.dumps(answers)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -50,11 +50,13 @@ class Handler(BaseHTTPRequestHandler):
         row = Request(self.path, self.headers.get("Authorization"), self.headers.get("Host", ""))
         print(json.dumps(row), flush=True)
         path = self.path.partition("?")[0]
-        answer = self.answers.get(path, {"status": 404})
+        answer = self.answers.get(path) or self.answers.get("*") or {"status": 404}
         if answer.get("how") == "hangs":
             os.read(self.rfile.fileno(), 1)  # until the other side gives up
             return
         self.answer(answer)
+
+    do_HEAD = do_GET
 
     def answer(self, answer: Mapping[str, Any]) -> None:
         body = answer.get("body", "")
@@ -67,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         drips = answer.get("how") == "drips"
         self.send_header("Content-Length", str(1 << 20 if drips else len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
         if drips:
             os.read(self.rfile.fileno(), 1)
 

@@ -31,6 +31,9 @@ def check(context: Context) -> Iterator[Finding]:
     gpus = _place.number(context, 1, *_TENSOR)
     if place is None or not gpus or gpus < 1 or _place.overrides(context):
         return
+    heads = estimate.size(place.text, "num_attention_heads")
+    if heads and heads % gpus:
+        return  # model-heads says it
     size, mixed = place.text.get("intermediate_size"), _is_mixed(place)
     if not mixed and context.has(*_EXPERT_PARALLEL):
         yield _no_experts(context, place)
