@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         row = Request(self.path, self.headers.get("Authorization"), self.headers.get("Host", ""))
         print(json.dumps(row), flush=True)
         path = self.path.partition("?")[0]
-        answer = self.answers.get(path) or self.answers.get("*") or {"status": 404}
+        answer = self.answers.get(path, self.answers.get("*", {"status": 404}))
         if answer.get("how") == "hangs":
             os.read(self.rfile.fileno(), 1)  # until the other side gives up
             return
