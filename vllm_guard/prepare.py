@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from vllm_guard import (
+    command,
     environment,
     facts,
     paths,
@@ -38,7 +39,6 @@ else:
 
 LEVEL = "VGUARD_LEVEL"
 OWN = "vllm-guard"
-_HARNESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "harness.py")
 _SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
 
 
@@ -109,8 +109,7 @@ def prepare(options: RunOptions) -> Prepared:
     own = _own_changes(before, run_id, found, private)
     env_plan = plan.extend(env_plan, own, {*options.keep, *_named(parts)})
     after = env_plan.apply(before)
-    argv, more = _with_engine_flags(options, parts, found)
-    argv = _main_guarded(options, argv, found)
+    argv, more = command.complete(options, parts, found)
     ours = tuple(change.name for change in env_plan.changes if change.origin == OWN)
     context = probes.Context(
         argv, after, before, found, chosen, parts, shelf, options.dry_run, ours
@@ -258,49 +257,3 @@ def _inductor_cache(env: Mapping[str, str]) -> str:
 
 def _uses(env_plan: EnvPlan, private: str) -> bool:
     return any(change.after == private for change in env_plan.changes)
-
-
-def _main_guarded(
-    options: RunOptions, argv: tuple[str, ...], found: Target | None
-) -> tuple[str, ...]:
-    """The command with its script, if it is one, run by the harness of the main guard."""
-    if found is None or found.script is None or options.main_guard == "off":
-        return argv
-    mode = () if options.main_guard == "auto" else ("--main-guard", options.main_guard)
-    return found.script.run_by((_HARNESS, *mode))
-
-
-def _with_engine_flags(
-    options: RunOptions, parts: Sequence[tuple[str, Part]], found: Target | None
-) -> tuple[tuple[str, ...], list[Finding]]:
-    if not any(part.engine for _, part in parts):
-        return options.command, []
-    from vllm_guard import engine
-
-    wanted = engine.wanted_options(parts)
-    if found is None or found.args_at is None:
-        return options.command, [engine.not_applied(wanted)]
-    from vllm_guard.target import install
-
-    known = install.engine_args(found.vllm) if found.vllm else None
-    config = _config_text(options.command[found.args_at :])
-    return engine.add_flags(options.command, found.args_at, wanted, known or {}, config)
-
-
-def value_of(words: Sequence[str], option: str) -> str:
-    """The first value that the words give to this option; empty for none."""
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == option:
-            return value if equals else "".join(words[index + 1 : index + 2])
-    return ""
-
-
-def _config_text(words: Sequence[str]) -> str:
-    """The text of the file named by `--config`, if it can be read."""
-    path = value_of(words, "--config")
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except (OSError, ValueError):
-        return ""

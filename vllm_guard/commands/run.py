@@ -8,6 +8,7 @@ import time
 
 from vllm_guard import (
     cgroup,
+    command,
     ending,
     execute,
     launch,
@@ -190,7 +191,7 @@ def _make_private(prepared: Prepared) -> None:
 
 def _shutdown_timeout(prepared: Prepared) -> float:
     """Seconds that `vllm serve --shutdown-timeout` was given."""
-    text = prepare.value_of(prepared.argv, "--shutdown-timeout")
+    text = command.value_of(prepared.argv, "--shutdown-timeout")
     return float(text) if text.isascii() and text.isdecimal() else 0.0
 
 

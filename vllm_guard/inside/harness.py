@@ -1,9 +1,10 @@
 """Run a script so that the processes that it starts get what it defines, and do not do what it does.
 
-    PYTHON [flags] harness.py [--main-guard MODE] SCRIPT [ARGUMENTS]
-    PYTHON [flags] harness.py [--main-guard MODE] -m MODULE [ARGUMENTS]
+    PYTHON [flags] harness.py [OPTIONS] SCRIPT [ARGUMENTS]
+    PYTHON [flags] harness.py [OPTIONS] -m MODULE [ARGUMENTS]
 
-MODE: auto (if none is given), definitions or cutoff. Standard library only, Python 3.8 or later. Every
+OPTIONS: `--main-guard auto|definitions|cutoff|off`; `--engine JSON` (name -> value: defaults of vLLM's engine
+options). Standard library only, Python 3.8 or later. Every
 script pays for what stands here and in `mainguard/parent.py`; all else is loaded at the first start of a
 process.
 """

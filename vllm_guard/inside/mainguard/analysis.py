@@ -21,6 +21,7 @@ def order(script):
 
     mode       "standard", "definitions" or "cutoff"
     path, name, doc, source   the script's `__file__`, its module's name (of `-m`), docstring and text
+    engine     name -> value, as `engine.set_defaults` takes it
     statements (line, names that it binds, code) of each that a child runs
     lost       name -> (line, reason), of the names that a child lacks
     wanted     the names whose values are sent
@@ -42,6 +43,7 @@ def _order(script):
         "name": script.spec.name if script.spec else "",
         "doc": doc if isinstance(doc, str) else None,
         "source": script.source,
+        "engine": script.engine,
     }
     if script.mode == CUTOFF:
         code = _compile(script.source, script.path)

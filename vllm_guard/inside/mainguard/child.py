@@ -5,7 +5,7 @@ import marshal
 import pickle
 import sys
 
-from . import errors, sending
+from . import engine, errors, sending
 from .sending import CUTOFF, STANDARD, CutOffError
 
 _UNPICKLED = object()
@@ -15,6 +15,8 @@ def arrive(spawn, order, sent, modules):
     """Called while the preparation data are unpickled: make `spawn` prepare this process our way."""
     original = spawn.prepare
     child = _Child(marshal.loads(order), sent)
+    if child.order["engine"]:
+        engine.set_defaults(child.order["engine"], aloud=False)
     child.sender = sending.Sender(child.is_main, lambda: child.order, sent, lambda: modules)
     sending.watch(spawn, child.sender)
 

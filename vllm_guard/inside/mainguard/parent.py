@@ -9,6 +9,7 @@ import sys
 from . import load
 
 SPAWNERS = ("multiprocessing.spawn", "multiprocess.spawn")  #: the second is dill's
+_engine = {}  #: name -> value: defaults of vLLM's engine options
 _own_main = None  #: the module that Python made for the harness: its names must live on
 
 
@@ -16,11 +17,12 @@ class Script:
     """What is run as `__main__`, and how its children are to be started."""
 
     def __init__(self, mode, module, path, source, spec=None):
-        self.mode = mode  #: "auto", "definitions" or "cutoff"
+        self.mode = mode  #: "auto", "definitions", "cutoff" or "off"
         self.module = module
         self.path = path  #: its `__file__`
         self.source = source  #: bytes, as they were when it was started
         self.spec = spec  #: of `-m`
+        self.engine = _engine  #: as `engine.set_defaults` takes it
         self.sender = None  #: from when a module of `SPAWNERS` is imported
 
     def is_main(self):
@@ -30,10 +32,13 @@ class Script:
 
 
 def run(words, harness):
-    """Run `[--main-guard MODE] SCRIPT|-m MODULE [ARGUMENTS]`, as Python was to run the file `harness`."""
-    mode = "auto"
-    if words[0] == "--main-guard":
-        mode, words = words[1], words[2:]
+    """Run `[OPTIONS] SCRIPT|-m MODULE [ARGUMENTS]`, as Python was to run the file `harness`."""
+    given = {"--main-guard": "auto", "--engine": ""}
+    while words[0] in given:
+        given[words[0]], words = words[1], words[2:]
+    mode = given["--main-guard"]
+    if given["--engine"]:
+        _set_engine_defaults(given["--engine"])
     script, *arguments = words
     try:
         if script == "-m":
@@ -49,6 +54,13 @@ def run(words, harness):
     except BaseException:
         _show_without_ours(harness)
         raise
+
+
+def _set_engine_defaults(text):
+    import json
+
+    _engine.update(json.loads(text))
+    load("engine").set_defaults(_engine, aloud=True)
 
 
 def _run_script(mode, word, harness):
@@ -130,10 +142,8 @@ def _replace_first_entry(harness, entry):
 
 def _watch(script):
     """Have `multiprocessing.spawn` patched, now or when it is first imported."""
-    for name in SPAWNERS:
-        if name in sys.modules:
-            _patch(sys.modules[name], script)
-    sys.meta_path.insert(0, _Finder(script))
+    if script.mode != "off":
+        load("imports").when_imported(dict.fromkeys(SPAWNERS, lambda m: _patch(m, script)))
 
 
 def _patch(spawn, script):
@@ -158,39 +168,6 @@ class _Analysis:
             if self._order is None:
                 self._order = load("analysis").order(self._script)
         return self._order
-
-
-class _Finder:
-    """Finds the modules of `SPAWNERS` where Python does, and has them patched."""
-
-    def __init__(self, script):
-        self._script = script
-
-    def find_spec(self, name, path=None, target=None):
-        """The module's own spec, with a loader that also patches."""
-        if name not in SPAWNERS:
-            return None
-        from _frozen_importlib_external import PathFinder
-
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec, self._script)
-        return spec
-
-
-class _Loader:
-    """The loader of a spec; it patches the module once it is loaded, and is then gone."""
-
-    def __init__(self, spec, script):
-        self._spec, self._loader, self._script = spec, spec.loader, script
-
-    def create_module(self, spec):
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module):
-        self._spec.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        _patch(module, self._script)
 
 
 def _show_without_ours(harness):

@@ -13,7 +13,7 @@ from . import load, values
 STANDARD, DEFINITIONS, CUTOFF = "standard", "definitions", "cutoff"
 PACKAGE = "_vllm_guard_main"
 #: What a child needs of this package, in the order in which it is loaded.
-_SHIPPED = ("values", "sending", "errors", "child")
+_SHIPPED = ("values", "sending", "errors", "imports", "engine", "child")
 _KEY = "vllm_guard"
 
 _BOOT = """

@@ -1,0 +1,49 @@
+"""A profile's engine options as defaults of vLLM's own classes: what the script passes wins.
+
+Only defaults of parameters are changed, of the classes with which scripts make an engine; subclasses of the
+script's call them. Nothing is changed where a profile has no engine options.
+"""
+
+from .errors import say
+from .imports import when_imported
+
+CLASSES = {
+    "vllm.engine.arg_utils": ("EngineArgs", "AsyncEngineArgs"),
+    "vllm.entrypoints.llm": ("LLM",),
+}
+
+
+def set_defaults(wanted, aloud):
+    """`wanted`: name -> value, for this process; `aloud`: say what was changed."""
+
+    def change(module):
+        known = set()
+        for name in CLASSES[module.__name__]:
+            kind = getattr(module, name, None)
+            if kind is not None:
+                known |= _change(kind.__init__, wanted)
+        if aloud and "EngineArgs" in CLASSES[module.__name__]:
+            _tell(wanted, known)
+
+    when_imported(dict.fromkeys(CLASSES, change))
+
+
+def _change(function, wanted):
+    """Give the function's parameters these defaults; returns the names of those that it has."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code, defaults = function.__code__, function.__defaults__ or ()
+    names = code.co_varnames[: code.co_argcount][-len(defaults) :] if defaults else ()
+    function.__defaults__ = tuple(wanted.get(n, old) for n, old in zip(names, defaults)) or None
+    only = function.__kwdefaults__ or {}
+    function.__kwdefaults__ = {n: wanted.get(n, old) for n, old in only.items()} or None
+    return wanted.keys() & {*names, *only}
+
+
+def _tell(wanted, known):
+    changed = ", ".join(f"{name}={value!r}" for name, value in wanted.items() if name in known)
+    if changed:
+        say(f"vLLM's defaults in this script: {changed}")
+    for name in wanted:
+        if name not in known:
+            say(f"this vLLM has no engine option {name}: it has no effect")
