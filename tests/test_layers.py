@@ -40,14 +40,15 @@ LAYERS = (
         *("probes", "target", "provenance"),
     ),
     (
-        *("plan", "audit", "contradictions", "engine", "profiles", "profile_schema"),
+        *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
         *("removal", "effects"),
     ),
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
+        "aside",
         "host",
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
-        *("estimate", "hub", "model_files"),
+        *("estimate", "hub", "hub_api", "model_files"),
         *("notebooks", "scripts", "unguarded"),
     ),
     ("model", "errors", "frozen", "options", "shellwords", "__init__"),
@@ -56,7 +57,7 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
-    *("shellcode", "engine", "redact", "screen", "estimate", "formats"),
+    *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
     *("notebooks", "unguarded"),
 )
 IMPURE_IMPORTS = {

@@ -20,6 +20,7 @@ from vllm_guard import (
 )
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
 from vllm_guard.frozen import replace
+from vllm_guard.host import Host
 from vllm_guard.leftovers import TOKEN
 from vllm_guard.model import Change
 from vllm_guard.redact import Redactor
@@ -283,7 +284,7 @@ def _with_engine_flags(
     from vllm_guard.target import install
 
     known = install.engine_args(found.vllm) if found.vllm else None
-    config = _config_text(options.command[found.args_at :])
+    config = _config_words(options.command[found.args_at :])
     return engine.add_flags(options.command, found.args_at, wanted, known or {}, config)
 
 
@@ -296,11 +297,12 @@ def value_of(words: Sequence[str], option: str) -> str:
     return ""
 
 
-def _config_text(words: Sequence[str]) -> str:
-    """The text of the file named by `--config`, if it can be read."""
-    path = value_of(words, "--config")
+def _config_words(words: Sequence[str]) -> tuple[str, ...]:
+    """What the file named by `--config` stands for; nothing where vLLM cannot read it either."""
+    from vllm_guard import config_file
+
+    path = config_file.named(words)
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except (OSError, ValueError):
-        return ""
+        return config_file.options(path, Host().text(path)) if path else ()
+    except (ValueError, config_file.Unread):
+        return ()
