@@ -42,7 +42,10 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 VLLM = "0.32.0"
 VLLM_PYTHONS = ("3.11", "3.12", "3.13")  #: the best first
 GUARD_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-NOT_TO_INSTALL = ("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv")
+NOT_TO_INSTALL = (
+    *("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv"),
+    *("libcst", "pyyaml-ft"),  # an extra, and what it needs
+)
 
 HEARTBEAT = 15.0  #: seconds between signs of life
 SHOWN = 15  #: lines of a failed program's output
