@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import catalog
-from .things import NOTHING, Scope, Thing, Things, World, constant_text
+from .things import NOTHING, Scope, Thing, Things, World, constant_text, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _DEPTH = 25  #: functions entered one from the other
-_BUDGET = 3000  #: functions entered in all
+_NESTED = 2  #: entries of one function at a time: `retry(f)`, where f calls `retry(g)`
+_VARIANTS = 8  #: of one function, by its arguments
 
 #: Imported functions and methods that call the functions which they are given.
 _RUNNERS = re.compile(
@@ -82,6 +83,8 @@ class Calls:
         self._remote = False
         self._via: tuple[tuple[str, int], ...] = ()
         self._known: dict[object, Things[Thing]] = {}
+        self._entered: dict[object, int] = {}
+        self._active: list[ast.AST] = []
 
     @contextmanager
     def within(self, **changes: object) -> Iterator[None]:
@@ -133,7 +136,7 @@ class Calls:
                     cls = owner.owner if owner.kind == "object" else owner
                     key = (cls.node if cls else None, node.attr)
                     known = self.world.attributes.get(key, NOTHING)
-                    self.world.attributes[key] = known | things
+                    self.world.attributes[key] = joined(known, things)
             elif isinstance(node, (ast.Subscript, ast.Starred)):
                 certain = False
                 pending.append(node.value)
@@ -249,7 +252,7 @@ class Calls:
     def _enter(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         function = thing.node
         key = (thing, self.guarded, self._remote, given)
-        if key in self._known or len(self._via) >= _DEPTH or len(self._known) >= _BUDGET:
+        if key in self._known or not self._may_enter(key):
             return self._known.get(key, NOTHING)
         self._known[key] = NOTHING  # a recursive call adds nothing
         assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
@@ -258,9 +261,23 @@ class Calls:
         body: Sequence[ast.stmt]
         body = [ast.Return(function.body)] if isinstance(function, ast.Lambda) else function.body
         with self.within(_via=(*self._via, (_title(thing), node.lineno)), conditional=False):
-            self._block(body, scope)
+            self._active.append(function)
+            try:
+                self._block(body, scope)
+            finally:
+                self._active.pop()
         self._known[key] = scope.returned
         return scope.returned
+
+    def _may_enter(self, key: tuple[Thing, bool, bool, Given]) -> bool:
+        """Keeps the time bounded, whatever the script."""
+        function, variant = key[0].node, (key[0].node, *key[1:3])
+        self._entered[variant] = self._entered.get(variant, 0) + 1
+        return (
+            len(self._via) < _DEPTH
+            and self._active.count(function) < _NESTED
+            and self._entered[variant] <= _VARIANTS
+        )
 
     def _bind(self, args: ast.arguments, thing: Thing, given: Given, scope: Scope) -> None:
         names = [arg.arg for arg in (*getattr(args, "posonlyargs", ()), *args.args)]

@@ -89,7 +89,8 @@ class _Child:
 
     def _run_statements(self, namespace):
         self.lost = dict(self.order["lost"])
-        self._explain_missing_names(namespace)
+        if not set(self.order["fresh"]).issuperset(self.order["wanted"]):
+            self._explain_missing_names(namespace)
         for line, names, code in self.order["statements"]:
             fresh = self._fresh(names)
             if not names or len(fresh) < len(names):
@@ -126,14 +127,14 @@ class _Child:
 
     def _lose(self, line, names, reason, namespace):
         lacking = [name for name in names if name not in namespace]
+        if lacking:
+            self._explain_missing_names(namespace)
         self.lost.update((name, (line, reason)) for name in lacking)
         return lacking
 
     def _explain_missing_names(self, namespace):
-        """Only where a name may be missing: with it, all code of the script looks up builtins slower."""
-        known = set(self.order["fresh"])
-        if not known.issuperset(self.order["wanted"]):
-            namespace["__builtins__"] = _Builtins(vars(sys.modules["builtins"]), self, namespace)
+        """Only where a name may be missing: code defined from now on looks up builtins more slowly."""
+        namespace["__builtins__"] = _Builtins(vars(sys.modules["builtins"]), self, namespace)
 
     def value(self, name, namespace):
         """The value that was sent for a name that is read for the first time. Raises NameError."""

@@ -3,26 +3,26 @@
 import os
 import sys
 
-_WAY_OUT = (
-    "Mark that line with '# vllm-guard: child' to run it in every child too, or move it into the function"
-    " that uses it."
-)
+_WAY_OUT = "with '# vllm-guard: child' to run {} in every child too, or move it into the function that uses it."
+_MARK = "Mark that line " + _WAY_OUT.format("it")
+_MARK_BOTH = "Mark that line and those that it needs " + _WAY_OUT.format("them")
 
 
 def missing(name, path, lost, refusal):
     """The text of the NameError for a name that the child lacks.
 
-    `lost`: (line, reason), or None where no single statement binds it. `refusal`: why its value was not sent.
+    `lost`: (line, reason), or None where no single statement binds it. `refusal`: why its value was not
+    sent; empty where it was not asked for.
     """
     script = os.path.basename(path)
     head = f"name {name!r} is not defined in this child process: "
-    why = refusal or "no function of the script reads it by name"
+    value = f" Its value was not sent: {refusal}." if refusal else ""
     if lost is None:
         where = f"{script} sets it in the main process only."
-        return f"{head}{where} Its value was not sent: {why}. Pass it to the function as an argument."
+        return f"{head}{where}{value} Pass it to the function as an argument."
     line, reason = lost
     ran = f"vllm-guard ran line {line} of {script} in the main process only ({reason})."
-    return f"{head}{ran} Its value was not sent: {why}. {_WAY_OUT}"
+    return f"{head}{ran}{value} {_MARK_BOTH if ', which line ' in reason else _MARK}"
 
 
 def failed(line, path, error, names):

@@ -41,12 +41,12 @@ PURE = Table(
     copy.deepcopy dataclasses.field dataclasses.make_dataclass datetime.date datetime.datetime
     datetime.time datetime.timedelta datetime.timezone decimal.Decimal enum.* fractions.Fraction
     functools.cache functools.lru_cache functools.partial functools.partialmethod
-    importlib.import_module inspect.cleandoc itertools.* json.dumps json.loads logging.getLogger
-    logging.Formatter math.* numpy.arange numpy.array numpy.dtype numpy.linspace numpy.ones numpy.zeros
+    importlib.import_module inspect.cleandoc itertools.* json.dumps json.loads logging.Formatter
+    logging.getLogger math.* multiprocess.get_context multiprocessing.get_context numpy.arange numpy.array numpy.dtype numpy.linspace numpy.ones numpy.zeros
     operator.* os.fspath os.path.* packaging.version.Version packaging.version.parse pathlib.*
     re.compile re.escape re.match re.search re.sub string.Template struct.Struct struct.calcsize
     textwrap.* threading.Condition threading.Event threading.Lock threading.RLock threading.Semaphore
-    threading.local torch.Size torch.device torch.dtype types.MappingProxyType types.SimpleNamespace
+    threading.local torch.Size torch.device torch.dtype torch.multiprocessing.get_context types.MappingProxyType types.SimpleNamespace
     typing.* typing_extensions.* uuid.UUID vllm.SamplingParams vllm.sampling_params.*
     weakref.WeakKeyDictionary weakref.WeakSet weakref.WeakValueDictionary
     """

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _DEPTH = 50  #: of one expression; beyond it nothing is known
 _NAME = 200  #: characters of a dotted name
+_POSSIBLE = 32  #: things that one name may be
 
 
 class Thing(NamedTuple):
@@ -58,7 +59,7 @@ class Scope:
         """Bind; in a branch (not `certain`) what the name may have been before stays possible."""
         scope = self.module if name in self.foreign else self
         old = NOTHING if certain and scope is self else scope.names.get(name, NOTHING)
-        scope.names[name] = old | things
+        scope.names[name] = joined(old, things)
 
     def holder(self, name: str) -> Scope:
         """The scope in which a name is bound; this one where nothing binds it."""
@@ -160,6 +161,11 @@ class World:
             if stored and base.kind == "class":
                 break
         return found
+
+
+def joined(old: Things[Thing], new: Things[Thing]) -> Things[Thing]:
+    """Both; once there are many, no more: a table of functions is not followed to the end."""
+    return old | new if len(old) + len(new) <= _POSSIBLE else old or new
 
 
 def is_property(node: ast.AST | None) -> bool:

@@ -1,0 +1,276 @@
+"""What happens once happens once, and children see the values that the main process has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.kit.scripts import Case, expected, matrix, run, write
+
+ASK = """
+        from multiprocessing import get_context
+        def ask(f):
+            with get_context("spawn").Pool(1) as pool:
+                return pool.apply(f)
+"""
+WAY_OUT = (
+    "Mark that line with '# vllm-guard: child' to run it in every child too, or move it into the function"
+    " that uses it.\n"
+)
+
+CASES = (
+    Case(
+        "printed-once",
+        ASK
+        + """
+        print("top", flush=True)
+        def f():
+            return "done"
+        print(ask(f))
+        """,
+        "top\ndone\n",
+    ),
+    Case(
+        "file-written-once",
+        ASK
+        + """
+        with open("log", "a") as file:
+            file.write("x")
+        def f():
+            return open("log").read()
+        print(ask(f))
+        """,
+        "x\n",
+        flags=("-W", "ignore"),
+    ),
+    Case(
+        "argparse",
+        ASK
+        + """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--size", type=int)
+        args = parser.parse_args()
+        def f():
+            return args.size + 1
+        print(ask(f))
+        """,
+        "5\n",
+        words=("s.py", "--size", "4"),
+    ),
+    Case(
+        "computed-values",
+        ASK
+        + """
+        import json, time, uuid
+        RUN, START = uuid.uuid4(), time.time()
+        config = json.loads(input())
+        def f():
+            return RUN, START, config
+        print(ask(f) == (RUN, START, config), config)
+        """,
+        "True {'a': [1]}\n",
+        stdin='{"a": [1]}\n',
+    ),
+    Case(
+        "rebound-name",
+        ASK
+        + """
+        size = 1
+        def f():
+            return size
+        size = int(input())
+        print(ask(f))
+        """,
+        "8\n",
+        stdin="8\n",
+    ),
+    Case(
+        "changed-container",
+        ASK
+        + """
+        words, table = [], {}
+        words.append("constant")
+        def f():
+            return words, table
+        for word in input().split():
+            words.append(word)
+            table[word] = len(word)
+        print(ask(f))
+        """,
+        "(['constant', 'ab', 'c'], {'ab': 2, 'c': 1})\n",
+        stdin="ab c\n",
+    ),
+    Case(
+        "name-set-by-globals",
+        ASK
+        + """
+        for name in ("alpha", "beta"):
+            globals()[name] = name.upper()
+        exec("gamma = 3")
+        def f():
+            return alpha, beta, gamma
+        print(ask(f))
+        """,
+        "('ALPHA', 'BETA', 3)\n",
+    ),
+    Case(
+        "value-too-large",
+        ASK
+        + """
+        text = input() * (17 << 20)
+        def f():
+            return len(text)
+        try:
+            ask(f)
+        except NameError as error:
+            print(error)
+        """,
+        "name 'text' is not defined in this child process: vllm-guard ran line 6 of s.py in the main process"
+        " only (calls input()). Its value was not sent: it is larger than 16 MB. " + WAY_OUT,
+        stdin="x\n",
+    ),
+    Case(
+        "instance-as-global",
+        ASK
+        + """
+        from dataclasses import dataclass
+        @dataclass
+        class Config:
+            size: int
+            names: list
+        class Plain:
+            def __init__(self, config):
+                self.config = config
+        config = Config(2, ["a"])
+        plain = Plain(config)
+        def f():
+            return plain.config, type(config).__module__
+        print(ask(f))
+        """,
+        "(Config(size=2, names=['a']), '__mp_main__')\n",
+    ),
+    Case(
+        "environment-read-before-it-changed",
+        ASK
+        + """
+        import os
+        SIZE = os.environ.get("SIZE", "small")
+        HERE = os.path.exists("made")
+        os.environ["SIZE"] = "large"
+        open("made", "w").close()
+        def f():
+            return SIZE, HERE, os.environ["SIZE"]
+        print(ask(f))
+        """,
+        "('small', False, 'large')\n",
+    ),
+    Case(
+        "state-of-functions-is-the-initial-one",
+        ASK
+        + """
+        count = 0
+        seen = []
+        def note():
+            global count
+            count += 1
+            seen.append(count)
+        note()
+        def f():
+            return count, seen
+        print(count, seen, ask(f))
+        """,
+        "1 [1] (0, [])\n",
+    ),
+    Case(
+        "monkeypatch",
+        ASK
+        + """
+        import json
+        def patched(value):
+            return "patched"
+        json.dumps = patched
+        def f():
+            return json.dumps(1)
+        print(ask(f))
+        """,
+        "patched\n",
+    ),
+    Case(
+        "registration",
+        ASK
+        + """
+        import registry
+        class Model:
+            pass
+        registry.Models.register_model("mine", Model)
+        def f():
+            return sorted(registry.Models.known)
+        print(ask(f))
+        """,
+        "['mine']\n",
+        files={
+            "registry.py": """
+        class Models:
+            known = {}
+            @classmethod
+            def register_model(cls, name, model):
+                cls.known[name] = model
+        """
+        },
+    ),
+    Case(
+        "inherited-environment-folder-and-path",
+        ASK
+        + """
+        import os, sys
+        os.environ["COLOR"] = "red"
+        os.mkdir("sub")
+        os.chdir("sub")
+        sys.path.append("/somewhere")
+        def f():
+            return os.environ["COLOR"], os.path.basename(os.getcwd()), sys.path.count("/somewhere")
+        print(ask(f))
+        """,
+        "('red', 'sub', 1)\n",
+    ),
+    Case(
+        "logging",
+        ASK
+        + """
+        import logging
+        logging.basicConfig(level=logging.INFO, format="%(name)s %(processName)s %(message)s")
+        logger = logging.getLogger("app")
+        def f():
+            logger.info("in the child")
+        logger.info("in the parent")
+        ask(f)
+        """,
+        "",
+        "app MainProcess in the parent\napp SpawnPoolWorker-1 in the child\n",
+    ),
+    Case(
+        "atexit",
+        """
+        import atexit
+        from multiprocessing import get_context
+        def bye():
+            print("bye")
+        atexit.register(bye)
+        def f():
+            print("child")
+        process = get_context("spawn").Process(target=f)
+        process.start()
+        process.join()
+        """,
+        "child\nbye\n",
+    ),
+)
+
+
+@matrix(CASES)
+def test_a_child_sees_the_values_of_the_main_process_and_repeats_none_of_its_effects(
+    case: Case, python: str, tmp_path: Path
+) -> None:
+    write(case, tmp_path)
+
+    assert run(case, tmp_path, python) == expected(case)
