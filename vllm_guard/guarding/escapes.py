@@ -1,0 +1,154 @@
+"""Which functions and classes of a script run in other processes: those that it hands to what starts them.
+
+By name only: what is passed, in lists and keyword arguments too, and what variables stand for. Pure.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vllm_guard.guarding.leaves import DEFINITIONS
+from vllm_guard.inside.mainguard.names import binds, root
+from vllm_guard.inside.mainguard.tables import MUTATORS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Calls, and methods of what they return, which give other processes what they are given.
+_PROCESSES = re.compile(
+    r"vllm\.|(torch\.multiprocessing|multiprocessing|multiprocess)\.(?!pool\.ThreadPool|dummy\b)"
+    r"|concurrent\.futures\.(process\.)?ProcessPoolExecutor"
+)
+#: Classes whose subclasses stay in the main process: they are what starts the others.
+_ENGINES = re.compile(r"vllm\..*(LLM|Engine)$")
+#: Calls that keep to their own process.
+_THREADS = re.compile(
+    r"(asyncio|threading|functools|typing|argparse|atexit|signal|click|typer|fire|contextlib|abc)\."
+    r"|concurrent\.futures\.(thread\.)?ThreadPoolExecutor|multiprocessing\.(pool\.ThreadPool|dummy)"
+)
+_IN_MAIN = "__main__."
+
+
+@dataclass(frozen=True)
+class Escape:
+    """A function or class that is passed to a call."""
+
+    name: str
+    line: int
+    to: str  #: what is called, for people
+    certain: bool  #: does it run in another process, or may it?
+
+
+def find(tree: ast.Module) -> list[Escape]:
+    """Every function and class of the script's top level that leaves the main process, or may."""
+    own = {node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)}
+    reader = _Reader(tree, own)
+    found = [escape for node in ast.walk(tree) for escape in reader.of(node)]
+    return sorted(set(found), key=lambda escape: (escape.line, escape.name))
+
+
+class _Reader:
+    """`own`: names of the script's functions and classes."""
+
+    def __init__(self, tree: ast.Module, own: set[str]) -> None:
+        self._own = own
+        self._imports: dict[str, str] = {}
+        self._values: dict[str, list[ast.expr]] = {}
+        self._classes: dict[ast.AST, str] = {}  #: of what is in a class, its name
+        for node in ast.walk(tree):
+            self._learn(node)
+
+    def of(self, node: ast.AST) -> Iterator[Escape]:
+        """The escapes that this node makes, those of what is in it not included."""
+        if isinstance(node, ast.ClassDef):
+            yield from self._subclass(node)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            name = node.value.removeprefix(_IN_MAIN)
+            if name != node.value and name in self._own:
+                yield Escape(name, node.lineno, "a name in a text", True)
+        elif isinstance(node, ast.Call):
+            yield from self._passed(node)
+
+    def _passed(self, call: ast.Call) -> Iterator[Escape]:
+        target = self._dotted(call.func)
+        if _THREADS.match(target) or hasattr(builtins, target.removesuffix("()")):
+            return
+        certain = bool(_PROCESSES.match(target))
+        names = {name for part in _given(call) for name in self._definitions(part, set())}
+        for name in sorted(names):
+            yield Escape(name, call.lineno, f"{ast.unparse(call.func)}()", certain)
+
+    def _subclass(self, node: ast.ClassDef) -> Iterator[Escape]:
+        for base in map(self._dotted, node.bases):
+            if _PROCESSES.match(base) and not _ENGINES.match(base):
+                yield Escape(node.name, node.lineno, base, True)
+
+    def _definitions(self, node: ast.AST, seen: set[str]) -> Iterator[str]:
+        """Own functions and classes in an expression; a function that is called there is no value."""
+        if isinstance(node, ast.Name):
+            own_class = self._classes.get(node) if node.id in ("self", "cls") else None
+            yield from [own_class] if own_class else self._named(node.id, seen)
+            return
+        called = node.func if isinstance(node, ast.Call) else None
+        for part in ast.iter_child_nodes(node):
+            if part is not called or root(part)[:1].isupper() or isinstance(part, ast.Attribute):
+                yield from self._definitions(part, seen)
+
+    def _named(self, name: str, seen: set[str]) -> Iterator[str]:
+        if name in seen:
+            return
+        seen.add(name)
+        if name in self._own:
+            yield name
+        for value in self._values.get(name, ()):
+            yield from self._definitions(value, seen)
+
+    def _dotted(self, node: ast.AST, depth: int = 0) -> str:
+        """`vllm.LLM().generate` of a variable that an LLM was assigned to; empty where nothing is known."""
+        if isinstance(node, ast.Name):
+            if node.id in self._imports:
+                return self._imports[node.id]
+            values = self._values.get(node.id, [])
+            known = [self._dotted(value, depth + 1) for value in values] if depth < 5 else []
+            return next(filter(None, known), "" if values or node.id in self._own else node.id)
+        if isinstance(node, ast.Attribute):
+            base = self._dotted(node.value, depth)
+            return f"{base}.{node.attr}" if base else ""
+        if isinstance(node, (ast.Call, ast.Await)):
+            inner = self._dotted(node.func if isinstance(node, ast.Call) else node.value, depth)
+            return f"{inner}()" if inner and isinstance(node, ast.Call) else inner
+        return ""
+
+    def _learn(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                full = alias.name if alias.asname else alias.name.partition(".")[0]
+                self._imports[alias.asname or full] = full
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                self._imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr)):
+            self._bind(node, node.value)
+        elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+            self._bind(node.optional_vars, node.context_expr)
+        elif isinstance(node, (ast.For, ast.comprehension)):
+            self._bind(node.target, node.iter)
+        elif isinstance(node, ast.ClassDef):
+            self._classes.update((part, node.name) for part in ast.walk(node))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr in MUTATORS:
+                self._values.setdefault(root(node.func), []).extend(_given(node))
+
+    def _bind(self, target: ast.AST, value: ast.expr | None) -> None:
+        names = [root(t) for t in getattr(target, "targets", ())] if value is not None else []
+        for name in {*names, *binds(target)} - {""}:
+            self._values.setdefault(name, []).append(value)  # type: ignore[arg-type]
+
+
+def _given(call: ast.Call) -> list[ast.expr]:
+    """All that is passed."""
+    return [*call.args, *(keyword.value for keyword in call.keywords)]

@@ -1,0 +1,295 @@
+"""A script cut into the pieces that a guard can be written around, and what is known of each. Pure.
+
+Most statements are one piece. A block of which children run a part (`partly` of the analysis) is cut
+further: its head is a piece, and so is each statement in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import types
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vllm_guard.inside.mainguard import starts
+from vllm_guard.inside.mainguard.blocks import Blocks
+from vllm_guard.inside.mainguard.expressions import Expressions
+from vllm_guard.inside.mainguard.judge import CHILD, INHERITED_ALREADY, MAIN, PARTLY, Judged
+from vllm_guard.inside.mainguard.markers import Markers, first_line, parse
+from vllm_guard.inside.mainguard.names import FUNCTIONS, binds, here, mutates, reads, root
+from vllm_guard.inside.mainguard.scope import Scope
+from vllm_guard.inside.mainguard.statements import has_lazy_annotations
+from vllm_guard.inside.mainguard.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
+
+#: What children inherit and may do once more; in all else that they inherit, twice is not once.
+_REPEATABLE = Table(
+    """
+    dotenv.load_dotenv os.environ.setdefault os.environ.update os.putenv site.addsitedir
+    sys.path.append sys.path.extend sys.path.insert
+    """
+)
+#: A parent may set these for one child only: done again there, that is undone.
+_OF_ONE_CHILD = "VISIBLE_DEVICES"
+_GLOBALS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """One piece: a statement, or the head of a block that is cut further."""
+
+    node: ast.stmt
+    first: int  #: line
+    last: int
+    acts: bool  #: it is for the main process only
+    pinned: str  #: "inside" (a guard that is there), "outside" (marked, or for children) or empty
+    reason: str
+    binds: frozenset[str]
+    mutates: frozenset[str]  #: names whose objects it changes
+    reads: frozenset[str]  #: names that running it reads
+    calls: frozenset[str]  #: names of what running it calls, decorators included
+    deep: frozenset[str]  #: the same, and those that functions in it read when they are called
+    heads: tuple[Leaf, ...]  #: of the blocks around it, outermost first
+    chained: bool = False  #: `elif`, or a head before one: goes with the head around it
+
+    @property
+    def defines(self) -> bool:
+        """Is it a function or a class?"""
+        return isinstance(self.node, DEFINITIONS)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A block that is cut further; `suites` in the order of the file."""
+
+    head: Leaf
+    suites: tuple[tuple[Part, ...], ...]
+
+
+Part = Leaf | Block
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script, cut."""
+
+    tree: ast.Module
+    parts: tuple[Part, ...]
+    starts: tuple[Any, ...]  #: `starts.Start`, those that need a guard and have none
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        """All pieces in the order of the file."""
+        return list(_flat(self.parts))
+
+
+def read(source: bytes, path: str) -> Script:
+    """Cut the script. Raises SyntaxError, also for what parses and cannot be compiled."""
+    tree = parse(source, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compile(tree, path, "exec", dont_inherit=True)
+    unguarded = tuple(s for s in starts.find(tree) if not s.guarded and s.confidence != "info")
+    judge = _Recorder(Scope(), Markers(source), has_lazy_annotations(tree))
+    for node in tree.body:
+        judge.statement(node)
+    cutter = _Cutter(judge, {top_line(start) for start in unguarded})
+    return Script(tree, cutter.suite(tree.body, ()), unguarded)
+
+
+def top_line(start: Any) -> int:
+    """The line of the top-level code that leads to a start."""
+    return int(start.via[0][1]) if start.via else int(start.line)
+
+
+class _Recorder(Blocks):  # type: ignore[misc]
+    """The analysis, which remembers what it said of every statement, those in blocks included."""
+
+    def __init__(self, scope: Any, markers: Any, lazy: bool) -> None:
+        super().__init__(scope, markers, lazy)
+        self.lazy = lazy
+        self.judged: dict[ast.stmt, Any] = {}
+        self.marked = markers.of
+
+    def statement(self, node: ast.stmt) -> Any:
+        """As the analysis has it, but what children inherit is done again only where that is harmless."""
+        judged = super().statement(node)
+        simple = isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete, ast.Expr))
+        if judged.verdict == INHERITED_ALREADY and simple and not self._is_repeatable(node):
+            judged = judged._replace(verdict=MAIN)
+        self.judged[node] = judged
+        return judged
+
+    def _is_repeatable(self, node: ast.stmt) -> bool:
+        if _OF_ONE_CHILD in ast.unparse(node):
+            return False
+        if isinstance(node, ast.Assign):
+            keyed = all(isinstance(t, ast.Subscript) and root(t) != "sys" for t in node.targets)
+            why, environment = self._why_not(node.value)
+            return keyed and not why and not environment
+        if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
+            return False
+        name = Expressions(self.scope).dotted(node.value.func)
+        why, _ = self._why_not(*node.value.args, *node.value.keywords)
+        return name in _REPEATABLE and not why
+
+
+class _Cutter:
+    """Makes parts of statements. `lines`: of the top-level code that leads to a start."""
+
+    def __init__(self, judge: _Recorder, lines: set[int]) -> None:
+        self._judge = judge
+        self._lines = lines
+
+    def suite(self, nodes: Iterable[ast.stmt], heads: tuple[Leaf, ...]) -> tuple[Part, ...]:
+        """The parts of a list of statements."""
+        return tuple(self._part(node, heads) for node in nodes)
+
+    def _part(self, node: ast.stmt, heads: tuple[Leaf, ...]) -> Part:
+        if starts.guard_test(node):
+            return self._guard(node, heads)
+        if _asks_for_name(node):
+            return self._leaf(node, heads, pinned="outside")
+        judged = self._judge.judged.get(node)
+        started = judged and judged.verdict == CHILD and self._starts(node)
+        if judged and (judged.verdict == PARTLY or started) and isinstance(node, _CUT):
+            return self._block(node, heads)
+        return self._leaf(node, heads)
+
+    def _guard(self, node: Any, heads: tuple[Leaf, ...]) -> Block:
+        """A guard that is there; after a plain one, `else` is for the children."""
+        head = self._head(node, heads)
+        inner = (*heads, head)
+        body = tuple(self._leaf(n, inner, pinned="inside") for n in node.body)
+        if isinstance(node.test, ast.BoolOp):
+            return Block(head, (body, self._orelse(node, inner)))
+        return Block(
+            head, (body, tuple(self._leaf(n, inner, pinned="outside") for n in node.orelse))
+        )
+
+    def _block(self, node: Any, heads: tuple[Leaf, ...], chained: bool = False) -> Block:
+        head = self._head(node, heads, chained)
+        inner = (*heads, head)
+        if isinstance(node, ast.If):
+            return Block(head, (self.suite(node.body, inner), self._orelse(node, inner)))
+        suites = [node.body]
+        if not isinstance(node, ast.With):
+            suites += [handler.body for handler in node.handlers]
+            suites += [node.orelse, node.finalbody]
+        return Block(head, tuple(self._suite_of(nodes, inner) for nodes in suites))
+
+    def _suite_of(self, nodes: list[ast.stmt], heads: tuple[Leaf, ...]) -> tuple[Part, ...]:
+        """A suite; one that ends in an error is the same in every process."""
+        if nodes and isinstance(nodes[-1], ast.Raise) and not any(map(self._starts, nodes)):
+            return tuple(self._leaf(node, heads, acts=False) for node in nodes)
+        return self.suite(nodes, heads)
+
+    def _orelse(self, node: ast.If, heads: tuple[Leaf, ...]) -> tuple[Part, ...]:
+        if len(node.orelse) != 1 or node.orelse[0].col_offset != node.col_offset:
+            return self.suite(node.orelse, heads)
+        (chained,) = node.orelse  # elif
+        judged = self._judge.judged.get(chained)
+        if judged and judged.verdict == PARTLY:
+            return (self._block(chained, heads, chained=True),)
+        return (self._leaf(chained, heads, chained=True),)
+
+    def _starts(self, node: ast.stmt) -> bool:
+        return any(first_line(node) <= line <= (node.end_lineno or 0) for line in self._lines)
+
+    def _leaf(
+        self,
+        node: ast.stmt,
+        heads: tuple[Leaf, ...],
+        pinned: str = "",
+        acts: bool | None = None,
+        chained: bool = False,
+    ) -> Leaf:
+        judged = self._judge.judged.get(node) or Judged(MAIN, "")
+        if not pinned and self._judge.marked(node) == CHILD:
+            pinned = "outside"
+        if acts is None:
+            acts = pinned == "inside" or judged.verdict == MAIN or self._starts(node)
+        return Leaf(
+            node=node,
+            first=first_line(node),
+            last=node.end_lineno or node.lineno,
+            acts=acts and pinned != "outside",
+            pinned=pinned,
+            reason=judged.reason,
+            binds=frozenset(binds(node)),
+            mutates=frozenset(mutates(node)),
+            reads=frozenset(reads(node, self._judge.lazy)),
+            calls=_called(node),
+            deep=frozenset(_deep_reads(node)),
+            heads=heads,
+            chained=chained,
+        )
+
+    def _head(self, node: Any, heads: tuple[Leaf, ...], chained: bool = False) -> Leaf:
+        """What a block evaluates before its statements."""
+        expressions = [getattr(node, "test", None)]
+        expressions += [item.context_expr for item in getattr(node, "items", ())]
+        expressions += [handler.type for handler in getattr(node, "handlers", ())]
+        known = [expression for expression in expressions if expression is not None]
+        names = frozenset(name for part in known for name in reads(part, self._judge.lazy))
+        targets = [item.optional_vars for item in getattr(node, "items", ())]
+        bound = frozenset(name for target in targets if target for name in binds(target))
+        return Leaf(
+            node=node,
+            first=node.lineno,
+            last=max(node.lineno, first_line(node.body[0]) - 1),
+            acts=False,
+            pinned="",
+            reason="",
+            binds=bound,
+            mutates=frozenset(),
+            reads=names,
+            calls=frozenset(),
+            deep=names,
+            heads=heads,
+            chained=chained,
+        )
+
+
+_CUT: tuple[type[ast.stmt], ...] = (ast.If, ast.Try, ast.With, getattr(ast, "TryStar", ast.Try))
+
+
+def _flat(parts: Iterable[Part]) -> Iterator[Leaf]:
+    for part in parts:
+        if isinstance(part, Block):
+            yield part.head
+            for suite in part.suites:
+                yield from _flat(suite)
+        else:
+            yield part
+
+
+def _asks_for_name(node: ast.stmt) -> bool:
+    """`if __name__ != "__main__":` and the like: the author tells processes apart by himself."""
+    return isinstance(node, ast.If) and "__name__" in reads(node.test, True)
+
+
+def _called(node: ast.stmt) -> frozenset[str]:
+    """The names of what running the statement calls, decorators included."""
+    found = {root(part.func) for part in here(node) if isinstance(part, ast.Call)}
+    found |= {root(part) for part in getattr(node, "decorator_list", ())}
+    return frozenset(found - {""})
+
+
+def _deep_reads(node: ast.stmt) -> Iterator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = ast.Module([node], [])
+        pending = [compile(module, "script", "exec", dont_inherit=True)]
+    while pending:
+        code = pending.pop()
+        for instruction in dis.get_instructions(code):
+            if instruction.opname in _GLOBALS:
+                yield instruction.argval
+        pending += [part for part in code.co_consts if isinstance(part, types.CodeType)]
