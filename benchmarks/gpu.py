@@ -60,7 +60,10 @@ def one(who: str, before: int) -> tuple[int, int, float]:
         "the command": [child_of(keeper)],
         "guard": [guard.pid],
         "keeper": [keeper],
-        "guard and keeper": [guard.pid, keeper],
+        "guard and keeper": [
+            keeper,
+            guard.pid,
+        ],  # or the kernel would continue the keeper in between
     }[who]
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in pids:

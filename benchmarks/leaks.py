@@ -55,7 +55,7 @@ CASES = (
         for victim in ("wrapper", "API server", "EngineCore", "Worker")
     ),
     Case(signal.SIGKILL, ("keeper",), guard_only=True),
-    Case(signal.SIGKILL, ("wrapper", "keeper"), guard_only=True),
+    Case(signal.SIGKILL, ("keeper", "wrapper"), guard_only=True),
 )
 
 

@@ -22,6 +22,7 @@ from tests.kit import (
     gone,
     guard_env,
     is_alive,
+    kill_at_once,
     program,
     wait_for,
 )
@@ -142,9 +143,7 @@ def test_what_both_left_when_killed_is_removed_by_the_next_start(contained: Cont
     (main,) = [pid for pid in children(keeper) if os.getsid(pid) == process.pid]
     everybody = {*pids, main}
     wait_for(contained.markers, "the marker of the run")
-    os.kill(keeper, signal.SIGSTOP)  # or it would see the end of the guard before its own
-    process.kill()
-    os.kill(keeper, signal.SIGKILL)
+    kill_at_once(keeper, process.pid)
     process.communicate(timeout=PATIENCE)
     assert all(is_alive(pid) for pid in everybody)
 
@@ -170,9 +169,7 @@ def test_a_sweep_lets_the_resource_tracker_unlink_what_nobody_holds_any_more(
     segment = Path("/dev/shm", lines.until(b"\n").decode().strip())
     (keeper,) = children(process.pid)
     wait_for(contained.markers, "the marker of the run")
-    os.kill(keeper, signal.SIGSTOP)
-    process.kill()
-    os.kill(keeper, signal.SIGKILL)
+    kill_at_once(keeper, process.pid)
     process.communicate(timeout=PATIENCE)
     assert segment.exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.kit import ROOT
+from tests.kit.broken import table
 
 STATED = r'"(ok|note|warn|fail|skip|unknown) ([a-z0-9-]+): '  #: a finding in the data
 
@@ -26,3 +27,15 @@ def test_every_finding_of_the_described_machines_is_in_the_table_of_checks() -> 
 
     assert len({id_ for _, id_ in lines}) > 35
     assert [(status, id_) for status, id_ in lines if status not in rows.get(id_, "")] == []
+
+
+def test_the_table_of_launches_that_failed_is_that_of_the_tests() -> None:
+    text = (ROOT / "docs/doctor.md").read_text()
+    part = text.partition("real launches that failed")[2].partition("\n## ")[0]
+    row = r"^\| (.+?) \| (\w+) `([a-z-]+)`.*? \| (.+) \| (\d+) \| \d+ \|$"
+    rows = re.findall(row, part, re.MULTILINE)
+
+    assert [(name, f"{status} {id_}", said, exit_) for name, status, id_, said, exit_ in rows] == [
+        (x.name, x.told.partition(":")[0], x.said, str(x.exit)) for x in table()
+    ]
+    assert f"told before {len(rows)} real launches" in text

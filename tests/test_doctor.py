@@ -89,11 +89,26 @@ def test_the_findings_of_a_command_are_those_of_its_launch(tmp_path: Path) -> No
 def test_without_a_command_the_rest_is_listed_as_not_checked() -> None:
     text = doctor(env=guard_env(PATH="/usr/bin:/bin"))
 
-    for name in ("model", "port", "shared-memory"):
+    for name in ("model", "port", "rendezvous"):
         assert re.search(
-            rf"^not checked: {name} \(.*\): needs a `vllm serve` command$", text, re.MULTILINE
+            rf"^not checked: .*\b{name}\b.*: needs a `vllm serve` command$", text, re.MULTILINE
         )
+    assert re.search(r"^\w+ +machine +[1-9]", text, re.MULTILINE)
     assert re.search(r"^\d+ checks in \d+ ms, \d+ not checked: ", text.splitlines()[-1])
+
+
+def test_with_no_torch_no_vllm_no_gpu_and_no_network_it_works() -> None:
+    alone = ["unshare", "--user", "--map-root-user", "--net", *GUARD]
+    env = guard_env(PATH="/usr/bin:/bin")
+    for words in ([], ["--help"], ["--list"], ["--full", "--", "python3", "-c", "pass"]):
+        ran = subprocess.run(
+            [*alone, "doctor", *words], env=env, capture_output=True, text=True, check=False
+        )
+        assert (ran.returncode, ran.stderr) == (0, ""), words
+    assert (
+        "not checked: collective, compile, torch: ModuleNotFoundError: No module named"
+        in ran.stdout
+    )
 
 
 def test_a_command_that_is_not_there_fails() -> None:

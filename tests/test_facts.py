@@ -34,6 +34,7 @@ TEXTS = (
     "removed",
     "instead",
     "overwritten",
+    "spared",
     "inert",
     "needs",
     "wrong",

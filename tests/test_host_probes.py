@@ -18,7 +18,8 @@ from tests.kit import ROOT, machine
 from vllm_guard import probes
 from vllm_guard.frozen import replace
 from vllm_guard.host import Host
-from vllm_guard.probes.server import model_storage, shared_memory
+from vllm_guard.probes.machine import shared_memory
+from vllm_guard.probes.server import model_storage
 
 HEALTHY = machine.situations("machines")
 
@@ -205,7 +206,7 @@ SMALL = """
 import sys
 from tests.kit import machine
 from vllm_guard import probes, record
-from vllm_guard.probes.server import shared_memory, limits
+from vllm_guard.probes.machine import limits, shared_memory
 context = probes.Context((), {}, {}, None, (), (), record.Shelf({}))
 for probe in (shared_memory, limits):
     for finding in probe.check(context):

@@ -18,7 +18,7 @@ PACKAGE = "vllm_guard"
 #: Highest first: a module may import from its own layer and from those below.
 LAYERS = (
     ("__main__", "cli", "commands", "ending"),
-    ("report", "prepare", "checkup", "formats", "kept", "trial"),
+    ("report", "prepare", "checkup", "formats", "sarif", "kept", "trial"),
     (
         *(
             "launch",
@@ -46,8 +46,9 @@ LAYERS = (
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
         "host",
-        *("values", "vllm_source", "vllm_models", "assignments", "shellcode"),
+        *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
         *("estimate", "hub", "model_files"),
+        *("notebooks", "scripts", "unguarded"),
     ),
     ("model", "errors", "frozen", "options", "shellwords", "__init__"),
 )
@@ -56,6 +57,7 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "redact", "screen", "estimate", "formats"),
+    *("notebooks", "sarif", "unguarded"),
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),

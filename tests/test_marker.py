@@ -23,6 +23,7 @@ from tests.kit import (
     guard,
     guard_env,
     is_alive,
+    kill_at_once,
     plant_marker,
     start,
     wait_for,
@@ -370,9 +371,7 @@ def test_clean_from_inside_a_dead_run_spares_itself_and_who_called_it(clean_worl
     (keeper,) = children(process.pid)
     (shell,) = children(keeper)
     (sleeper,) = children(shell)
-    os.kill(keeper, signal.SIGSTOP)
-    process.kill()
-    os.kill(keeper, signal.SIGKILL)
+    kill_at_once(keeper, process.pid)
     process.wait(PATIENCE)
 
     process.stdin.write(b"clean\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import GUARD, PATIENCE, ROOT, gone, guard_env, tree_of, wait_for
-from vllm_guard import cgroup, oom
+from tests.kit import GUARD, PATIENCE, ROOT, cgroups, gone, guard_env, tree_of, wait_for
+from vllm_guard import oom
 
 LIMIT = 96 << 20  #: bytes; a guard and a keeper need some 20 MiB
 GREEDY = "held = []\nwhile True: held.append(b'x' * (1 << 20))"
@@ -31,28 +30,11 @@ signal.pause()
 @pytest.fixture
 def memory() -> Iterator[Path]:
     """A memory cgroup with a limit."""
-    folder = limited(b"memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-    folder = folder or limited(b"", "/sys/fs/cgroup", "memory.max")
+    folder = cgroups.memory(LIMIT)
     if folder is None:
         pytest.skip("no memory cgroup can be made here")
     yield folder
-    wait_for(lambda: not (folder / "cgroup.procs").read_text(), "an empty memory cgroup")
-    folder.rmdir()
-
-
-def limited(controller: bytes, mount: str, limit: str) -> Path | None:
-    """A new cgroup below our own; None where that may not be, or has no memory controller."""
-    folder = Path(mount + cgroup.own(controller).rstrip("/"), f"vgtest-{os.getpid()}")
-    try:
-        folder.mkdir()
-    except OSError:
-        return None
-    try:
-        (folder / limit).write_text(str(LIMIT))
-    except OSError:
-        folder.rmdir()
-        return None
-    return folder
+    cgroups.remove(folder)
 
 
 @pytest.fixture

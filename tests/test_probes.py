@@ -23,6 +23,7 @@ from tests.kit.models import write_model, write_registry
 from vllm_guard import environment, probes, profiles, record
 from vllm_guard.model import Finding, Part
 from vllm_guard.target import Target, find_target
+from vllm_guard.target.install import VllmInstall
 
 #: What the host that runs the tests may be found to lack.
 OF_THE_HOST = {
@@ -56,6 +57,33 @@ def fake_vllm(tmp_path) -> Path:
     program.write_text(f"#!{sys.executable}\nprint('served')\n")
     program.chmod(0o755)
     return tmp_path / "venv"
+
+
+SCRIPT, SERVE = ("python", "s.py"), ("vllm", "serve", "m")
+
+
+@pytest.mark.parametrize(
+    ("argv", "kind", "has_vllm", "folders"),
+    [
+        (("true",), None, False, "command"),
+        (("vllm",), None, False, "command machine"),
+        (("vllm",), "vllm-cli", True, "command python vllm machine"),
+        (("python",), "script", False, "command python machine"),
+        (SCRIPT, "script", False, "command python"),
+        (SCRIPT, "script", True, "command python vllm machine"),
+        (("vllm", "bench", "x"), "vllm-cli", True, "command python vllm"),
+        (SERVE, "vllm-cli", True, "command python vllm machine server"),
+        ((*SERVE, "--help"), "vllm-cli", True, "command python vllm"),
+        (SERVE, "vllm-cli", False, "command python machine server"),
+    ],
+)
+def test_which_folders_of_probes_apply(argv, kind, has_vllm, folders) -> None:
+    vllm = VllmInstall("0.32.0", "/none/vllm") if has_vllm else None
+    subcommand = "serve" if argv[1:2] == ("serve",) else ""
+    target = Target(sys.executable, kind, subcommand, 2, vllm=vllm) if kind else None
+    context = probes.Context(argv, {}, {}, target, (), (), record.Shelf({}))
+
+    assert " ".join(context.folders) == folders
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import environ_of, gone, guard
+from tests.kit import environ_of, gone, guard, kill_at_once
 from tests.kit.serving import Machine, Serving, carriers, port_is_free, vllm_env
 
 pytestmark = pytest.mark.vllm
@@ -152,7 +152,7 @@ def victims(server: Serving, who: str) -> list[int]:
     known = {
         "guard": [server.process.pid],
         "keeper": [server.keeper],
-        "guard and keeper": [server.process.pid, server.keeper],
+        "guard and keeper": [server.keeper, server.process.pid],
         "API server": [server.api_server],
     }
     return known[who]
@@ -186,9 +186,7 @@ def test_whoever_is_killed_nothing_is_left(flags, who, status, clean_world, mach
     pids = victims(server, who)
     assert pids
 
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none sees the other's end
-        for pid in pids:
-            os.kill(pid, number)
+    kill_at_once(*pids)
     found = server.process.wait(30)
     if who == "guard and keeper":
         swept = guard("--", "true")

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.kit import Lines, children, gone, guard, is_alive, program, start, under_way, wait_for
+from tests.kit import (
+    Lines,
+    children,
+    gone,
+    guard,
+    is_alive,
+    kill_at_once,
+    program,
+    start,
+    under_way,
+    wait_for,
+)
 from tests.test_supervision import _state
 
 
@@ -75,9 +85,7 @@ def test_a_dead_run_is_cleaned_by_hand() -> None:
     lines.until(b"\n")
     pids = [int(word) for word in lines.seen.split()[1:]]
     (keeper,) = children(process.pid)
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in (process.pid, keeper):
-            os.kill(pid, number)
+    kill_at_once(keeper, process.pid)
     process.communicate()
 
     (row,) = answer("runs", "list")["runs"]

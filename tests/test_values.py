@@ -242,3 +242,13 @@ def test_pythons_own_flags_are_read_as_python_does(name: str, value: str) -> Non
     fact = {**ROWS[name], "left_on": True, "cost": "x"}
 
     assert values.is_left_on(value, fact, None) is (int(ran.stdout) > 0)
+
+
+def test_what_a_platform_may_spare_is_no_certain_failure() -> None:
+    """On the CPU vLLM starts with it: seen."""
+    row = read("choice", choices=("spawn", "fork"))
+
+    assert wrong("spawn", "VLLM_WORKER_MULTIPROC_METHOD", row) is None
+    status, text = wrong("forkserver", "VLLM_WORKER_MULTIPROC_METHOD", row) or ("", "")
+    assert status == "warn"
+    assert text.endswith("; not where the platform is the CPU, which overwrites it with spawn")

@@ -35,6 +35,7 @@ NEEDS = {
     "command": "nothing",
     "python": "the command's Python",
     "vllm": "vLLM",
+    "machine": "a command that uses vLLM",
     "server": "a `vllm serve` command",
 }
 
@@ -150,7 +151,7 @@ def _of_command(prepared: Prepared) -> list[Finding]:
     """What a launch would refuse before any probe."""
     found = list(prepared.findings)
     try:
-        if prepared.options.command != prepare.NO_COMMAND:
+        if prepared.options.command != probes.BARE[0]:
             prepare.executable(prepared)
     except GuardError as error:
         name = {NOT_FOUND: "command-not-found", NOT_EXECUTABLE: "command-not-executable"}
@@ -209,7 +210,10 @@ def _full(prepared: Prepared, check: Check, trials: trial.Trials, keep: bool) ->
         reason = probe.why_not(prepared.context)
         if reason:
             return [_not_checked(check, reason)]
-        return kept.remembered(check.id, prepared, look) if keep else look()
+        is_shared = getattr(probe, "is_shared", None)
+        if keep and not (is_shared and is_shared(prepared.context)):
+            return kept.remembered(check.id, prepared, look)
+        return look()
     except Exception as error:  # noqa: BLE001  (as for the quick ones: it must not stop the others)
         fact = f"could not look: {type(error).__name__}: {error}"
         return [Finding(f"probe-{check.id}", "unknown", check.title, fact)]

@@ -63,7 +63,9 @@ def failure(launch: Launch, number: int) -> GuardError:
 
     name = os.fsdecode(launch.path)
     if number == errno.ENOENT:
-        wanted = _interpreter_line(launch.path)
+        from vllm_guard.target.words import interpreter_of
+
+        wanted = interpreter_of(name)
         text = f"its interpreter {wanted} does not exist" if wanted else "it does not exist"
         return GuardError(f"cannot run {name}: {text}", exit_code=NOT_FOUND)
     if number == errno.ENOEXEC:
@@ -72,13 +74,6 @@ def failure(launch: Launch, number: int) -> GuardError:
     if number in (errno.EAGAIN, errno.ENOMEM, errno.E2BIG, errno.EMFILE, errno.ENFILE):
         return GuardError(f"cannot start {name}: {os.strerror(number)}", "see `ulimit -a`")
     return GuardError(f"cannot run {name}: {os.strerror(number)}", exit_code=NOT_EXECUTABLE)
-
-
-def _interpreter_line(path: bytes) -> str:
-    with open(path, "rb") as file:
-        line = file.readline(4096)
-    words = line[2:].split() if line.startswith(b"#!") else []
-    return os.fsdecode(words[0]) if words else ""
 
 
 def replace_process(launch: Launch) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 from vllm_guard import report, screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from vllm_guard.checkup import Checked
     from vllm_guard.model import Finding
+    from vllm_guard.unguarded import Placed
 
 _NAGIOS = {"fail": (2, "CRITICAL"), "warn": (1, "WARNING"), "unknown": (3, "UNKNOWN")}
 _GITHUB = {"fail": "error", "warn": "warning", "unknown": "warning", "note": "notice"}
+_NOWHERE: Mapping[str, object] = MappingProxyType({})
 _COUNTED = ("fail", "warn", "unknown")
 
 
@@ -39,8 +42,17 @@ def github(checked: Sequence[Checked]) -> Iterator[str]:
         for finding in item.findings:
             level = _GITHUB.get(finding.status)
             if level:
-                title = _property(f"vllm-guard {finding.id}")
-                yield f"::{level} title={title}::{_data(_line(finding))}"
+                yield _annotation(level, finding.id, _line(finding))
+
+
+def github_placed(placed: Iterable[Placed]) -> Iterator[str]:
+    """Workflow commands for findings in files: GitHub shows them beside the lines."""
+    for item in placed:
+        level = _GITHUB.get(item.finding.status)
+        if level:
+            where = {"file": item.file, "line": item.line, "col": item.column}
+            known = {name: value for name, value in where.items() if value}
+            yield _annotation(level, item.finding.id, item.message, known)
 
 
 def junit(checked: Sequence[Checked]) -> Iterator[str]:
@@ -77,6 +89,12 @@ def _case(item: Checked, finding: Finding | None) -> Iterator[str]:
 def _line(finding: Finding) -> str:
     fix = f"; fix: {finding.fix}" if finding.fix else ""
     return screen.printable(f"{finding.id}: {finding.subject}: {finding.fact}{fix}")
+
+
+def _annotation(level: str, title: str, text: str, where: Mapping[str, object] = _NOWHERE) -> str:
+    properties = {**where, "title": f"vllm-guard {title}"}
+    words = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
+    return f"::{level} {words}::{_data(text)}"
 
 
 def _xml(text: str) -> str:

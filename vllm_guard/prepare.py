@@ -38,7 +38,6 @@ else:
 
 LEVEL = "VGUARD_LEVEL"
 OWN = "vllm-guard"
-NO_COMMAND = ("vllm",)  #: stands for the command where `doctor` is given none
 _SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
 
 
@@ -142,6 +141,11 @@ def executable(prepared: Prepared) -> str:
     path = prepared.after.get("PATH")
     found = target.find_executable(word, path, paths.cwd())
     if found.reason == "found":
+        wanted = target.interpreter_of(found.path)
+        if wanted and not os.path.exists(wanted):
+            fact = f"cannot run {found.path}: its interpreter {wanted} does not exist"
+            hint = "was its virtual environment moved? make it anew in its place"
+            raise GuardError(fact, hint, exit_code=NOT_FOUND)
         return found.path
     if found.reason == "not-found":
         where = "" if "/" in word else f" on PATH: {os.defpath if path is None else path}"

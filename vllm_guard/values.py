@@ -46,6 +46,8 @@ def problem(
     `fact` and `read` are the variable's rows of the facts and of vLLM's source; None where there is none.
     """
     found = _of_vllm(value, read) if read is not None else None
+    if found is not None and fact is not None and "spared" in fact:
+        found = ("warn", f"{found[1]}; not where {fact['spared']}")
     if found is None and fact is not None and value:
         text = _of_fact(value, fact)
         if text:

@@ -1,8 +1,9 @@
 """Machines described as data (`tests/data/machines/*.toml`): their files are made, the probes look at them.
 
 A file of data has `[machine.NAME]` with `files` (path -> text, or a number of bytes, or false for none),
-`env`, `argv`, `gpus` (for `fake_nvml.c`) and `like = "OTHER"` (what that one has, this one has too), and
-`[[situation]]`: a machine of its own that says which `probes` look and which findings they must give.
+`env`, `argv` (of `vllm serve`; `script = true`: of a Python script), `gpus` (for `fake_nvml.c`) and
+`like = "OTHER"` (what that one has, this one has too), and `[[situation]]`: a machine
+of its own that says which `probes` look and which findings they must give.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ DATA = KIT.parent / "data/machines"
 PACKAGES = "/venv/lib/python3.12/site-packages"
 #: The probes that look at a described machine and at nothing else.
 ALL = (
-    *("vllm/packages", "vllm/torch_build", "server/gpus", "server/gpu_memory"),
-    *("server/gpu_health", "server/gpu_links", "server/host_memory", "server/limits"),
-    *("server/shared_memory", "server/disk", "server/model_storage", "server/toolchain"),
+    *("vllm/packages", "vllm/torch_build", "machine/gpus", "machine/gpu_memory"),
+    *("machine/gpu_health", "machine/gpu_links", "server/host_memory", "machine/limits"),
+    *("machine/shared_memory", "server/disk", "server/model_storage", "machine/toolchain"),
     *("server/network_picks", "server/rendezvous"),
 )
 
@@ -94,12 +95,12 @@ def look(machine: dict[str, Any], root: Path, names: list[str] | None = None) ->
 
 def context_of(machine: dict[str, Any], root: Path) -> probes.Context:
     vllm = VllmInstall(machine.get("vllm", "0.32.0"), f"{root}{PACKAGES}/vllm")
-    target = Target(
-        *("/venv/bin/python", "vllm-cli", "serve", 2, "3.12.3", (PACKAGES,)),
-        vllm,
-    )
+    script = machine.get("script", False)
+    kind = ("script", "", None) if script else ("vllm-cli", "serve", 2)
+    target = Target("/venv/bin/python", *kind, "3.12.3", (PACKAGES,), vllm)
     env = {"HOME": "/root", "PATH": "/usr/bin:/bin", **machine.get("env", {})}
-    argv = ("vllm", "serve", *machine.get("argv", "/model").split())
+    start = ("python", "s.py") if script else ("vllm", "serve")
+    argv = (*start, *machine.get("argv", "/model").split())
     return probes.Context(
         argv, env, env, target, (), (), record.Shelf(os.environ), host=Host(str(root))
     )

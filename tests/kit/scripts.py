@@ -59,7 +59,7 @@ def pythons() -> dict[str, str]:
     """Version -> interpreter: the one that runs the tests, and those of `dev/environments.py guards`."""
     pairs = (pair.split("=", 1) for pair in os.environ.get("VGUARD_TEST_GUARDS", "").split())
     found = {version: str(Path(folder, "bin", "python")) for version, folder in pairs}
-    return {**{v: p for v, p in found.items() if v in VERSIONS}, OWN: sys.executable}
+    return {OWN: sys.executable, **{v: p for v, p in found.items() if v in VERSIONS}}
 
 
 def matrix(cases: Sequence[Case]) -> pytest.MarkDecorator:
@@ -85,7 +85,7 @@ def write(case: Case, folder: Path) -> None:
 
 def run(case: Case, folder: Path, python: str, *, bare: bool = False, program: str = "") -> Came:
     """Run the case in `folder`, where its files are."""
-    harness = () if bare else (HARNESS, "--main-guard", case.mode)
+    harness = () if bare else (HARNESS, *(("--main-guard", case.mode) if case.mode != "auto" else ()))
     env = {n: v for n, v in os.environ.items() if not n.startswith(_STRIPPED)}
     done = subprocess.run(
         [program or pythons()[python], *case.flags, *harness, *case.words],

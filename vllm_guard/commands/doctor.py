@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vllm_guard import checkup, prepare, report, screen, target, voice
+from vllm_guard import checkup, prepare, probes, report, screen, target, voice
 from vllm_guard.commands import output, planned, run
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.options import finish_values
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vllm_guard.prepare import Prepared
 
 _FORMS = ("text", "json", "nagios", "github", "junit")
-_COMMANDS = (prepare.NO_COMMAND, ("python",))
 _NOT_CHECKED = ("skip", "unknown")
 _NAGIOS_UNKNOWN = 3
 
@@ -89,8 +88,8 @@ def _stand_in(python: str) -> tuple[str, ...]:
     from vllm_guard import environment
 
     env = environment.view(environment.inherited())
-    known = (c for c in _COMMANDS if python or target.find_target(c, env) is not None)
-    return next(known, prepare.NO_COMMAND)
+    known = (c for c in probes.BARE if python or target.find_target(c, env) is not None)
+    return next(known, probes.BARE[0])
 
 
 def _list(form: str, checks: Sequence[Check]) -> int:
@@ -143,11 +142,18 @@ def _print(done: Sequence[Checked], verbose: bool, seconds: float) -> None:
     missing = [item for item in done if item.status in _NOT_CHECKED]
     if missing:
         click.echo()
-        for item in missing:
-            reasons = (f.fact for f in item.findings if f.status in _NOT_CHECKED)
-            why = screen.printable("; ".join(reasons))
-            click.echo(f"not checked: {item.check.id} ({item.check.title}): {why}")
+        for why, ids in _not_checked(missing).items():
+            click.echo(f"not checked: {', '.join(ids)}: {screen.printable(why)}")
     click.echo(_summary(done, seconds))
+
+
+def _not_checked(missing: Sequence[Checked]) -> dict[str, list[str]]:
+    """Why -> the checks for which that is the reason."""
+    found: dict[str, list[str]] = {}
+    for item in missing:
+        reasons = (f.fact for f in item.findings if f.status in _NOT_CHECKED)
+        found.setdefault("; ".join(reasons), []).append(item.check.id)
+    return found
 
 
 def _areas(done: Sequence[Checked], verbose: bool) -> Iterator[tuple[str, ...]]:

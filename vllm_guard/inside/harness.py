@@ -1,9 +1,9 @@
 """Run a script so that the processes that it starts get what it defines, and do not do what it does.
 
-    PYTHON [flags] harness.py --main-guard MODE SCRIPT [ARGUMENTS]
-    PYTHON [flags] harness.py --main-guard MODE -m MODULE [ARGUMENTS]
+    PYTHON [flags] harness.py [--main-guard MODE] SCRIPT [ARGUMENTS]
+    PYTHON [flags] harness.py [--main-guard MODE] -m MODULE [ARGUMENTS]
 
-MODE: auto, definitions or cutoff. Standard library only, Python 3.8 or later. Every script pays for what
+MODE: auto (if none is given), definitions or cutoff. Standard library only, Python 3.8 or later. Every script pays for what
 stands here and in `mainguard/parent.py`; all else is loaded when the first process is started.
 """
 
@@ -11,7 +11,7 @@ import os
 import sys
 
 
-def _package():
+def _load():
     """`mainguard` under a name of our own: nothing here may be found by the script's imports."""
     import _frozen_importlib as machinery
     import _frozen_importlib_external as files
@@ -25,7 +25,9 @@ def _package():
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     spec.loader.exec_module(package)
     sys.dont_write_bytecode = kept
+    package.words = sys.argv[1:]
     return package
 
 
-_package().load("parent").run(sys.argv[1:], __file__)
+_package = sys.modules.get("_vllm_guard_main") or _load()  # a debugger may run this file again
+_package.load("parent").run(_package.words, __file__)

@@ -8,6 +8,7 @@ at its limit is known how far it came. Shortly before the limit the Python stack
 
 import json
 import os
+import signal
 import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -22,15 +23,33 @@ class Report:
         self._rows = rows
         self._stacks = stacks
         self.who = ""
+        self.about = {}  #: what each row says besides
 
     def say(self, part, state, fact="", **more):
         """One row; `state` is begin, ok, note, fail or skip. A single write: rows of ranks do not mix."""
-        row = dict(more, who=self.who, part=part, state=state, fact=str(fact)[:2000])
+        self.say_of(self.who, part, state, fact, **more)
+
+    def say_of(self, who, part, state, fact="", **more):
+        """The same of another one."""
+        self.copy(dict(self.about, **more, who=who, part=part, state=state, fact=str(fact)[:2000]))
+
+    def copy(self, row):
+        """A row that was said elsewhere."""
         fd = os.open(self._rows, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(fd, (json.dumps(row) + "\n").encode())
         finally:
             os.close(fd)
+
+    def told(self):
+        """All rows so far."""
+        with open(self._rows) as file:
+            return [json.loads(line) for line in file]
+
+    def stack(self, who):
+        """The lines of the Python stack of `who`, where it was written."""
+        with open(self._place(who), errors="replace") as file:
+            return file.read().splitlines()
 
     def attempt(self, part, action):
         """Do it, and say how it went; True where it went well. `action` returns the fact."""
@@ -38,19 +57,22 @@ class Report:
         try:
             fact = action()
         except Exception as error:  # whatever the libraries of the target raise is the answer
-            self.say(part, "fail", f"{type(error).__name__}: {error}")
+            self.say(part, "fail", _words(error))
             return False
         self.say(part, "ok", fact)
         return True
 
     def watch(self, who, seconds):
-        """After so long, write the Python stacks of this process; a thread in C does it."""
+        """After so long, or at SIGUSR1, write the Python stacks of this process; C code does it."""
         import faulthandler
 
         self.who = who
-        name = (who or "main").replace(" ", "-")
-        self._file = open(os.path.join(self._stacks, name), "w")  # noqa: SIM115 (the thread's)
+        self._file = open(self._place(who), "w")  # noqa: SIM115 (the C code's)
         faulthandler.dump_traceback_later(seconds, file=self._file)
+        faulthandler.register(signal.SIGUSR1, file=self._file)
+
+    def _place(self, who):
+        return os.path.join(self._stacks, (who or "main").replace(" ", "-"))
 
     def unwatch(self):
         """Before a fork: the child would wait for the thread that only its parent has."""
@@ -59,12 +81,17 @@ class Report:
         faulthandler.cancel_dump_traceback_later()
 
 
-def load(step):
-    """The module of a step, by its path."""
+def _words(error):
+    """Without the stack of C++ that torch adds."""
+    return f"{type(error).__name__}: {error}".partition("\nException raised from ")[0]
+
+
+def load(name):
+    """A module of this folder, by its path."""
     import importlib.util
 
-    path = os.path.join(HERE, f"step_{step}.py")
-    spec = importlib.util.spec_from_file_location("vllm_guard_step_" + step, path)
+    path = os.path.join(HERE, name + ".py")
+    spec = importlib.util.spec_from_file_location("vllm_guard_inside_" + name, path)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # not in the guard's folder
     try:
@@ -78,7 +105,7 @@ def main():
     order = json.loads(sys.argv[1])
     report = Report(order["rows"], order["stacks"])
     report.watch("", order["limit"])
-    load(order["step"]).run(report, order["ask"])
+    load("step_" + order["step"]).run(report, order["ask"])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # taking torch down takes a third of the time of its import

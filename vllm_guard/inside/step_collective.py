@@ -1,6 +1,7 @@
 """collective: what tensor and pipeline parallelism need between ranks, each part with its own result.
 
-torch is imported once; the ranks are forked before anything initialises CUDA.
+Several nodes meet first, without torch (`nodes.py`, `reach.py`). torch is imported once; the ranks are forked
+before anything initialises CUDA.
 """
 
 import os
@@ -8,32 +9,132 @@ import signal
 import socket
 import sys
 import time
-from datetime import timedelta
 
-PARTS = ("nccl", "gloo", "pynccl", "pynccl-graph")
+from __main__ import load
+
+IMPORT = 90.0  #: seconds that one node may take longer than another to import torch
+FAILED = 3  #: the exit status of a rank that has said what failed
+AFTER_FAILURE = (
+    10.0  #: seconds that the others may take then: as a rule they wait for that one in vain
+)
+LATE = 5.0  #: seconds that one node may take longer than another to see that its ranks are over
 
 
 def run(report, ask):
-    if not report.attempt("import", _import):
+    # torchrun's own: rank 0 would not host the store, but look for torchrun's.
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
+    if ask["nodes"] < 2:
+        _test(report, ask, _Alone())
         return
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting must not initialise CUDA
-    import torch
+    nodes = load("nodes")
+    try:
+        meeting = nodes.Meeting(ask)
+    except nodes.StoppedError as error:
+        report.say("meet", "fail", error, fix=error.fix)
+        return
+    try:
+        report.about = {"host": meeting.host, "node": ask["node"]}
+        meeting.introduce()
+        alike = _compare(report, meeting, nodes.differences)
+        if alike and _reach(report, load("reach").failures(meeting, ask["nccl"])):
+            _test(report, ask, meeting)
+    except nodes.StoppedError as error:
+        report.say("meet", "fail", error, fix=error.fix)
+    finally:
+        meeting.close()
 
-    gpus = torch.cuda.device_count()
+
+class _Alone:
+    """The meeting of one node."""
+
+    def gather(self, value, _):
+        return [value]
+
+
+def _compare(report, meeting, differences):
+    """Do the nodes differ in what must be alike? False where they cannot be tested together."""
+    for kind, state, fix in (
+        ("versions", "fail", "the same version on every node"),
+        ("settings", "warn", "one value for every node, or for none"),
+    ):
+        for name, fact in differences(meeting, kind):
+            report.say(kind, state, f"{name}: {fact}", fix=fix)
+    worlds = sorted({other["world"] for other in meeting.known})
+    if len(worlds) > 1:
+        each = (f"{o['world']} on {meeting.name(n)}" for n, o in enumerate(meeting.known))
+        fix = "the same --tensor-parallel-size and --pipeline-parallel-size on every node"
+        report.say("world", "fail", f"ranks in all: {', '.join(each)}", fix=fix)
+    return len(worlds) == 1
+
+
+def _reach(report, failures):
+    """Does every node reach every other? Where one does not, Gloo and NCCL would hang until the limit."""
+    for fact, fix in failures:
+        report.say("reach", "fail", fact, fix=fix)
+    return not failures
+
+
+def _test(report, ask, meeting):
+    well = report.attempt("import", _import)
+    gpus = _same_number_of_gpus(report, meeting, _gpus() if well else None)
+    if gpus is None:
+        return
     here = max(1, ask["world"] // ask["nodes"])
     if gpus and here > gpus:
         report.say("gpus", "note", f"{here} ranks here, {gpus} GPUs: tested with {gpus}")
         here = gpus
     at = dict(ask, here=here, world=here * ask["nodes"], gpus=gpus)
     at["port"] = at["port"] or _free_port()
+    parts = load("parts")
     report.unwatch()
     ranks = {}
     for local in range(here):
         pid = os.fork()
         if pid == 0:
-            _rank(report, at, local)
+            _rank(report, at, local, parts)
         ranks[pid] = f"rank {at['node'] * here + local}"
     _wait(report, ranks, ask["limit"] + 1.0)
+    _merge(report, ask, meeting)
+
+
+def _gpus():
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting must not initialise CUDA
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _same_number_of_gpus(report, meeting, mine):
+    """The number that every node has; None where torch could not be imported everywhere."""
+    counts = meeting.gather(mine, IMPORT)
+    without = [number for number, count in enumerate(counts) if count is None]
+    if mine is not None and without:
+        names = ", ".join(map(meeting.name, without))
+        fact = (
+            f"torch was not imported on {names}, or the doctor there has ended: nothing was tested"
+        )
+        report.say("others", "fail", fact, fix="look at the report there")
+    if without:
+        return None
+    if len(set(counts)) > 1:
+        each = ", ".join(f"{count} on {meeting.name(n)}" for n, count in enumerate(counts))
+        report.say("gpus", "note", f"GPUs: {each}; tested with {min(counts)}")
+    return min(counts)
+
+
+def _merge(report, ask, meeting):
+    """Every node has the rows of every node: who looks at one report sees all ranks."""
+    own = [row for row in report.told() if row["who"]]
+    rows = meeting.gather(own, LATE)
+    for number, theirs in enumerate(rows):
+        if theirs is None:
+            fact = (
+                f"{meeting.name(number)} has not reported: its doctor or the connection has ended"
+            )
+            report.say("others", "fail", fact, fix="look at the report there")
+        elif number != ask["node"]:
+            for row in theirs:
+                report.copy(row)
 
 
 def _import():
@@ -53,20 +154,38 @@ def _free_port():
 
 def _wait(report, ranks, seconds):
     """Until every rank has ended; who has not by then is named and killed."""
-    end = time.monotonic() + seconds
+    start = time.monotonic()
+    end = start + seconds
     left = dict(ranks)
     while left and time.monotonic() < end:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in left:
             who = left.pop(pid)
-            if os.WIFSIGNALED(status):
-                report.say("rank", "fail", f"killed by signal {os.WTERMSIG(status)}", of=who)
+            if os.WIFEXITED(status) and os.WEXITSTATUS(status) == FAILED:
+                end = min(end, time.monotonic() + AFTER_FAILURE)
+            elif os.WIFEXITED(status) and status:
+                fact = f"ended with status {os.WEXITSTATUS(status)}"
+                report.say_of(who, "rank", "fail", fact)
+            elif status:
+                report.say_of(who, "rank", "fail", f"killed by signal {os.WTERMSIG(status)}")
         elif pid == 0:
             time.sleep(0.01)
+    waited = time.monotonic() - start
     for pid, who in left.items():
-        report.say("rank", "fail", f"{_state(pid)} after {seconds - 1.0:.0f} s", of=who, hung=True)
+        state = f"{_state(pid)} after {waited:.0f} s"
+        report.say_of(who, "rank", "fail", state, hung=True, stack=_stack(report, pid, who))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def _stack(report, pid, who):
+    """Where the rank is; it is asked where it has not told at its limit."""
+    if not report.stack(who):
+        os.kill(pid, signal.SIGUSR1)
+    limit = time.monotonic() + 1.0
+    while not (lines := report.stack(who)) and time.monotonic() < limit:
+        time.sleep(0.01)
+    return lines
 
 
 def _state(pid):
@@ -75,152 +194,16 @@ def _state(pid):
     return "stopped by a signal" if letter == "T" else "has not ended"
 
 
-def _rank(report, at, local):
+def _rank(report, at, local, parts):
     """One rank, which never returns."""
-    status = 1
+    status = FAILED
     try:
         rank = at["node"] * at["here"] + local
         report.watch(f"rank {rank}", at["limit"])
-        _parts(report, at, rank, local)
-        status = 0
+        status = 0 if parts.run(report, at, rank, local) else FAILED
+    except Exception as error:
+        report.say("rank", "fail", f"{type(error).__name__}: {error}")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # taking torch down takes longer than the test
-
-
-def _parts(report, at, rank, local):
-    import torch
-    import torch.distributed as dist
-
-    # Longer than our own limit: a hang is to be seen where it is, not where torch gives up.
-    limit = timedelta(seconds=at["limit"] + 60)
-    where = f"tcp://{at['address']}:{at['port']}"
-    backend = "nccl" if at["gpus"] else "gloo"
-    if at["gpus"]:
-        torch.cuda.set_device(local)
-    join = {"world_size": at["world"], "rank": rank, "timeout": limit}
-    if not report.attempt("join", lambda: dist.init_process_group(backend, where, **join) or where):
-        return
-    if at["gpus"]:
-        report.attempt("nccl", lambda: _all_reduce("cuda", None))
-    gloo = dist.new_group(backend="gloo", timeout=limit) if at["gpus"] else None
-    report.attempt("gloo", lambda: _all_reduce("cpu", gloo))
-    if at["nodes"] > 1:
-        report.attempt("nodes", lambda: _compare(gloo))
-    if not at["gpus"]:
-        return
-    if at["pynccl"]:
-        _pynccl(report, gloo or dist.group.WORLD, local)
-    dist.barrier(gloo)
-    if local == 0:
-        _p2p(report, at["here"])
-
-
-def _all_reduce(device, group):
-    import torch
-    import torch.distributed as dist
-
-    data = torch.ones(1 << 20, device=device)
-    dist.all_reduce(data, group=group)
-    if device == "cuda":
-        torch.cuda.synchronize()
-    _expect(data, dist.get_world_size())
-    return "4 MiB"
-
-
-def _expect(data, wanted):
-    found = data.mean().item()
-    if found != wanted:
-        raise ArithmeticError(f"the sum over all ranks is {found!r} instead of {wanted!r}")
-
-
-def _pynccl(report, group, local):
-    """PyNccl, vLLM's own binding of NCCL, plainly and replayed from a CUDA graph."""
-    import torch
-
-    try:
-        from vllm.distributed.device_communicators.pynccl import PyNcclCommunicator
-    except Exception as error:
-        report.say("pynccl", "fail", f"{type(error).__name__}: {error}")
-        return
-    made = []
-
-    def plain():
-        made.append(PyNcclCommunicator(group=group, device=local))
-        if made[0].disabled:
-            return "not used by vLLM here: one rank, or VLLM_DISABLE_PYNCCL"
-        data = torch.ones(1 << 20, device="cuda")
-        out = made[0].all_reduce(data)
-        torch.cuda.synchronize()
-        _expect(data if out is None else out, made[0].world_size)
-        return "4 MiB"
-
-    def graph():
-        return _captured(made[0])
-
-    if report.attempt("pynccl", plain) and not made[0].disabled:
-        report.attempt("pynccl-graph", graph)
-
-
-def _captured(communicator):
-    import torch
-
-    data = torch.ones(1024, device="cuda")
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        communicator.all_reduce(data, stream=stream)  # NCCL sets itself up outside of the capture
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        out = communicator.all_reduce(data, stream=stream)
-    data.fill_(1)
-    graph.replay()
-    torch.cuda.synchronize()
-    _expect(data if out is None else out, communicator.world_size)
-    return "captured and replayed"
-
-
-def _p2p(report, gpus):
-    """Copies between each pair of GPUs: right, and how fast."""
-    for one in range(gpus):
-        for other in range(gpus):
-            if one != other:
-                report.attempt(f"p2p {one} to {other}", lambda a=one, b=other: _copy(a, b))
-
-
-def _copy(one, other):
-    import torch
-
-    size = 256 << 20
-    source = torch.arange(size // 4, dtype=torch.int32, device=f"cuda:{one}")
-    target = torch.empty_like(source, device=f"cuda:{other}")
-    target.copy_(source)
-    torch.cuda.synchronize(one)
-    torch.cuda.synchronize(other)
-    start = time.monotonic()
-    target.copy_(source)
-    torch.cuda.synchronize(one)
-    torch.cuda.synchronize(other)
-    rate = size / (time.monotonic() - start) / 1e9
-    if not torch.equal(target.cpu(), source.cpu()):
-        raise ArithmeticError("what arrives is not what was sent")
-    direct = torch.cuda.can_device_access_peer(one, other)
-    return f"{rate:.1f} GB/s, {'peer access' if direct else 'through host memory'}"
-
-
-def _compare(group):
-    """Every node's settings of NCCL, Gloo and vLLM: they must not differ."""
-    import torch.distributed as dist
-
-    kinds = ("NCCL_", "GLOO_", "VLLM_", "TP_")
-    own = {"VLLM_HOST_IP", "VLLM_RPC_BASE_PATH"}
-    mine = {k: v for k, v in os.environ.items() if k.startswith(kinds) and k not in own}
-    every = [None] * dist.get_world_size()
-    dist.all_gather_object(every, (socket.gethostname(), mine), group=group)
-    first = every[0][1]
-    names = sorted({n for _, env in every for n in {*env, *first} if env.get(n) != first.get(n)})
-    if names:
-        raise ValueError(f"the nodes differ in {', '.join(names)}")
-    return f"{len({host for host, _ in every})} nodes with the same settings"

@@ -2,7 +2,8 @@
 
 A probe is one file, with `TITLE` (what it looks at) and `check(context)`, which yields findings: `fail`
 only where the run is certain to fail. The folder says when it applies: `command` for every launch,
-`python` when the command's interpreter is known, `vllm` when that has vLLM, `server` for an API server.
+`python` when the command's interpreter is known, `vllm` when that has vLLM, `machine` when it will use the
+GPUs, so far as its words tell, `server` for an API server.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
+BARE = (("vllm",), ("python",))
 _DEFAULT_PORT = 8000  #: of vLLM
-FOLDERS = ("command", "python", "vllm", "server")
+FOLDERS = ("command", "python", "vllm", "machine", "server")
 FULL = "full"  #: the folder of those that run code of the target, on request only
 
 
@@ -54,11 +56,27 @@ class Context:
     @property
     def folders(self) -> tuple[str, ...]:
         """The folders of probes that apply to this run."""
-        if self.target is None:
-            return ("command",)
-        vllm = ("vllm",) if self.target.vllm is not None else ()
-        server = ("server",) if self.is_server else ()
-        return ("command", "python", *vllm, *server)
+        python = self.target is not None
+        vllm = self.target is not None and self.target.vllm is not None
+        when = (
+            True,
+            python,
+            vllm,
+            self.is_server or self.is_bare or self.is_script,
+            self.is_server,
+        )
+        return tuple(folder for folder, applies in zip(FOLDERS, when, strict=True) if applies)
+
+    @property
+    def is_bare(self) -> bool:
+        """Does the command say nothing of what will run? So it is where the doctor is given none."""
+        return self.argv in BARE
+
+    @property
+    def is_script(self) -> bool:
+        """Is it a Python script whose Python has vLLM?"""
+        target = self.target
+        return target is not None and target.vllm is not None and target.kind == "script"
 
     @property
     def is_server(self) -> bool:

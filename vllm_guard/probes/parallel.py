@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
+MASTER_PORT = 29501  #: of vLLM, for --master-port
+MASTER_ADDRESS = "127.0.0.1"  #: of vLLM, for --master-addr
 _ELSEWHERE = ("external_launcher", "ray")  #: executors whose workers need not be on this node
 
 
@@ -18,6 +20,7 @@ class Sizes:
     """The sizes of one server."""
 
     world: int  #: TP * PP: the workers of one engine
+    total: int  #: of all engines, on all nodes
     here: int  #: GPUs that this node must have
     engines: int  #: the engines of this node (data parallel)
     nodes: int
@@ -52,7 +55,7 @@ def sizes(context: Context) -> Sizes | None:
         return None
     world = tensor * pipeline * prefill
     here = -(-world * data // nodes) if nodes > 1 else world * engines
-    return Sizes(world, here, engines, nodes, rank)
+    return Sizes(world, world * data, here, engines, nodes, rank)
 
 
 def port_of(word: str) -> int | None:

@@ -11,7 +11,13 @@ import os
 from vllm_guard import paths
 from vllm_guard.errors import GuardError
 from vllm_guard.target.rewrite import to_python
-from vllm_guard.target.words import Command, Executable, find_executable, read_options
+from vllm_guard.target.words import (
+    Command,
+    Executable,
+    find_executable,
+    interpreter_of,
+    read_options,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ __all__ = [
     "Target",
     "find_executable",
     "find_target",
+    "interpreter_of",
 ]
 
 _TAKES_VALUE = ("-c", "-m", "-W", "-X", "--check-hash-based-pycs")

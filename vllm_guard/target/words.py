@@ -81,6 +81,13 @@ def reason(file: str) -> Reason:
     return "found" if stat.S_ISREG(mode) and os.access(file, os.X_OK) else "not-executable"
 
 
+def interpreter_of(path: str) -> str:
+    """The program that a script's first line names; empty for what is no script."""
+    line = head(path).partition(b"\n")[0]
+    words = line[2:].split() if line.startswith(b"#!") else []
+    return os.fsdecode(words[0]) if words else ""
+
+
 def read_options(
     words: Iterable[str], takes_value: Container[str], last: Container[str] = ()
 ) -> tuple[Options, list[str]]:

@@ -7,8 +7,9 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import catalog
-from .things import NOTHING, Scope, Thing, Things, World, constant_text, joined
+from . import arguments, catalog
+from .arguments import Given
+from .things import NOTHING, Scope, Thing, Things, World, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,25 +50,6 @@ class Event(NamedTuple):
     engine: bool
 
 
-class Given(NamedTuple):
-    """The arguments of a call, as things."""
-
-    positional: tuple[Things[Thing], ...] = ()
-    keywords: tuple[tuple[str, Things[Thing]], ...] = ()
-
-    def all(self) -> Things[Thing]:
-        """Everything that is passed."""
-        return NOTHING.union(*self.positional, *(things for _, things in self.keywords))
-
-    def text(self, index: int, keyword: str = "") -> str:
-        """A constant string among them; empty where there is none."""
-        things = dict(self.keywords).get(keyword, NOTHING)
-        if not things and index < len(self.positional):
-            things = self.positional[index]
-        texts = [thing.name for thing in things if thing.kind == "text"]
-        return texts[0] if len(texts) == 1 else ""
-
-
 class Calls:
     """The calls of one script, and what they did. `block` runs statements in a scope."""
 
@@ -77,6 +59,7 @@ class Calls:
         self.cuda: list[Event] = []
         self.env: dict[str, str] = {}
         self.guarded = False
+        self._keywords: dict[ast.AST, dict[str, object]] = {}
         self.conditional = False
         self._block = block
         self._method = ""
@@ -84,7 +67,7 @@ class Calls:
         self._via: tuple[tuple[str, int], ...] = ()
         self._known: dict[object, Things[Thing]] = {}
         self._entered: dict[object, int] = {}
-        self._active: list[ast.AST] = []
+        self._active: list[ast.AST | None] = []
 
     @contextmanager
     def within(self, **changes: object) -> Iterator[None]:
@@ -99,6 +82,7 @@ class Calls:
     def call(self, node: ast.Call, scope: Scope) -> None:
         """A call in the script; what it returns is known to `world` afterwards."""
         given = self._given(node, scope)
+        self._keywords[node] = arguments.constants(node, given)
         found = NOTHING
         for thing in self.world.things(node.func, scope):
             found |= self.apply(thing, node, given)
@@ -113,12 +97,12 @@ class Calls:
         """Call one thing."""
         if thing.kind == "import":
             return self._imported(thing, node, given)
-        if thing.kind == "function":
-            with self.within(_remote=self._remote or thing.how == "ray"):
-                return self._enter(thing, node, given)
-        if thing.kind == "class":
-            with self.within(_remote=self._remote or thing.how == "ray"):
-                return self._construct(thing, node, given)
+        if thing.how == "options":
+            return frozenset({thing._replace(how="")})
+        if thing.kind in ("function", "class"):
+            enter = self._enter if thing.kind == "function" else self._construct
+            with self.within(_remote=self._remote or thing.how == "remote"):
+                return enter(thing._replace(how=""), node, given)
         if thing.kind == "object":
             return self._all(self.world.attribute((thing,), "__call__"), node, given)
         return NOTHING
@@ -206,20 +190,12 @@ class Calls:
     def _facts(self, thing: Thing, node: ast.expr, given: Given) -> catalog.Facts:
         calls: list[ast.AST] = [node]
         calls += [t.node for t in given.all() if t.node and t.name.endswith("EngineArgs()")]
-        known: dict[str, object] = {}
-        unknown = set()
+        keywords: dict[str, object] = {}
         for call in calls:
-            for keyword in getattr(call, "keywords", ()):
-                name = keyword.arg or "**"
-                if isinstance(keyword.value, ast.Constant):
-                    known[name] = keyword.value.value
-                elif given.text(99, name):
-                    known[name] = given.text(99, name)
-                else:
-                    unknown.add(name)
+            keywords.update(self._keywords.get(call, {}))
         contexts = {t.how for t in dict(given.keywords).get("mp_context", NOTHING)}
         method = thing.how or "".join(contexts) or self._method
-        return catalog.Facts(known, frozenset(unknown), method, self.env)
+        return catalog.Facts(keywords, method, self.env)
 
     def _touch(self, node: ast.expr, what: str) -> None:
         if not any(e.engine and e.confidence != "info" for e in self.events.values()):
@@ -237,10 +213,10 @@ class Calls:
         places = keywords.get("device", NOTHING)
         if name == "to":
             places = places.union(*given.positional[:1])
-        return (name == "cuda" and not given.all()) or any(map(_is_cuda, places))
+        return (name == "cuda" and not given.all()) or any(map(arguments.is_cuda, places))
 
     def _construct(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
-        instance = Thing("object", thing.name, owner=thing._replace(how=""))
+        instance = Thing("object", thing.name, owner=thing)
         for base in self.world.lineage(thing):
             if base.kind == "import":
                 self._judge(base, node, given, f" (as {thing.name})")
@@ -299,11 +275,3 @@ class Calls:
 
 def _title(thing: Thing) -> str:
     return f"{thing.owner.name}.{thing.name}" if thing.owner else thing.name
-
-
-def _is_cuda(thing: Thing) -> bool:
-    if thing.kind == "text":
-        return thing.name.startswith("cuda")
-    if thing.name != "torch.device()" or not isinstance(thing.node, ast.Call):
-        return False
-    return any(constant_text(arg).startswith("cuda") for arg in thing.node.args)

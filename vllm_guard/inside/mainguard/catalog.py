@@ -73,6 +73,9 @@ _CUDA = re.compile(
 )
 
 
+UNKNOWN = object()  #: a value that is not written down in the script
+
+
 class Hit(NamedTuple):
     """A call that does something at once."""
 
@@ -82,10 +85,9 @@ class Hit(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What is known when a name is called. A value that is not written down in the script is missing."""
+    """What is known when a name is called."""
 
-    keywords: dict[str, object]  #: constant ones, those of the EngineArgs that are passed too
-    unknown: frozenset[str]  #: keywords whose values are not constant; `**` for an unpacked mapping
+    keywords: dict[str, object]  #: those of the EngineArgs that are passed too; `**` for a mapping
     method: str  #: start method of multiprocessing, as set or asked for; empty: the default
     env: dict[str, str]  #: variables that the script has set
 
@@ -129,10 +131,10 @@ def _engine(engine: str, what: str, facts: Facts) -> Hit:
         return Hit(f"{what} for an external launcher: it starts no process", "info", True)
     if facts.env.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0" and engine in _IN_PROCESS:
         sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-        if all(facts.keywords.get(size, 1) == 1 for size in sizes):
-            if facts.unknown.isdisjoint((*sizes, "**")):
-                text = "in this process (VLLM_ENABLE_V1_MULTIPROCESSING=0): it starts no process"
-                return Hit(f"{what} {text}", "info", True)
+        if "**" not in facts.keywords and all(facts.keywords.get(s, 1) == 1 for s in sizes):
+            text = "in this process (VLLM_ENABLE_V1_MULTIPROCESSING=0): it starts no process"
+            return Hit(f"{what} {text}", "info", True)
+        if all(facts.keywords.get(size, 1) in (1, UNKNOWN) for size in sizes):
             return Hit(what, "likely", True)
     return Hit(what, "certain", True)
 
@@ -149,4 +151,4 @@ def _process(root: str, rest: str, method: str) -> Hit | None:
 def _by_method(what: str, method: str) -> Hit:
     """Children of fork do not import the main module; the default is fork before Python 3.14."""
     confidence = {"": "likely", "fork": "info"}.get(method, "certain")
-    return Hit(f"{what} with {method}" if method else what, confidence, False)
+    return Hit(f"{what} with {method or 'the default start method'}", confidence, False)

@@ -30,8 +30,11 @@ class Script:
 
 
 def run(words, harness):
-    """Run `--main-guard MODE SCRIPT|-m MODULE [ARGUMENTS]`, as the file `harness` was run by Python."""
-    mode, script, *arguments = words[1:]
+    """Run `[--main-guard MODE] SCRIPT|-m MODULE [ARGUMENTS]`, as Python was to run the file `harness`."""
+    mode = "auto"
+    if words[0] == "--main-guard":
+        mode, words = words[1], words[2:]
+    script, *arguments = words
     try:
         if script == "-m":
             module, *arguments = arguments
@@ -59,6 +62,7 @@ def _run_script(mode, word, harness):
         _replace_first_entry(harness, path)
         import runpy
 
+        _new_main()
         runpy._run_module_as_main("__main__", False)
         return
     _replace_first_entry(harness, os.path.dirname(os.path.realpath(path)))
@@ -84,10 +88,7 @@ def _loader(path):
 def _execute(mode, path, source, loader):
     code = compile(source, path, "exec", dont_inherit=True)
     module = _new_main()
-    vars(module).update(__loader__=loader, __spec__=None)
-    if sys.version_info < (3, 14):
-        module.__annotations__ = {}
-    vars(module).update(__builtins__=sys.modules["builtins"], __file__=path, __cached__=None)
+    vars(module).update(__loader__=loader, __file__=path, __cached__=None)
     _watch(Script(mode, module, path, source))
     exec(code, vars(module))
 
@@ -114,6 +115,9 @@ def _new_main():
     global _own_main
     _own_main = sys.modules["__main__"]
     sys.modules["__main__"] = module = type(sys)("__main__")
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
+    module.__builtins__ = sys.modules["builtins"]
     return module
 
 

@@ -29,7 +29,7 @@ class Thing(NamedTuple):
     node: ast.AST | None = None  #: definition; of an `import` thing the call that made it
     scope: Scope | None = None  #: of a function: where it was defined; of a class: its own
     owner: Thing | None = None
-    how: str = ""  #: start method of a multiprocessing context; `ray`: runs in a Ray worker
+    how: str = ""  #: start method of a context; "remote", "options": of Ray, and of what is like it
 
 
 Things = frozenset  #: of Thing
@@ -121,9 +121,8 @@ class World:
                 found |= _member(thing, name)
             elif thing.kind in ("object", "class", "super"):
                 found |= self._of_class(thing, name)
-            if thing.kind in ("class", "function") and name in ("remote", "options", "bind"):
-                how = "ray" if name == "remote" else thing.how
-                found |= {thing._replace(how=how)}
+            if thing.kind in ("class", "function") and name in ("remote", "options"):
+                found |= {thing._replace(how=name)}
         return found
 
     def lineage(self, cls: Thing) -> Iterator[Thing]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from .calls import Calls, Given
+from .arguments import Given
+from .calls import Calls
 from .things import NOTHING, Scope, Thing, Things, is_property
 
 if TYPE_CHECKING:

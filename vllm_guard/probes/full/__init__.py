@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Protocol
 
+    from vllm_guard.model import Status
     from vllm_guard.probes import Context
 
     class Ask(Protocol):
@@ -89,21 +90,32 @@ def judged(name: str, subject: str, answer: Answer, fix: str = "") -> Iterator[F
     """The findings of a step: what went well in one, each failure in one, and how it ended."""
     for rows in _alike(answer.failed()):
         row = rows[0]
-        who = ", ".join(str(each["who"]) for each in rows if each["who"])
+        who = ", ".join(who_of(each) for each in rows if each["who"])
         if row["part"] == "import" and row["fact"].endswith("No module named 'torch'"):
             yield Finding(f"{name}-import", "skip", subject, row["fact"])
         else:
-            yield Finding(
-                f"{name}-{_id(row)}", "fail", _what(who or subject, row), row["fact"], fix
-            )
+            what = _what(who or subject, row)
+            yield Finding(f"{name}-{_id(row)}", "fail", what, row["fact"], row.get("fix") or fix)
     yield from _end(name, subject, answer)
     well = [row for row in answer.rows if row["state"] == "ok"]
     if answer.is_well:
         facts = (f"{row['part']}: {row['fact']}" if row["fact"] else row["part"] for row in well)
         yield Finding(f"{name}-works", "ok", subject, "; ".join(facts))
+    yield from remarks(name, subject, answer, ("note", "warn"))
+
+
+def remarks(name: str, subject: str, answer: Answer, states: Sequence[Status]) -> Iterator[Finding]:
+    """What is said beside the results."""
     for row in answer.rows:
-        if row["state"] == "note":
-            yield Finding(f"{name}-{_id(row)}", "note", _what(subject, row), row["fact"])
+        if row["state"] in states:
+            what, fix = _what(subject, row), row.get("fix", "")
+            yield Finding(f"{name}-{_id(row)}", row["state"], what, row["fact"], fix)
+
+
+def who_of(row: Mapping[str, Any]) -> str:
+    """`rank 1`, and where it ran if there are several nodes."""
+    who = str(row["who"])
+    return f"{who} on {row['host']} (node {row['node']})" if "host" in row else who
 
 
 def _end(name: str, subject: str, answer: Answer) -> Iterator[Finding]:

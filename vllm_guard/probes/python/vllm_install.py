@@ -38,3 +38,14 @@ def check(context: Context) -> Iterator[Finding]:
             f"comes first on the import path and hides {vllm.shadows}",
             fix="start the command from another folder, or unset PYTHONPATH",
         )
+    if not vllm.distribution:
+        fact = "no installed package is called vllm, and vLLM asks for its version"
+        yield Finding("vllm-metadata", "warn", vllm.package, fact, fix="reinstall vLLM there")
+    elif vllm.distribution != "vllm" and target.kind == "vllm-cli":
+        yield Finding(
+            "vllm-metadata",
+            "warn",
+            vllm.package,
+            f"it is installed as {vllm.distribution}, and the command `vllm` asks for the version of vllm",
+            fix=f"{target.interpreter} -m vllm.entrypoints.openai.api_server --model MODEL",
+        )

@@ -87,7 +87,7 @@ def _holder(here: tuple[Interface, ...], address: str) -> Interface | None:
 
 
 def _nccl(context: Context, here: tuple[Interface, ...], far: bool) -> Finding:
-    found = nccl_interfaces(_ifname(context), here)
+    found = nccl_interfaces(nccl_ifname(context), here)
     fix = f"NCCL_SOCKET_IFNAME={_first_name(here) or 'INTERFACE'}"
     if not found:
         fact = "no interface with an address is left: NCCL ends with `no socket interface found`"
@@ -95,7 +95,7 @@ def _nccl(context: Context, here: tuple[Interface, ...], far: bool) -> Finding:
     return _judged("nccl-interface", "NCCL", (found[0].addresses[0], found[0]), far, fix)
 
 
-def _ifname(context: Context) -> str:
+def nccl_ifname(context: Context) -> str:
     """NCCL_SOCKET_IFNAME, which NCCL's own files may set as well; the environment wins, then the user's."""
     name, env = "NCCL_SOCKET_IFNAME", context.env
     if name in env:

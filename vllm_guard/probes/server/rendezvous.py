@@ -11,13 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vllm_guard.host import Port
+    from vllm_guard.model import Status
     from vllm_guard.probes import Context
     from vllm_guard.probes.parallel import Sizes
 
 TITLE = "where the processes meet"
 
-_MASTER_PORT = "29501"  #: of vLLM, for --master-port
-_MASTER_ADDRESS = "127.0.0.1"
 _RANGE = 10  #: ports from VLLM_PORT on that are looked at
 _CONNECT_SECONDS = 0.2
 _URI = "https://docs.vllm.ai/en/latest/serving/parallelism_scaling/"
@@ -32,8 +31,11 @@ def check(context: Context) -> Iterator[Finding]:
         yield _loopback()
     if sizes.nodes < 2:
         return
-    yield _master_address(context, sizes)
-    yield _master_port(context, sizes)
+    yield from _place(context, sizes)
+    address = context.flag("--master-addr") or parallel.MASTER_ADDRESS
+    known = (address,) if net.is_numeric(address) else net.resolve(context.host, address)
+    yield _master_address(context, sizes, address, known)
+    yield _master_port(context, sizes, known)
     yield _rdma(context, context.host.rdma())
 
 
@@ -72,10 +74,23 @@ def _loopback() -> Finding:
     return Finding("loopback", "ok", subject, "can be connected to")
 
 
-def _master_address(context: Context, sizes: Sizes) -> Finding:
-    address = context.flag("--master-addr") or _MASTER_ADDRESS
+def _place(context: Context, sizes: Sizes) -> Iterator[Finding]:
+    """What vLLM refuses of a node's number, and of the number of nodes."""
+    status: Status = "warn" if context.has("--config") else "fail"
+    if sizes.rank >= sizes.nodes:
+        subject, fact = f"--node-rank {sizes.rank}", f"of {sizes.nodes} nodes, which begin with 0"
+        yield Finding("nodes", status, subject, fact, fix=f"use 0 to {sizes.nodes - 1}")
+    if sizes.total % sizes.nodes:
+        subject, fact = f"--nnodes {sizes.nodes}", f"does not divide {sizes.total} workers"
+        fix = "--nnodes that divides TP x PP x DP"
+        yield Finding("nodes", status, subject, fact, fix=fix)
+
+
+def _master_address(
+    context: Context, sizes: Sizes, address: str, known: tuple[str, ...] | None
+) -> Finding:
+    """`known`: what the name is, if it was resolved."""
     subject = f"--master-addr {address}"
-    known = (address,) if net.is_numeric(address) else net.resolve(context.host, address)
     if not known:
         why = "cannot be resolved" if known == () else "was not resolved in 0.3 s"
         status = "warn" if known == () else "unknown"
@@ -93,19 +108,22 @@ def _master_address(context: Context, sizes: Sizes) -> Finding:
     elif sizes.rank > 0 and local:
         fact, fix = f"is this node, which is node {sizes.rank}", "--node-rank 0 here"
     else:
-        where = "this node" if local else "another node; not tried"
+        where = "this node" if local else "another node"
         return Finding("master-address", "ok", subject, where)
     return Finding("master-address", "warn", subject, fact, fix=fix, uri=_URI)
 
 
-def _master_port(context: Context, sizes: Sizes) -> Finding:
-    word = context.flag("--master-port") or _MASTER_PORT
+def _master_port(context: Context, sizes: Sizes, known: tuple[str, ...] | None) -> Finding:
+    word = context.flag("--master-port") or str(parallel.MASTER_PORT)
     subject = f"--master-port {word}"
     port = parallel.port_of(word)
     if port is None:
         return Finding("master-port", "fail", subject, "not a port number", fix="use 1 to 65535")
     if sizes.rank > 0:
-        return Finding("master-port", "skip", subject, "node 0 listens there: not tried from here")
+        if context.host.root or not known:
+            fact = "node 0 listens there: not tried from here"
+            return Finding("master-port", "skip", subject, fact)
+        return _seen_from_here(subject, known[0], port)
     if port not in sockets.listening(context.host.root):
         return Finding("master-port", "ok", subject, "free")
     return Finding(
@@ -115,6 +133,28 @@ def _master_port(context: Context, sizes: Sizes) -> Finding:
         "another process listens there: torch's store cannot",
         fix=f"another --master-port, on every node; `ss -ltnp sport = :{word}` names the process",
     )
+
+
+def _seen_from_here(subject: str, address: str, port: int) -> Finding:
+    """Node 0 may not have been started yet: it need not listen, but must be there."""
+    import errno
+    import os
+    import socket
+
+    try:
+        socket.create_connection((address, port), timeout=_CONNECT_SECONDS).close()
+    except ConnectionRefusedError:
+        fact = f"{address} answers, nothing listens there yet"
+        return Finding("master-port", "ok", subject, fact)
+    except OSError as error:
+        if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+            fact = f"{address} is not reached: {os.strerror(error.errno)}"
+            fix = "a route to node 0, or its address in a network that both have"
+            return Finding("master-port", "warn", subject, fact, fix=fix, uri=_URI)
+        fact = f"{address} did not answer in {_CONNECT_SECONDS} s"
+        fix = f"if it is up: open TCP port {port} of node 0 for this node"
+        return Finding("master-port", "unknown", subject, fact, fix=fix, uri=_URI)
+    return Finding("master-port", "ok", subject, f"{address} listens")
 
 
 def _rdma(context: Context, ports: Sequence[Port]) -> Finding:

@@ -20,6 +20,8 @@ _INSTALL = "apt-get install {0}, or dnf install {1}"
 
 
 def check(context: Context) -> Iterator[Finding]:
+    if context.target is None or context.target.vllm is None:
+        return
     yield from _compiler(context)
     yield from _headers(context)
     yield from _ptxas(context)

@@ -28,9 +28,10 @@ _URI = "https://docs.vllm.ai/en/latest/deployment/docker/"
 def check(context: Context) -> Iterator[Finding]:
     host = context.host
     space = host.space(SHM) if host.exists(SHM) else None
-    if space is None:
+    if space is None or not os.access(host.root + SHM, os.W_OK):
+        fact = "is not there" if space is None else "this user cannot write there"
         fix = "mount -t tmpfs -o size=16g tmpfs /dev/shm; in a container: --shm-size=16g"
-        yield Finding("shm-missing", "warn", SHM, "is not there", fix=fix, uri=_URI)
+        yield Finding("shm-missing", "warn", SHM, fact, fix=fix, uri=_URI)
         return
     free = space.free >> 20
     if free >= _NEEDED_MIB:

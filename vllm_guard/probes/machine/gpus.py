@@ -34,6 +34,8 @@ def check(context: Context) -> Iterator[Finding]:
     names = ", ".join(sorted({device.name for device in survey.devices if device.name}))
     fact = f"{len(survey.devices)} x {names or 'unnamed'}, driver {survey.driver or 'unknown'}"
     yield Finding("gpus", "ok", "GPUs", fact)
+    if not context.is_server:
+        return
     sizes = parallel.sizes(context)
     if context.has("--device-ids"):
         yield Finding("gpu-count", "skip", "--device-ids", "chooses the devices, and is not read")

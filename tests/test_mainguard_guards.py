@@ -1,0 +1,373 @@
+"""Guards in every shape, the modes, and every way to name a script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kit.scripts import Came, Case, expected, matrix, pythons, run, write
+from tests.test_mainguard_values import ASK
+
+#: As under plain Python, to the byte.
+AS_BARE = (
+    Case(
+        "guarded",
+        """
+        import time, multiprocessing as mp
+        print("top", __name__, flush=True)
+        STARTED = time.time()
+        def f():
+            print("child", STARTED > 0)
+        if __name__ == "__main__":
+            mp.set_start_method("spawn")
+            process = mp.Process(target=f)
+            process.start()
+            process.join()
+        """,
+    ),
+    Case(
+        "guarded-forkserver",
+        """
+        from multiprocessing import get_context
+        print("top", __name__, flush=True)
+        def f():
+            return __name__
+        if "__main__" == __name__:
+            with get_context("forkserver").Pool(1) as pool:
+                print(pool.apply(f))
+        """,
+    ),
+    Case(
+        "guarded-with-else",
+        """
+        from multiprocessing import get_context
+        if __name__ == "__main__":
+            role = "main"
+        else:
+            role = "child"
+        def f():
+            return role
+        if __name__ == "__main__":
+            with get_context("spawn").Pool(1) as pool:
+                print(role, pool.apply(f))
+        """,
+    ),
+    Case(
+        "guarded-and-a-child-that-fails",
+        """
+        from multiprocessing import get_context
+        def f():
+            raise ValueError("in the child")
+        if __name__ == "__main__":
+            process = get_context("spawn").Process(target=f)
+            process.start()
+            process.join()
+            raise SystemExit(process.exitcode + 2)
+        """,
+    ),
+    Case(
+        "guarded-main-that-lacks-a-name-in-children",
+        """
+        from multiprocessing import get_context
+        def f():
+            return size
+        if __name__ == "__main__":
+            size = 3
+            with get_context("spawn").Pool(1) as pool:
+                try:
+                    pool.apply(f)
+                except NameError as error:
+                    print(error)
+        """,
+    ),
+    Case(
+        "fork-unguarded",
+        """
+        import multiprocessing as mp
+        mp.set_start_method("fork")
+        print("top", flush=True)
+        size = [3]
+        def f(x):
+            return size, x, __name__
+        with mp.Pool(1) as pool:
+            print(pool.apply(f, (1,)))
+        """,
+    ),
+    Case(
+        "starts-nothing",
+        """
+        import multiprocessing
+        print(multiprocessing.get_start_method())
+        """,
+    ),
+    Case(
+        "package-with-main",
+        "",
+        words=("-m", "pkg", "word"),
+        files={
+            "pkg/__init__.py": "",
+            "pkg/__main__.py": """
+        import sys
+        from multiprocessing import get_context
+        from os.path import basename
+        from . import work
+        print("top", __name__, __package__, __spec__.name, sys.argv[1:], flush=True)
+        with get_context("spawn").Pool(1) as pool:
+            print(pool.map(work.f, [1]))
+        """,
+            "pkg/work.py": "def f(x):\n    return x + 1\n",
+        },
+    ),
+    Case("missing-module", "", words=("-m", "nowhere")),
+    Case("missing-script", "", words=("nowhere.py",)),
+)
+
+CASES = (
+    Case(
+        "guard-and-a-start-outside-it",
+        ASK
+        + """
+        print("top", flush=True)
+        def f():
+            return "worked"
+        print(ask(f))
+        if __name__ == "__main__":
+            print("guarded")
+        """,
+        "top\nworked\nguarded\n",
+    ),
+    Case(
+        "guard-and-a-hidden-start",
+        """
+        import helper
+        def f():
+            print("worked", flush=True)
+        print("top", __name__, flush=True)
+        helper.start(f)
+        if __name__ == "__main__":
+            print("guarded")
+        """,
+        "top __main__\ntop __mp_main__\nworked\nguarded\n",
+        "vllm-guard: line 5 of s.py starts a process, which a child that only loads the script may not\n",
+        files={
+            "helper.py": """
+        def start(f):
+            from multiprocessing import get_context
+            process = get_context("spawn").Process(target=f)
+            process.start()
+            process.join()
+        """
+        },
+    ),
+    Case(
+        "definitions-of-a-guarded-script",
+        """
+        from multiprocessing import get_context
+        print("top", flush=True)
+        def f():
+            return size
+        if __name__ == "__main__":
+            size = 3
+            with get_context("spawn").Pool(1) as pool:
+                print(pool.apply(f))
+        """,
+        "top\n3\n",
+        mode="definitions",
+    ),
+    Case(
+        "cut-off-at-the-first-start",
+        ASK
+        + """
+        print("top", flush=True)
+        import os
+        ready = [os.getppid()]
+        def f():
+            return len(ready), "late" in globals()
+        print(ask(f))
+        late = 1
+        """,
+        "top\ntop\n(1, False)\n",
+        mode="cutoff",
+    ),
+    Case(
+        "decorator-that-runs-what-it-decorates",
+        """
+        from multiprocessing import get_context
+        def entry(f):
+            if __name__ in ("__main__", "__mp_main__"):
+                f()
+            return f
+        def work():
+            print("worked", flush=True)
+        @entry
+        def main():
+            process = get_context("spawn").Process(target=work)
+            process.start()
+            process.join()
+        print("end")
+        """,
+        "worked\nend\n",
+        "vllm-guard: line 9 of s.py starts a process, which a child that only loads the script may not;"
+        " not available there: main\n",
+    ),
+    Case(
+        "helper-that-starts-when-it-is-imported",
+        """
+        import helper
+        def f():
+            pass
+        print("end")
+        """,
+        "worked\nend\n",
+        "vllm-guard: line 1 of s.py starts a process, which a child that only loads the script may not;"
+        " not available there: helper\n",
+        files={
+            "work.py": "def work():\n    print('worked', flush=True)\n",
+            "helper.py": """
+        import work
+        from multiprocessing import get_context
+        process = get_context("spawn").Process(target=work.work)
+        process.start()
+        process.join()
+        """,
+        },
+    ),
+    Case(
+        "asyncio",
+        """
+        import asyncio
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+        def f(x):
+            return x + 1
+        async def main():
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                return await asyncio.get_running_loop().run_in_executor(pool, f, 1)
+        print(asyncio.run(main()))
+        """,
+        "2\n",
+    ),
+    Case(
+        "module",
+        "",
+        "top pkg pkg.mod mod.py ['word'] True\n('helped', 'pkg', '__mp_main__')\n",
+        words=("-m", "pkg.mod", "word"),
+        files={
+            "pkg/__init__.py": "",
+            "pkg/helper.py": "def helped():\n    return 'helped'\n",
+            "pkg/mod.py": """
+        import os, sys
+        from multiprocessing import get_context
+        from .helper import helped
+        print("top", __package__, __spec__.name, os.path.basename(sys.argv[0]), sys.argv[1:],
+              sys.path[0] == os.getcwd(), flush=True)
+        def f():
+            return helped(), __package__, __name__
+        with get_context("spawn").Pool(1) as pool:
+            print(pool.apply(f))
+        """,
+        },
+    ),
+    Case(
+        "standard-input",
+        "",
+        "top <stdin> - ''\n4\n",
+        words=("-",),
+        stdin="""
+from multiprocessing import get_context
+import sys
+print("top", __file__, sys.argv[0], repr(sys.path[0]), flush=True)
+def f(x):
+    return 2 * x
+with get_context("spawn").Pool(1) as pool:
+    print(pool.apply(f, (2,)))
+""",
+    ),
+    Case(
+        "script-edited-meanwhile",
+        ASK
+        + """
+        with open(__file__, "w") as file:
+            file.write("raise SystemExit('edited')")
+        import inspect
+        def f():
+            return inspect.getsource(f)
+        print(ask(f), end="")
+        """,
+        "def f():\n    return inspect.getsource(f)\n",
+    ),
+    Case(
+        "script-deleted-meanwhile",
+        ASK
+        + """
+        import os
+        os.unlink(__file__)
+        def f():
+            return os.path.basename(__file__)
+        print(ask(f))
+        """,
+        "s.py\n",
+    ),
+)
+
+
+@matrix(AS_BARE)
+def test_what_is_guarded_or_starts_nothing_is_as_under_plain_python(
+    case: Case, python: str, tmp_path: Path
+) -> None:
+    write(case, tmp_path)
+
+    bare = run(case, tmp_path, python, bare=True)
+    came = run(case, tmp_path, python)
+
+    assert bare.out or bare.err
+    assert came == bare
+
+
+@matrix(CASES)
+def test_a_script_runs_whatever_its_guard_and_however_it_is_named(
+    case: Case, python: str, tmp_path: Path
+) -> None:
+    write(case, tmp_path)
+
+    assert run(case, tmp_path, python) == expected(case)
+
+
+ENCODED = {
+    "latin-1": '# coding: latin-1\nNAME = "caf\u00e9"\n'.encode("latin-1"),
+    "byte-order-mark": b'\xef\xbb\xbfNAME = "caf\xc3\xa9"\n',
+    "carriage-returns": b'NAME = "caf\xc3\xa9"\r\n',
+}
+
+
+@pytest.mark.parametrize("python", sorted(pythons()))
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_a_script_runs_whatever_its_encoding(encoding: str, python: str, tmp_path: Path) -> None:
+    rest = """
+from multiprocessing import get_context
+print("top", flush=True)
+def f():
+    import inspect
+    return ascii(NAME), inspect.getsource(f).splitlines()[0]
+with get_context("spawn").Pool(1) as pool:
+    print(pool.apply(f))
+"""
+    end = "\r\n" if encoding == "carriage-returns" else "\n"
+    (tmp_path / "s.py").write_bytes(ENCODED[encoding] + rest.replace("\n", end).encode())
+
+    came = run(Case(encoding, ""), tmp_path, python)
+
+    assert came == Came(0, "top\n(\"'caf\\\\xe9'\", 'def f():')\n", "")
+
+
+@pytest.mark.parametrize("python", sorted(pythons()))
+def test_a_script_that_starts_nothing_loads_nothing_more(python: str, tmp_path: Path) -> None:
+    case = Case("modules", "import sys\nprint(*sorted(sys.modules))\n")
+    write(case, tmp_path)
+
+    bare = run(case, tmp_path, python, bare=True)
+    came = run(case, tmp_path, python)
+
+    more = set(came.out.split()) - set(bare.out.split())
+    assert more == {"_vllm_guard_main", "_vllm_guard_main.parent"}

@@ -1,0 +1,135 @@
+"""`vllm-guard check`: which scripts need `if __name__ == "__main__":`, and where."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from vllm_guard import __version__, report, screen, scripts, unguarded
+from vllm_guard.commands import output
+from vllm_guard.errors import USAGE, GuardError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vllm_guard.scripts import Script
+    from vllm_guard.unguarded import Placed
+
+_FORMATS = ("text", "json", "github", "sarif")
+_CHILDREN = {
+    "child": "run it",
+    "main": "do not",
+    "inherited": "inherit it",
+    "partly": "run part of it",
+}
+
+
+@click.command()
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), default="text", help="How to print it."
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Also each top-level line: whether child processes run it, and why.",
+)
+@output.strict_option
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int:
+    """Say which scripts start processes when they are imported, and so need a main guard.
+
+    PATH is a script, a notebook, a folder (the *.py below it) or - for stdin. Nothing is imported or run.
+
+    Exit status: 0 none needs a guard, 1 one does, 2 one could not be read.
+    """
+    if explain and form not in ("text", "json"):
+        raise GuardError(f"--explain has no --format {form}", exit_code=USAGE)
+    names: list[str] = []
+    found: list[Placed] = []
+    explained = []
+    for name in (name for path in paths for name in scripts.found(path)):
+        script = scripts.read(name)
+        names.append(name)
+        found += unguarded.judge(script)
+        if explain and not script.problem and not script.is_notebook:
+            explained.append((name, list(_statements(script))))
+    if form == "text":
+        for name, rows in explained:
+            _explain(name, rows)
+        _print(found)
+        click.echo(_summary(len(names), found))
+    else:
+        _write(form, names, found, [row for _, rows in explained for row in rows])
+    unreadable = any(placed.finding.id == "script-unreadable" for placed in found)
+    return USAGE if unreadable else output.verdict((p.finding for p in found), strict)
+
+
+def _write(
+    form: str, names: Sequence[str], found: Sequence[Placed], rows: Sequence[dict[str, object]]
+) -> None:
+    if form == "json":
+        findings = [
+            {**p.finding.__dict__, "file": p.file, "line": p.line, "column": p.column}
+            for p in found
+        ]
+        sections = {"statements": rows} if rows else {}
+        output.print_json("", findings=findings, looked_at=names, **sections)
+    elif form == "sarif":
+        from vllm_guard import sarif
+
+        click.echo(json.dumps(sarif.log(found, __version__), indent=1))
+    else:
+        from vllm_guard import formats  # its XML costs 15 ms
+
+        for line in formats.github_placed(found):
+            click.echo(line)
+
+
+def _statements(script: Script) -> Iterator[dict[str, object]]:
+    from vllm_guard.inside.mainguard import statements
+
+    for statement in statements.classify(script.source, script.path).statements:
+        yield {"file": script.path, **statement._asdict(), "code": script.line(statement.first)}
+
+
+def _explain(name: str, rows: Sequence[dict[str, object]]) -> None:
+    click.echo(f"{screen.printable(name)}: what its child processes do with each line")
+    output.print_table(
+        ("LINES", "CODE", "CHILDREN", "WHY"),
+        (
+            (
+                "-".join(dict.fromkeys((str(row["first"]), str(row["last"])))),
+                screen.shortened(str(row["code"]), 40),
+                _CHILDREN[str(row["verdict"])],
+                str(row["reason"]),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _print(found: Sequence[Placed]) -> None:
+    """`FILE:LINE: FACT`, as compilers write it, so that editors find the place."""
+    for placed in found:
+        finding = placed.finding
+        word = "" if finding.status == "fail" else f"{finding.status}: "
+        click.echo(screen.printable(f"{finding.subject}: {word}{finding.fact}"))
+        if finding.fix:
+            click.echo(f"  fix: {screen.printable(finding.fix)}")
+
+
+def _summary(looked: int, found: Sequence[Placed]) -> str:
+    """`3 scripts checked: 1 needs a main guard, 1 may need one`."""
+
+    def files(id_: str, status: str) -> set[str]:
+        return {p.file for p in found if (p.finding.id, p.finding.status) == (id_, status)}
+
+    certain = files("main-guard-missing", "fail")
+    perhaps = files("main-guard-missing", "warn") - certain
+    unread = files("script-unreadable", "unknown")
+    words = [f"{len(certain)} need{'s' if len(certain) == 1 else ''} a main guard"]
+    words += [f"{len(perhaps)} may need one"] if perhaps else []
+    words += [f"{len(unread)} could not be read"] if unread else []
+    return f"{report.count(looked, 'script')} checked: {', '.join(words)}"

@@ -1,0 +1,50 @@
+"""The arguments of a call in a script. Pure."""
+
+from __future__ import annotations
+
+import ast
+from typing import NamedTuple
+
+from .catalog import UNKNOWN
+from .things import NOTHING, Thing, Things, constant_text
+
+
+class Given(NamedTuple):
+    """The arguments of a call, as things."""
+
+    positional: tuple[Things[Thing], ...] = ()
+    keywords: tuple[tuple[str, Things[Thing]], ...] = ()
+
+    def all(self) -> Things[Thing]:
+        """Everything that is passed."""
+        return NOTHING.union(*self.positional, *(things for _, things in self.keywords))
+
+    def text(self, index: int, keyword: str = "") -> str:
+        """A constant string among them; empty where there is none."""
+        things = dict(self.keywords).get(keyword, NOTHING)
+        if not things and index < len(self.positional):
+            things = self.positional[index]
+        texts = [thing.name for thing in things if thing.kind == "text"]
+        return texts[0] if len(texts) == 1 else ""
+
+
+def constants(node: ast.Call, given: Given) -> dict[str, object]:
+    """Its keyword arguments, as far as their values are known."""
+    values: dict[str, object] = {}
+    for keyword in node.keywords:
+        name = keyword.arg or "**"
+        text = given.text(len(given.positional), name)
+        if isinstance(keyword.value, ast.Constant):
+            values[name] = keyword.value.value
+        else:
+            values[name] = text or UNKNOWN
+    return values
+
+
+def is_cuda(thing: Thing) -> bool:
+    """Does it name a CUDA device?"""
+    if thing.kind == "text":
+        return thing.name.startswith("cuda")
+    if thing.name != "torch.device()" or not isinstance(thing.node, ast.Call):
+        return False
+    return any(constant_text(arg).startswith("cuda") for arg in thing.node.args)

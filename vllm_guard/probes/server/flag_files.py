@@ -1,0 +1,40 @@
+"""Are the files there that flags name? vLLM opens some of them only when the model is loaded."""
+
+from __future__ import annotations
+
+import os
+
+from vllm_guard.model import Finding
+from vllm_guard.probes.server import _place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vllm_guard.probes import Context
+
+TITLE = "the files that flags name"
+
+_TEMPLATE = "--chat-template"
+_FLAGS = (_TEMPLATE, "--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs", "--log-config-file")
+_JINJA = tuple("{}\n")  #: with one of these it is the template itself (`load_chat_template`)
+_OWN_TEMPLATES = "transformers_utils/chat_templates"  #: vLLM's, which are named without a folder
+
+
+def check(context: Context) -> Iterator[Finding]:
+    for flag in _FLAGS:
+        path = context.flag(flag)
+        if not path or (flag == _TEMPLATE and _is_template(path, context)):
+            continue
+        subject = f"{flag} {path}"
+        if context.host.exists(os.path.abspath(path)):
+            yield Finding("flag-file", "ok", subject, "is there")
+        else:
+            fix = "check the path, or mount the volume"
+            yield Finding("flag-file", "fail", subject, "no such file", fix=fix)
+
+
+def _is_template(word: str, context: Context) -> bool:
+    install = _place.install(context)
+    own = f"{install.package}/{_OWN_TEMPLATES}/{word}" if install and "/" not in word else ""
+    return os.path.exists(own) or any(mark in word for mark in _JINJA)

@@ -1,0 +1,98 @@
+"""Scripts as files: which there are below a folder, and their trees."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from vllm_guard import notebooks, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STDIN = "-"
+_LIMIT = 16 << 20  #: bytes of one file
+_SKIPPED = {".git", ".hg", ".svn", "__pycache__", "node_modules", "site-packages", ".tox", ".nox"}
+
+
+@dataclass(frozen=True)
+class Script:
+    """A file that was read; `problem` says why it has no tree, where it has none."""
+
+    path: str
+    source: bytes = b""
+    tree: ast.Module = field(default_factory=lambda: ast.Module([], []))
+    cells: tuple[tuple[int, int], ...] = ()  #: of a notebook: (cell, line) of each line
+    problem: str = ""
+    problem_line: int = 0
+
+    @property
+    def is_notebook(self) -> bool:
+        """Are its lines those of cells?"""
+        return self.path.endswith(".ipynb")
+
+    def column(self, line: int, offset: int) -> int:
+        """The column, from 1, in characters, of what `ast` places at a UTF-8 offset."""
+        return len(self.line(line).encode()[:offset].decode("utf-8", "replace")) + 1
+
+    def line(self, number: int) -> str:
+        """A line of the source, from 1."""
+        return self._lines[number - 1]
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return importlib.util.decode_source(self.source).split("\n")
+
+
+def found(path: str) -> Iterator[str]:
+    """A file is itself; of a folder the *.py below it, but for virtual environments and the like."""
+    if path == STDIN or not os.path.isdir(path):
+        yield path
+        return
+    for folder, names, files in os.walk(path):
+        names[:] = sorted(name for name in names if not _is_skipped(folder, name))
+        whole = (os.path.join(folder, name) for name in sorted(files) if name.endswith(".py"))
+        yield from filter(os.path.isfile, whole)
+
+
+def read(path: str) -> Script:
+    """The script with its tree, or with the reason why it has none."""
+    try:
+        content = sys.stdin.buffer.read() if path == STDIN else paths.peek(path, _LIMIT)
+    except OSError as error:
+        return Script(path, problem=f"cannot be read: {error.strerror}")
+    if not path.endswith(".ipynb"):
+        return _parsed(path, content, ())
+    try:
+        notebook = notebooks.read(content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Script(path, problem="is not a notebook")
+    return _parsed(path, notebook.source.encode("utf-8", "replace"), notebook.places)
+
+
+def _parsed(path: str, source: bytes, cells: tuple[tuple[int, int], ...]) -> Script:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of the script, which running it will give
+            tree = ast.parse(source)
+    except SyntaxError as error:
+        problem, line = f"is not Python {_VERSION}: {error.msg}", error.lineno or 0
+    except (ValueError, MemoryError, RecursionError) as error:  # null bytes; nested too deeply
+        problem, line = f"is not Python {_VERSION}: {error or type(error).__name__}", 0
+    else:
+        return Script(path, source, tree, cells)
+    return Script(path, source, cells=cells, problem=problem, problem_line=line)
+
+
+def _is_skipped(folder: str, name: str) -> bool:
+    inner = os.path.join(folder, name)
+    return name in _SKIPPED or os.path.exists(os.path.join(inner, "pyvenv.cfg"))
+
+
+_VERSION = "{}.{}".format(*sys.version_info)

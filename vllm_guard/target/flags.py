@@ -1,0 +1,31 @@
+"""The flags that the installed vLLM's `serve` has: read as text, never imported."""
+
+from __future__ import annotations
+
+import os
+
+from vllm_guard.target.install import parsed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vllm_guard.target.install import VllmInstall
+
+_ENGINE = "engine/arg_utils.py"
+_COMMAND = "entrypoints/cli/serve.py"  #: of some versions it has a few, of 0.32 none
+#: Those of the API server: of 0.32, and of versions before.
+_SERVER = ("entrypoints/launchers/cli_args.py", "entrypoints/openai/cli_args.py")
+
+
+def flags(install: VllmInstall) -> list[str]:
+    """`vllm_flags.read_flags` of all that defines them; none where that cannot be read."""
+
+    def parse(source: bytes) -> list[str]:
+        from vllm_guard.vllm_flags import read_flags
+
+        return read_flags(source)
+
+    def of(file: str) -> list[str]:
+        return parsed(os.path.join(install.package, file), parse, "flags") or []
+
+    engine, server = of(_ENGINE), next(filter(None, map(of, _SERVER)), [])
+    return [*engine, *server, *of(_COMMAND)] if engine and server else []

@@ -1,0 +1,122 @@
+"""What a script's reading means: which of its lines need a main guard. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vllm_guard import screen
+from vllm_guard.inside.mainguard import starts
+from vllm_guard.model import Finding
+from vllm_guard.scripts import STDIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vllm_guard.inside.mainguard.starts import Start
+    from vllm_guard.model import Status
+    from vllm_guard.scripts import Script
+
+_URI = "https://docs.vllm.ai/en/latest/usage/troubleshooting/#python-multiprocessing"
+_WHY = (
+    "A child that is started with spawn or forkserver imports the script again: without a guard it starts"
+    " processes itself, and Python ends it with a RuntimeError. The default start method is fork before"
+    " Python 3.14 and forkserver from then on."
+)
+_CUDA_WHY = (
+    "vLLM forks its processes where it can. A process that has initialised CUDA cannot be forked, so vLLM"
+    " spawns, and a script without a guard that would have worked breaks."
+)
+_GUARD = '`if __name__ == "__main__":`'
+_STATUS: dict[str, Status] = {"certain": "fail", "likely": "warn", "info": "note"}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A finding in a file; line and column from 1, 0 where it is about the whole file."""
+
+    finding: Finding
+    file: str
+    line: int = 0
+    column: int = 0
+
+    @property
+    def message(self) -> str:
+        """What is wrong and what to do, without the place."""
+        fix = f"; fix: {self.finding.fix}" if self.finding.fix else ""
+        return screen.printable(f"{self.finding.fact}{fix}")
+
+
+def judge(script: Script) -> Iterator[Placed]:
+    """The findings of one script, by line."""
+    if script.problem:
+        yield _unreadable(script)
+        return
+    read = starts.read(script.tree)
+    if script.is_notebook:
+        yield from (
+            _of_notebook(script, start) for start in read.starts if start.confidence != "info"
+        )
+        return
+    found = [_unguarded(script, start) for start in read.starts if not start.guarded]
+    found += [_cuda(script, touch) for touch in read.cuda]
+    yield from sorted(found, key=lambda placed: (placed.line, placed.column))
+
+
+def place(script: Script, line: int) -> str:
+    """`s.py:14`, `n.ipynb: cell 3 line 2`."""
+    if 0 < line <= len(script.cells):
+        return "{}: cell {} line {}".format(script.path, *script.cells[line - 1])
+    return f"{script.path}:{line}" if line else script.path
+
+
+def _unreadable(script: Script) -> Placed:
+    subject = place(script, script.problem_line)
+    finding = Finding("script-unreadable", "unknown", subject, script.problem)
+    return Placed(finding, script.path, 0 if script.is_notebook else script.problem_line)
+
+
+def _of_notebook(script: Script, start: Start) -> Placed:
+    fact = f"{start.what}; a notebook needs no guard: the children of its kernel do not import it"
+    subject = place(script, start.line)
+    return Placed(Finding("notebook", "note", subject, fact), script.path)
+
+
+def _unguarded(script: Script, start: Start) -> Placed:
+    subject = place(script, start.line)
+    column = script.column(start.line, start.col)
+    if start.confidence == "info":
+        fact = f"{start.what}{_via(start)}: no guard is needed"
+        finding = Finding("main-guard-not-needed", "note", subject, fact, uri=_URI)
+    else:
+        fact = f"{start.what} at top level{_via(start)}"
+        status = _STATUS[start.confidence]
+        finding = Finding(
+            "main-guard-missing", status, subject, fact, _fix(script, start), _WHY, _URI
+        )
+    return Placed(finding, script.path, start.line, column)
+
+
+def _cuda(script: Script, touch: Start) -> Placed:
+    fact = (
+        f"{touch.what} before the engine is built{_via(touch)}: vLLM then spawns, and cannot fork"
+    )
+    fix = f"put the engine under {_GUARD}; or do this after it is built"
+    subject = place(script, touch.line)
+    finding = Finding("cuda-before-fork", "warn", subject, fact, fix, _CUDA_WHY, _URI)
+    return Placed(finding, script.path, touch.line, script.column(touch.line, touch.col))
+
+
+def _via(start: Start) -> str:
+    calls = "; ".join(f"{name}, line {line}" for name, line in start.via)
+    return f" (via {calls})" if calls else ""
+
+
+def _fix(script: Script, start: Start) -> str:
+    line = start.via[0][1] if start.via else start.line
+    fix = f"put line {line} under {_GUARD}"
+    if script.path == STDIN:
+        return fix
+    name = shlex.quote(script.path)
+    return f"{fix}: `vllm-guard fix {name}`; or run it as it is: `vllm-guard -- python {name}`"
