@@ -49,6 +49,7 @@ LAYERS = (
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
         *("estimate", "hub", "model_files"),
         *("notebooks", "scripts", "unguarded"),
+        *("guarding", "overwrite"),
     ),
     ("model", "errors", "frozen", "options", "shellwords", "__init__"),
 )
@@ -58,6 +59,9 @@ PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "redact", "screen", "estimate", "formats"),
     *("notebooks", "sarif", "unguarded"),
+    *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
+    *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
+    "guarding.wrapping",
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_guard.guarding import leaves, placing
-from vllm_guard.guarding.placing import Refusal
+from vllm_guard.guarding.outcomes import RefusedError
 from vllm_guard.inside.mainguard import starts
 
 if TYPE_CHECKING:
-    from vllm_guard.guarding.placing import Note
+    from vllm_guard.guarding.outcomes import Note
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,12 @@ class Mended:
     """A script that may be started in every process; `source` is the old one when nothing is to be done."""
 
     source: bytes
+    guards: int = 0  #: how many were added
     notes: tuple[Note, ...] = ()
 
 
 def mend(source: bytes, path: str) -> Mended:
-    """The script with guards. Raises SyntaxError, Refusal, and `wrapping.Unwritable`. Needs LibCST."""
+    """The script with guards. Raises SyntaxError, RefusedError and UnwritableError. Needs LibCST."""
     script = leaves.read(source, path)
     if not script.starts:
         return Mended(source)
@@ -36,21 +37,30 @@ def mend(source: bytes, path: str) -> Mended:
 
     written = wrapping.write(source, script.parts, placed.inside)
     _verify(source, written, path)
-    return Mended(written, placed.notes)
+    added = _guards(written, path) - _guards(source, path)
+    return Mended(written, added, placed.notes)
 
 
 def _verify(source: bytes, written: bytes, path: str) -> None:
-    """Is it the same program but for the guards, and does no child start anything? Raises Refusal."""
+    """Is it the same program but for the guards, and does no child start anything? Raises RefusedError."""
     hint = "this is a mistake of vllm-guard: please report it with the script"
     try:
         new = _parsed(written, path)
     except SyntaxError as error:
-        raise Refusal(error.lineno or 1, f"what was written cannot be parsed: {error.msg}", hint) from None
+        raise RefusedError(
+            error.lineno or 1, f"what was written cannot be parsed: {error.msg}", hint
+        ) from None
     if ast.dump(_bare(new)) != ast.dump(_bare(_parsed(source, path))):
-        raise Refusal(1, "what was written does more than to add guards", hint)
+        raise RefusedError(1, "what was written does more than to add guards", hint)
     for start in starts.find(_parsed(written, path)):
         if not start.guarded and start.confidence != "info":
-            raise Refusal(leaves.top_line(start), f"{start.what}, outside of the guards written", hint)
+            raise RefusedError(
+                leaves.top_line(start), f"{start.what}, outside of the guards written", hint
+            )
+
+
+def _guards(source: bytes, path: str) -> int:
+    return sum(starts.guard_test(node) for node in ast.walk(_parsed(source, path)))  # type: ignore[arg-type]
 
 
 def _parsed(source: bytes, path: str) -> ast.Module:

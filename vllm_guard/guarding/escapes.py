@@ -131,17 +131,20 @@ class _Reader:
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 self._imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
-        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr)):
+        elif isinstance(node, ast.ClassDef):
+            self._classes.update((part, node.name) for part in ast.walk(node))
+        else:
+            self._learn_values(node)
+
+    def _learn_values(self, node: ast.AST) -> None:
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr)):
             self._bind(node, node.value)
         elif isinstance(node, ast.withitem) and node.optional_vars is not None:
             self._bind(node.optional_vars, node.context_expr)
         elif isinstance(node, (ast.For, ast.comprehension)):
             self._bind(node.target, node.iter)
-        elif isinstance(node, ast.ClassDef):
-            self._classes.update((part, node.name) for part in ast.walk(node))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr in MUTATORS:
-                self._values.setdefault(root(node.func), []).extend(_given(node))
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in MUTATORS:
+            self._values.setdefault(root(node.func), []).extend(_given(node))
 
     def _bind(self, target: ast.AST, value: ast.expr | None) -> None:
         names = [root(t) for t in getattr(target, "targets", ())] if value is not None else []

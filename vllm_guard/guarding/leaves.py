@@ -13,30 +13,19 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vllm_guard.guarding.recorder import Recorder
 from vllm_guard.inside.mainguard import starts
-from vllm_guard.inside.mainguard.blocks import Blocks
-from vllm_guard.inside.mainguard.expressions import Expressions
-from vllm_guard.inside.mainguard.judge import CHILD, INHERITED_ALREADY, MAIN, PARTLY, Judged
+from vllm_guard.inside.mainguard.judge import CHILD, MAIN, PARTLY, Judged
 from vllm_guard.inside.mainguard.markers import Markers, first_line, parse
 from vllm_guard.inside.mainguard.names import FUNCTIONS, binds, here, mutates, reads, root
 from vllm_guard.inside.mainguard.scope import Scope
 from vllm_guard.inside.mainguard.statements import has_lazy_annotations
-from vllm_guard.inside.mainguard.tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 
-#: What children inherit and may do once more; in all else that they inherit, twice is not once.
-_REPEATABLE = Table(
-    """
-    dotenv.load_dotenv os.environ.setdefault os.environ.update os.putenv site.addsitedir
-    sys.path.append sys.path.extend sys.path.insert
-    """
-)
-#: A parent may set these for one child only: done again there, that is undone.
-_OF_ONE_CHILD = "VISIBLE_DEVICES"
 _GLOBALS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
 
 
@@ -62,6 +51,11 @@ class Leaf:
     def defines(self) -> bool:
         """Is it a function or a class?"""
         return isinstance(self.node, DEFINITIONS)
+
+    @property
+    def imports(self) -> bool:
+        """Is it an import?"""
+        return isinstance(self.node, (ast.Import, ast.ImportFrom))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +90,7 @@ def read(source: bytes, path: str) -> Script:
         warnings.simplefilter("ignore")
         compile(tree, path, "exec", dont_inherit=True)
     unguarded = tuple(s for s in starts.find(tree) if not s.guarded and s.confidence != "info")
-    judge = _Recorder(Scope(), Markers(source), has_lazy_annotations(tree))
+    judge = Recorder(Scope(), Markers(source), has_lazy_annotations(tree))
     for node in tree.body:
         judge.statement(node)
     cutter = _Cutter(judge, {top_line(start) for start in unguarded})
@@ -108,42 +102,10 @@ def top_line(start: Any) -> int:
     return int(start.via[0][1]) if start.via else int(start.line)
 
 
-class _Recorder(Blocks):  # type: ignore[misc]
-    """The analysis, which remembers what it said of every statement, those in blocks included."""
-
-    def __init__(self, scope: Any, markers: Any, lazy: bool) -> None:
-        super().__init__(scope, markers, lazy)
-        self.lazy = lazy
-        self.judged: dict[ast.stmt, Any] = {}
-        self.marked = markers.of
-
-    def statement(self, node: ast.stmt) -> Any:
-        """As the analysis has it, but what children inherit is done again only where that is harmless."""
-        judged = super().statement(node)
-        simple = isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete, ast.Expr))
-        if judged.verdict == INHERITED_ALREADY and simple and not self._is_repeatable(node):
-            judged = judged._replace(verdict=MAIN)
-        self.judged[node] = judged
-        return judged
-
-    def _is_repeatable(self, node: ast.stmt) -> bool:
-        if _OF_ONE_CHILD in ast.unparse(node):
-            return False
-        if isinstance(node, ast.Assign):
-            keyed = all(isinstance(t, ast.Subscript) and root(t) != "sys" for t in node.targets)
-            why, environment = self._why_not(node.value)
-            return keyed and not why and not environment
-        if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
-            return False
-        name = Expressions(self.scope).dotted(node.value.func)
-        why, _ = self._why_not(*node.value.args, *node.value.keywords)
-        return name in _REPEATABLE and not why
-
-
 class _Cutter:
     """Makes parts of statements. `lines`: of the top-level code that leads to a start."""
 
-    def __init__(self, judge: _Recorder, lines: set[int]) -> None:
+    def __init__(self, judge: Recorder, lines: set[int]) -> None:
         self._judge = judge
         self._lines = lines
 
@@ -200,6 +162,12 @@ class _Cutter:
         return (self._leaf(chained, heads, chained=True),)
 
     def _starts(self, node: ast.stmt) -> bool:
+        """Is it on a line that leads to a start, and no neighbour there that only defines something?"""
+        acts = (ast.Call, ast.Attribute)
+        if not getattr(node, "decorator_list", ()) and not any(
+            isinstance(p, acts) for p in here(node)
+        ):
+            return False
         return any(first_line(node) <= line <= (node.end_lineno or 0) for line in self._lines)
 
     def _leaf(

@@ -42,7 +42,9 @@ def unrepeatable(leaf: Leaf) -> str:
 def method_calls(leaf: Leaf) -> set[str]:
     """`parser` of a statement `parser.add_argument(...)`: it may change what the name stands for."""
     node = leaf.node
-    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    called = (
+        node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    )
     if not isinstance(called, ast.Attribute) or called.attr in _CHANGE_NOTHING:
         return set()
     return {root(called)} - {""}
@@ -64,7 +66,10 @@ def needs_import(tree: ast.Module, inside: Iterable[Leaf]) -> tuple[int, str] | 
     for leaf in () if servers else inside:
         if leaf.binds and any(_SERVED.fullmatch(ast.unparse(c.func)) for c in _calls(leaf)):
             name = min(leaf.binds)
-            return leaf.first, f"a server imports {name!r} from this file: it must be outside a guard"
+            return (
+                leaf.first,
+                f"a server imports {name!r} from this file: it must be outside a guard",
+            )
     return None
 
 

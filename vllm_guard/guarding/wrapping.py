@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import libcst as cst
 
 from vllm_guard.guarding.leaves import Block
+from vllm_guard.guarding.outcomes import UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +19,6 @@ _TEST = cst.parse_expression('__name__ == "__main__"')
 _BLANK = cst.EmptyLine(indent=False)
 
 
-class Unwritable(Exception):
-    """LibCST cannot read the source, or not without changing it."""
-
-
 class _Unit(NamedTuple):
     """Statements of one line, or a compound statement, and where they go."""
 
@@ -30,13 +27,13 @@ class _Unit(NamedTuple):
 
 
 def write(source: bytes, parts: Sequence[Part], inside: frozenset[Leaf]) -> bytes:
-    """The source with guards around the pieces that are `inside`. Raises Unwritable."""
+    """The source with guards around the pieces that are `inside`. Raises UnwritableError."""
     try:
         module = cst.parse_module(source)
     except (cst.ParserSyntaxError, UnicodeDecodeError, LookupError) as error:
-        raise Unwritable(f"LibCST cannot parse it: {str(error).splitlines()[0]}") from None
+        raise UnwritableError(f"LibCST cannot parse it: {str(error).splitlines()[0]}") from None
     if module.bytes != source:
-        raise Unwritable("LibCST does not give it back as it is")
+        raise UnwritableError("LibCST does not give it back as it is")
     body = _apart(_suite(module.body, parts, inside))
     return module.with_changes(body=body).bytes
 
@@ -51,9 +48,7 @@ def _suite(nodes: Sequence[Any], parts: Sequence[Part], inside: frozenset[Leaf])
     return found
 
 
-def _units(
-    nodes: Sequence[Any], parts: Iterator[Part], inside: frozenset[Leaf]
-) -> Iterator[_Unit]:
+def _units(nodes: Sequence[Any], parts: Iterator[Part], inside: frozenset[Leaf]) -> Iterator[_Unit]:
     for node in nodes:
         if isinstance(node, cst.SimpleStatementLine):
             yield from _line(node, parts, inside)
@@ -142,11 +137,13 @@ def _guard(statements: Sequence[Any]) -> cst.If:
 class _Indented(cst.CSTTransformer):
     """Blank lines of the statement itself get no indent; those in its suites have what they need."""
 
-    def visit_IndentedBlock(self, node: cst.IndentedBlock) -> bool:
+    def visit_IndentedBlock(self, node: cst.IndentedBlock) -> bool:  # noqa: N802, ARG002  (LibCST calls it)
         return False
 
-    def leave_EmptyLine(
-        self, original_node: cst.EmptyLine, updated_node: cst.EmptyLine
+    def leave_EmptyLine(  # noqa: N802
+        self,
+        original_node: cst.EmptyLine,  # noqa: ARG002
+        updated_node: cst.EmptyLine,
     ) -> cst.EmptyLine:
         if updated_node.comment or updated_node.whitespace.value:
             return updated_node
