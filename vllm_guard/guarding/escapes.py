@@ -30,6 +30,8 @@ _THREADS = re.compile(
     r"(asyncio|threading|functools|typing|argparse|atexit|signal|click|typer|fire|contextlib|abc)\."
     r"|concurrent\.futures\.(thread\.)?ThreadPoolExecutor|multiprocessing\.(pool\.ThreadPool|dummy)"
 )
+#: Calls whose result has in it what they are given: classes, by their spelling, and these.
+_HOLDS = re.compile(r"(\w+\.)*[A-Z]\w*|dict|list|tuple|set|(functools\.)?partial")
 _IN_MAIN = "__main__."
 
 
@@ -78,9 +80,15 @@ class _Reader:
         if _THREADS.match(target) or hasattr(builtins, target.removesuffix("()")):
             return
         certain = bool(_PROCESSES.match(target))
-        names = {name for part in _given(call) for name in self._definitions(part, set())}
+        names: set[str] = set()
+        for part in _given(call):
+            names.update(self._definitions(part, set()) if certain else self._function(part))
         for name in sorted(names):
             yield Escape(name, call.lineno, f"{ast.unparse(call.func)}()", certain)
+
+    def _function(self, node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.Name) and node.id in self._own and not node.id[:1].isupper():
+            yield node.id
 
     def _subclass(self, node: ast.ClassDef) -> Iterator[Escape]:
         for base in map(self._dotted, node.bases):
@@ -88,14 +96,20 @@ class _Reader:
                 yield Escape(node.name, node.lineno, base, True)
 
     def _definitions(self, node: ast.AST, seen: set[str]) -> Iterator[str]:
-        """Own functions and classes in an expression; a function that is called there is no value."""
+        """Own functions and classes that the value of an expression is, or has in it."""
         if isinstance(node, ast.Name):
             own_class = self._classes.get(node) if node.id in ("self", "cls") else None
             yield from [own_class] if own_class else self._named(node.id, seen)
-            return
-        called = node.func if isinstance(node, ast.Call) else None
-        for part in ast.iter_child_nodes(node):
-            if part is not called or root(part)[:1].isupper() or isinstance(part, ast.Attribute):
+        elif isinstance(node, ast.Lambda):  # sent as code, with the names that are in it
+            names = (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+            yield from (name for name in names if name in self._own)
+        elif not isinstance(node, ast.Call):
+            for part in ast.iter_child_nodes(node):
+                yield from self._definitions(part, seen)
+        elif root(node.func) in self._own and isinstance(node.func, ast.Attribute):
+            yield root(node.func)  # `Job.make()`
+        elif _HOLDS.fullmatch(ast.unparse(node.func)):
+            for part in (node.func, *_given(node)):
                 yield from self._definitions(part, seen)
 
     def _named(self, name: str, seen: set[str]) -> Iterator[str]:

@@ -153,7 +153,8 @@ def _repeated(forced: dict[Leaf, str]) -> Iterable[Note]:
 
 def _lacking(table: Table, inside: set[Leaf], found: Iterable[Escape]) -> Iterable[Note]:
     """Functions that are passed to who knows what, and would lack something in another process."""
-    for escape in found:
+    first = {escape.name: escape for escape in reversed(list(found))}
+    for escape in first.values():
         for leaf in table.owners(escape.name):
             if escape.certain or not leaf.defines or leaf in inside:
                 continue
