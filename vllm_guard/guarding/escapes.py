@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_guard.guarding.leaves import DEFINITIONS
-from vllm_guard.inside.mainguard.names import binds, root
+from vllm_guard.inside.mainguard.expressions import spelled
+from vllm_guard.inside.mainguard.names import root
 from vllm_guard.inside.mainguard.tables import MUTATORS
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class _Reader:
     def __init__(self, tree: ast.Module, own: set[str]) -> None:
         self._own = own
         self._imports: dict[str, str] = {}
-        self._values: dict[str, list[ast.expr]] = {}
+        self._values: dict[str, list[ast.expr]] = {}  #: of names, and of `self.x`
+        self._known: dict[str, str] = {}
         self._classes: dict[ast.AST, str] = {}  #: of what is in a class, its name
         for node in ast.walk(tree):
             self._learn(node)
@@ -121,21 +123,28 @@ class _Reader:
         for value in self._values.get(name, ()):
             yield from self._definitions(value, seen)
 
-    def _dotted(self, node: ast.AST, depth: int = 0) -> str:
+    def _dotted(self, node: ast.AST) -> str:
         """`vllm.LLM().generate` of a variable that an LLM was assigned to; empty where nothing is known."""
-        if isinstance(node, ast.Name):
-            if node.id in self._imports:
-                return self._imports[node.id]
-            values = self._values.get(node.id, [])
-            known = [self._dotted(value, depth + 1) for value in values] if depth < 5 else []
-            return next(filter(None, known), "" if values or node.id in self._own else node.id)
-        if isinstance(node, ast.Attribute):
-            base = self._dotted(node.value, depth)
-            return f"{base}.{node.attr}" if base else ""
-        if isinstance(node, (ast.Call, ast.Await)):
-            inner = self._dotted(node.func if isinstance(node, ast.Call) else node.value, depth)
-            return f"{inner}()" if inner and isinstance(node, ast.Call) else inner
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            key = spelled(node)
+            if key not in self._known:
+                self._known[key] = ""  # for what is defined by itself
+                self._known[key] = self._look_up(node, key)
+            return self._known[key]
+        if isinstance(node, ast.Await):
+            return self._dotted(node.value)
+        if isinstance(node, ast.Call):
+            inner = self._dotted(node.func)
+            return f"{inner}()" if inner else ""
         return ""
+
+    def _look_up(self, node: ast.Name | ast.Attribute, key: str) -> str:
+        values = self._values.get(key, [])
+        found = next(filter(None, map(self._dotted, values)), "")
+        if isinstance(node, ast.Attribute) and not found:
+            base = self._dotted(node.value)
+            return f"{base}.{node.attr}" if base else ""
+        return found or self._imports.get(key, "" if values or key in self._own else key)
 
     def _learn(self, node: ast.AST) -> None:
         if isinstance(node, ast.Import):
@@ -157,15 +166,25 @@ class _Reader:
             self._bind(node.optional_vars, node.context_expr)
         elif isinstance(node, (ast.For, ast.comprehension)):
             self._bind(node.target, node.iter)
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in MUTATORS:
-            self._values.setdefault(root(node.func), []).extend(_given(node))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr not in MUTATORS:
+                return
+            self._values.setdefault(spelled(node.func.value), []).extend(_given(node))
 
     def _bind(self, target: ast.AST, value: ast.expr | None) -> None:
-        names = [root(t) for t in getattr(target, "targets", ())] if value is not None else []
-        for name in {*names, *binds(target)} - {""}:
-            self._values.setdefault(name, []).append(value)  # type: ignore[arg-type]
+        if value is not None:
+            parts = [part for part in ast.walk(target) if isinstance(getattr(part, "ctx", None), ast.Store)]
+            for key in {spelled(_holder(part)) for part in parts}:
+                self._values.setdefault(key, []).append(value)
 
 
 def _given(call: ast.Call) -> list[ast.expr]:
     """All that is passed."""
     return [*call.args, *(keyword.value for keyword in call.keywords)]
+
+
+def _holder(node: ast.AST) -> ast.AST:
+    """`x` of `x[0]`."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return node
