@@ -53,7 +53,7 @@ def _forced(script: Script, table: Table, found: Iterable[Escape]) -> dict[Leaf,
     pending = [(e.name, f"{e.name} (given to {e.to} on line {e.line})") for e in found if e.certain]
     for leaf in table.leaves:
         if leaf.pinned == "outside":
-            forced[leaf] = ""
+            forced[leaf] = "the children's part of the script"
             pending += [(name, f"line {leaf.first}") for name in sorted(table.runs(leaf))]
     lines = {top_line(start): start.what for start in script.starts}
     while pending:
@@ -63,7 +63,7 @@ def _forced(script: Script, table: Table, found: Iterable[Escape]) -> dict[Leaf,
                 continue
             if leaf.acts:
                 _refuse_impossible(leaf, name, who, lines)
-            forced[leaf] = who if leaf.acts else ""
+            forced[leaf] = who
             wanted = leaf.deep if leaf.defines else table.runs(leaf)
             pending += [(read, who) for read in sorted(wanted)]
     return forced
@@ -95,7 +95,7 @@ def _grow(table: Table, inside: set[Leaf], forced: dict[Leaf, str]) -> None:
             if not heads and not lost and not _drags(leaf, inside):
                 continue
             if leaf in forced:
-                _refuse_torn(leaf, forced[leaf], lost, table, inside)
+                _refuse_torn(leaf, forced[leaf], lost, inside)
             inside.add(leaf)
 
 
@@ -113,12 +113,13 @@ def _drags(leaf: Leaf, inside: set[Leaf]) -> bool:
     return any(other.chained and other.heads[-1] is leaf for other in inside)
 
 
-def _refuse_torn(leaf: Leaf, who: str, lost: set[str], table: Table, inside: set[Leaf]) -> None:
-    other = next((o for name in sorted(lost) for o in table.owners(name) if o in inside), leaf)
+def _refuse_torn(leaf: Leaf, who: str, lost: set[str], inside: set[Leaf]) -> None:
+    with_it = (o for o in inside if o.acts and (o.binds & lost or set(o.heads) & set(leaf.heads)))
+    other = min((other.first for other in with_it), default=leaf.first)
     raise RefusedError(
         leaf.first,
-        f"{who or 'what children run'} needs this line, which does not go without line {other.first}, "
-        "and that is for the main process",
+        f"{who} needs this line in other processes; it cannot be parted from line {other}, "
+        "which is for the main process",
         _SENT,
     )
 
@@ -141,7 +142,7 @@ def _check(script: Script, inside: set[Leaf]) -> None:
 def _repeated(forced: dict[Leaf, str]) -> Iterable[Note]:
     lines: dict[str, list[int]] = {}
     for leaf, who in forced.items():
-        if who:
+        if leaf.acts:
             lines.setdefault(who, []).append(leaf.first)
     for who, numbers in lines.items():
         numbers.sort()

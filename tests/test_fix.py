@@ -1,0 +1,107 @@
+"""`fix`: what becomes of scripts, to the byte; nothing is run here."""
+
+from __future__ import annotations
+
+import tomli
+import pytest
+
+from tests.kit import ROOT
+from vllm_guard.guarding import mend
+from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
+from vllm_guard.inside.mainguard import starts
+
+CASES = tomli.loads((ROOT / "tests/data/fix.toml").read_text())
+FIXED = {name: case for name, case in CASES.items() if "after" in case}
+
+ENGINE = 'from vllm import LLM\nllm = LLM("m")\nprint("é")\n'
+GUARDED = (
+    'from vllm import LLM\n\nif __name__ == "__main__":\n    llm = LLM("m")\n    print("é")\n'
+)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_script_becomes(name) -> None:
+    case = CASES[name]
+    notes: list[str] = []
+    try:
+        mended = mend(case["before"].encode(), "s.py")
+    except RefusedError as refused:
+        assert f"{refused.line}: {refused.reason}" == case.get("refused")
+        assert refused.hint
+        return
+    notes = [f"{note.line}: {note.text}" for note in mended.notes]
+
+    assert mended.source.decode() == case.get("after", case["before"])
+    assert notes == case.get("notes", [])
+    assert "refused" not in case
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_a_fixed_script_is_left_as_it_is(name) -> None:
+    source = FIXED[name]["after"].encode()
+
+    assert mend(source, "s.py").source == source
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_the_number_of_guards_is_told(name) -> None:
+    mended = mend(FIXED[name]["before"].encode(), "s.py")
+    lines = [FIXED[name][key].count('if __name__ == "__main__"') for key in ("before", "after")]
+
+    assert mended.guards == lines[1] - lines[0] > 0
+
+
+def test_no_line_gets_trailing_blanks() -> None:
+    for case in FIXED.values():
+        assert [line for line in case["after"].splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        pytest.param(lambda text: text.encode(), id="utf-8"),
+        pytest.param(lambda text: b"\xef\xbb\xbf" + text.encode(), id="byte order mark"),
+        pytest.param(lambda text: text.replace("\n", "\r\n").encode(), id="crlf"),
+        pytest.param(
+            lambda text: b"# -*- coding: latin-1 -*-\n" + text.encode("latin-1"), id="latin-1"
+        ),
+        pytest.param(
+            lambda text: b"#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n"
+            + text.encode("cp1252"),
+            id="cp1252",
+        ),
+        pytest.param(
+            lambda text: b"\xef\xbb\xbf# coding: utf-8\r\n"
+            + text.replace("\n", "\r\n").encode(),
+            id="all at once",
+        ),
+    ],
+)
+def test_encoding_and_line_ends_are_kept(encoded) -> None:
+    assert mend(encoded(ENGINE), "s.py").source == encoded(GUARDED)
+
+
+def test_what_cannot_be_given_back_as_it_is_is_not_written() -> None:
+    with pytest.raises(UnwritableError, match="does not give it back"):
+        mend(b"\x0c" + ENGINE.encode(), "s.py")
+
+
+def test_what_python_cannot_compile_is_a_syntax_error() -> None:
+    with pytest.raises(SyntaxError):
+        mend(f"{ENGINE}await llm\n".encode(), "s.py")
+
+
+def test_a_script_that_python_understands_and_starts_nothing_is_not_looked_at() -> None:
+    source = b"\x0cprint(1)\n"  # LibCST would not give it back
+
+    assert mend(source, "s.py").source == source
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_the_detector_finds_nothing_in_a_fixed_script(name) -> None:
+    import ast
+
+    found = starts.find(ast.parse(FIXED[name]["after"]))
+
+    assert found
+    assert [start for start in found if not start.guarded and start.confidence != "info"] == []
