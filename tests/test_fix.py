@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import tomli
+import ast
+
 import pytest
+import tomli
 
 from tests.kit import ROOT
 from vllm_guard.guarding import mend
@@ -11,29 +13,30 @@ from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
 from vllm_guard.inside.mainguard import starts
 
 CASES = tomli.loads((ROOT / "tests/data/fix.toml").read_text())
+REFUSED = [name for name, case in CASES.items() if "refused" in case]
 FIXED = {name: case for name, case in CASES.items() if "after" in case}
 
 ENGINE = 'from vllm import LLM\nllm = LLM("m")\nprint("é")\n'
-GUARDED = (
-    'from vllm import LLM\n\nif __name__ == "__main__":\n    llm = LLM("m")\n    print("é")\n'
-)
+GUARDED = 'from vllm import LLM\n\nif __name__ == "__main__":\n    llm = LLM("m")\n    print("é")\n'
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in REFUSED])
 def test_a_script_becomes(name) -> None:
     case = CASES[name]
-    notes: list[str] = []
-    try:
-        mended = mend(case["before"].encode(), "s.py")
-    except RefusedError as refused:
-        assert f"{refused.line}: {refused.reason}" == case.get("refused")
-        assert refused.hint
-        return
+    mended = mend(case["before"].encode(), "s.py")
     notes = [f"{note.line}: {note.text}" for note in mended.notes]
 
     assert mended.source.decode() == case.get("after", case["before"])
     assert notes == case.get("notes", [])
-    assert "refused" not in case
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_script_is_refused(name) -> None:
+    with pytest.raises(RefusedError) as refused:
+        mend(CASES[name]["before"].encode(), "s.py")
+
+    assert f"{refused.value.line}: {refused.value.reason}" == CASES[name]["refused"]
+    assert refused.value.hint
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -66,13 +69,13 @@ def test_no_line_gets_trailing_blanks() -> None:
             lambda text: b"# -*- coding: latin-1 -*-\n" + text.encode("latin-1"), id="latin-1"
         ),
         pytest.param(
-            lambda text: b"#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n"
-            + text.encode("cp1252"),
+            lambda text: (
+                b"#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n" + text.encode("cp1252")
+            ),
             id="cp1252",
         ),
         pytest.param(
-            lambda text: b"\xef\xbb\xbf# coding: utf-8\r\n"
-            + text.replace("\n", "\r\n").encode(),
+            lambda text: b"\xef\xbb\xbf# coding: utf-8\r\n" + text.replace("\n", "\r\n").encode(),
             id="all at once",
         ),
     ],
@@ -99,8 +102,6 @@ def test_a_script_that_python_understands_and_starts_nothing_is_not_looked_at() 
 
 @pytest.mark.parametrize("name", FIXED)
 def test_the_detector_finds_nothing_in_a_fixed_script(name) -> None:
-    import ast
-
     found = starts.find(ast.parse(FIXED[name]["after"]))
 
     assert found

@@ -10,7 +10,6 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from vllm_guard.guarding import mend
-from vllm_guard.guarding.outcomes import RefusedError
 from vllm_guard.inside.mainguard import starts
 
 HEAD = '''"""What it does."""
@@ -80,13 +79,11 @@ BLOCKS = [
 @st.composite
 def scripts(draw) -> str:
     """A script that runs without an error."""
-    count = 0
     lines = [HEAD]
     kinds = draw(st.lists(st.sampled_from([*SIMPLE, *BLOCKS]), min_size=1, max_size=9))
     place = draw(st.integers(0, len(kinds)))
     kinds.insert(place, NEEDS_A_GUARD)
-    for kind in kinds:
-        count += 1
+    for count, kind in enumerate(kinds, 1):
         parts = {"n": draw(NAMES), "m": draw(NAMES), "k": draw(CONSTANTS), "f": f"f{count}"}
         inner = st.sampled_from(SIMPLE)
         parts["s"], parts["t"] = (draw(inner).format(**parts) for _ in "st")
@@ -117,12 +114,7 @@ def called(names: dict[str, object]) -> dict[str, str]:
 @given(scripts())
 def test_a_generated_script_stays_the_same_program(text) -> None:
     before = text.encode()
-    try:
-        after = mend(before, "script.py").source
-    except RefusedError as refused:
-        assert "mistake" not in refused.hint, text
-        event("refused")
-        return
+    after = mend(before, "script.py").source
 
     assert after != before
     assert mend(after, "script.py").source == after
@@ -135,10 +127,7 @@ def test_a_generated_script_stays_the_same_program(text) -> None:
 
 @given(scripts())
 def test_a_child_of_a_generated_script_does_nothing_and_has_nothing_stale(text) -> None:
-    try:
-        after = mend(text.encode(), "script.py").source
-    except RefusedError:
-        return
+    after = mend(text.encode(), "script.py").source
 
     _, names = run(after, "__main__")
     said, names_of_child = run(after, "__mp_main__")

@@ -7,7 +7,9 @@ from pathlib import Path
 from tests.kit.scripts import Case, expected, matrix, run, write
 from tests.test_mainguard_values import ASK, WAY_OUT
 
-BOTH = WAY_OUT.replace("line with", "line and those that it needs with").replace("run it", "run them")
+BOTH = WAY_OUT.replace("line with", "line and those that it needs with").replace(
+    "run it", "run them"
+)
 
 CASES = (
     Case(
@@ -71,11 +73,9 @@ CASES = (
         print(process.exitcode)
         """,
         "1\n",
-        """
-        NameError: name 'index' is not defined in this child process: vllm-guard ran line 5 of s.py in the \
-main process only (its definition uses 'app', which line 3 sets in the main process only). Mark that line \
-and those that it needs with '# vllm-guard: child' to run them in every child too, or move it into the function that uses it.
-        """,
+        "NameError: name 'index' is not defined in this child process: vllm-guard ran line 5 of s.py in the"
+        " main process only (its definition uses 'app', which line 3 sets in the main process only). "
+        + BOTH,
         files={"web.py": "class App:\n    def get(self, f):\n        return f\n"},
     ),
     Case(
@@ -94,7 +94,7 @@ and those that it needs with '# vllm-guard: child' to run them in every child to
         """,
         "name 'Sized' is not defined in this child process: vllm-guard ran line 7 of s.py in the main process"
         " only (its definition uses 'size', which line 6 sets in the main process only). Its value was not"
-        " sent: it is a type, not plain data. " + BOTH,
+        " sent: it is a class, not plain data. " + BOTH,
         stdin="3\n",
     ),
     Case(

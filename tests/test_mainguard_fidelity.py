@@ -50,19 +50,45 @@ CASES = (
     Case("isolated", SHOW, flags=("-I",)),
     Case("safe-path", SHOW, flags=("-P",), since=(3, 11)),
     Case("flags", SHOW, flags=("-B", "-E", "-s", "-b", "-W", "error::UserWarning", "-X", "dev")),
-    Case("optimised", SHOW + "        '''not a docstring'''\n        assert False\n", flags=("-O",)),
+    Case(
+        "optimised", SHOW + "        '''not a docstring'''\n        assert False\n", flags=("-O",)
+    ),
     Case("docstring", '        """Doc."""\n' + SHOW),
     Case("no-docstring", '        """Doc."""\n' + SHOW, flags=("-OO",)),
     Case("traceback", "        def f():\n            raise ValueError('no')\n        f()\n"),
     Case("traceback-of-a-module", FAIL, words=("-m", "s")),
     Case("chained", FAIL),
-    Case("exception-group", "        raise ExceptionGroup('two', [ValueError(1)])\n", since=(3, 11)),
+    Case(
+        "exception-group", "        raise ExceptionGroup('two', [ValueError(1)])\n", since=(3, 11)
+    ),
     Case("syntax-error", "        x = 1\n        def f(:\n            pass\n"),
     Case("syntax-error-in-a-module", "        def f(:\n            pass\n", words=("-m", "s")),
     Case("syntax-error-in-an-import", "        import bad\n", files={"bad.py": "def f(:\n"}),
     Case("child-fails", CHILD_FAILS),
     Case("child-fails-with-definitions", CHILD_FAILS, mode="definitions"),
     Case("child-fails-with-cutoff", CHILD_FAILS, mode="cutoff"),
+    *(
+        Case(
+            f"flags-of-children-{mode}",
+            """
+            import sys
+            from multiprocessing import get_context
+            def f():
+                \'\'\'Doc.\'\'\'
+                assert False, "asserted"
+            def g():
+                print(sys.flags, sys.warnoptions, sys._xoptions, f.__doc__, __debug__)
+                f()
+            if __name__ == "__main__":
+                process = get_context("spawn").Process(target=g)
+                process.start()
+                process.join()
+            """,
+            flags=("-OO", "-B", "-W", "error::UserWarning", "-X", "dev", "-s"),
+            mode=mode,
+        )
+        for mode in ("auto", "definitions")
+    ),
     Case(
         "source",
         """
@@ -133,9 +159,7 @@ CASES = (
         """,
     ),
     Case("reads-its-input", "        print(input(), input())\n", stdin="a\nb\n"),
-    Case(
-        "a-folder", "", words=("sub", "a"), files={"sub/__main__.py": SHOW, "sub/x.py": ""}
-    ),
+    Case("a-folder", "", words=("sub", "a"), files={"sub/__main__.py": SHOW, "sub/x.py": ""}),
 )
 
 

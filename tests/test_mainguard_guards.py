@@ -9,6 +9,8 @@ import pytest
 from tests.kit.scripts import Came, Case, expected, matrix, pythons, run, write
 from tests.test_mainguard_values import ASK
 
+END = "; mark it with '# vllm-guard: main', or put it under the main guard\n"
+
 #: As under plain Python, to the byte.
 AS_BARE = (
     Case(
@@ -138,6 +140,19 @@ CASES = (
         "top\nworked\nguarded\n",
     ),
     Case(
+        "nested-too-deeply",
+        "from multiprocessing import get_context\n"
+        "def f():\n    print('worked')\n"
+        "if __name__ == '__main__':\n"
+        f"    assert {' + '.join(['1'] * 1500)} == 1500\n"
+        "    process = get_context('spawn').Process(target=f)\n"
+        "    process.start()\n"
+        "    process.join()\n",
+        "worked\n",
+        "vllm-guard: DIR/s.py is nested too deeply to be looked at: children import it as under plain"
+        " Python\n",
+    ),
+    Case(
         "guard-and-a-hidden-start",
         """
         import helper
@@ -149,7 +164,8 @@ CASES = (
             print("guarded")
         """,
         "top __main__\ntop __mp_main__\nworked\nguarded\n",
-        "vllm-guard: line 5 of s.py starts a process, which a child that only loads the script may not\n",
+        "vllm-guard: line 5 of s.py starts a process, which a child that only loads the script may not"
+        + END,
         files={
             "helper.py": """
         def start(f):
@@ -209,7 +225,7 @@ CASES = (
         """,
         "worked\nend\n",
         "vllm-guard: line 9 of s.py starts a process, which a child that only loads the script may not;"
-        " not available there: main\n",
+        " not available there: main" + END,
     ),
     Case(
         "helper-that-starts-when-it-is-imported",
@@ -221,7 +237,7 @@ CASES = (
         """,
         "worked\nend\n",
         "vllm-guard: line 1 of s.py starts a process, which a child that only loads the script may not;"
-        " not available there: helper\n",
+        " not available there: helper" + END,
         files={
             "work.py": "def work():\n    print('worked', flush=True)\n",
             "helper.py": """

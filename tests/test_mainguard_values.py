@@ -85,6 +85,27 @@ CASES = (
         stdin="8\n",
     ),
     Case(
+        "name-of-a-builtin",
+        ASK
+        + """
+        id, max = int(input()), 3
+        def f():
+            return id, max, min(1, 2)
+        max = open("s.py")
+        def g():
+            return max
+        try:
+            print(ask(g))
+        except NameError as error:
+            print(str(error).partition(":")[0])
+        max = 4
+        print(ask(f))
+        """,
+        "name 'max' is not defined in this child process\n(7, 4, 1)\n",
+        stdin="7\n",
+        flags=("-W", "ignore"),
+    ),
+    Case(
         "changed-container",
         ASK
         + """

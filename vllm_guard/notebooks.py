@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: What only IPython understands: `%magic`, `!command`, `name = !command`, `?name`, `name?`.
-_NOT_PYTHON = re.compile(r"\s*([%!?]|[\w.\[\], ]+=\s*[%!]|[\w.]+\?\??\s*$)")
+#: What only IPython understands: `%magic`, `!command`, `name = !command`, `?name`, `name?`. A line may
+#: begin with `% x` or `!= x`, inside brackets.
+_NOT_PYTHON = re.compile(r"\s*(%%?\w|!(?!=)|\?|[\w.\[\], ]+=\s*[%!]|[\w.]+\?\??\s*$)")
 _INDENT = re.compile(r"\s*")
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)")
 _PYTHON_MAGICS = ("time", "timeit", "capture", "prun", "python", "python3")

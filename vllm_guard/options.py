@@ -40,6 +40,7 @@ class RunOptions:
     keep: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     preflight: str = "quick"
+    main_guard: str = "auto"
     exec: bool = False
     no_watch: bool = False
     allow_daemon: bool = False
@@ -78,6 +79,14 @@ OPTIONS = (
         "",
         "ID",
         many=True,
+    ),
+    Option(
+        "main_guard",
+        "--main-guard",
+        "What child processes of an unguarded script run of it.",
+        "",
+        "MODE",
+        choices=("auto", "definitions", "cutoff", "off"),
     ),
     Option("exec", "--exec", "Check, then replace this process: no supervision."),
     Option("no_watch", "--no-watch", "The command inherits stdout and stderr untouched."),

@@ -38,6 +38,7 @@ else:
 
 LEVEL = "VGUARD_LEVEL"
 OWN = "vllm-guard"
+_HARNESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "harness.py")
 _SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
 
 
@@ -109,6 +110,7 @@ def prepare(options: RunOptions) -> Prepared:
     env_plan = plan.extend(env_plan, own, {*options.keep, *_named(parts)})
     after = env_plan.apply(before)
     argv, more = _with_engine_flags(options, parts, found)
+    argv = _main_guarded(options, argv, found)
     ours = tuple(change.name for change in env_plan.changes if change.origin == OWN)
     context = probes.Context(
         argv, after, before, found, chosen, parts, shelf, options.dry_run, ours
@@ -256,6 +258,16 @@ def _inductor_cache(env: Mapping[str, str]) -> str:
 
 def _uses(env_plan: EnvPlan, private: str) -> bool:
     return any(change.after == private for change in env_plan.changes)
+
+
+def _main_guarded(
+    options: RunOptions, argv: tuple[str, ...], found: Target | None
+) -> tuple[str, ...]:
+    """The command with its script, if it is one, run by the harness of the main guard."""
+    if found is None or found.script is None or options.main_guard == "off":
+        return argv
+    mode = () if options.main_guard == "auto" else ("--main-guard", options.main_guard)
+    return found.script.run_by((_HARNESS, *mode))
 
 
 def _with_engine_flags(

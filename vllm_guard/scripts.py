@@ -5,19 +5,21 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import sys
 import warnings
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from vllm_guard import notebooks, paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STDIN = "-"
 _LIMIT = 16 << 20  #: bytes of one file
+_STARTING = re.compile(rb"vllm|multiprocess|ProcessPool", re.IGNORECASE)
 _SKIPPED = {".git", ".hg", ".svn", "__pycache__", "node_modules", "site-packages", ".tox", ".nox"}
 
 
@@ -74,6 +76,44 @@ def read(path: str) -> Script:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Script(path, problem="is not a notebook")
     return _parsed(path, notebook.source.encode("utf-8", "replace"), notebook.places)
+
+
+def neighbours(path: str) -> Callable[[str], tuple[str, ast.Module] | None]:
+    """What finds the modules that a script imports from its own folder, if they may start something."""
+    folder = "." if path == STDIN else os.path.dirname(path) or "."
+
+    def load(name: str) -> tuple[str, ast.Module] | None:
+        stem = _stem(folder, name)
+        for file in (f"{stem}.py", os.path.join(stem, "__init__.py")) if stem else ():
+            tree = _tree(os.path.join(folder, file))
+            if tree is not None:
+                return file, tree
+        return None
+
+    return load
+
+
+def _stem(folder: str, name: str) -> str:
+    """Where a module lies, seen from the folder: in it, or where the package lies that the folder is in."""
+    module = name.lstrip(".")
+    parts = module.split(".") if module else []
+    ups = max(0, len(name) - len(module) - 1)
+    above = os.path.normpath(os.path.join(paths.cwd(), folder)).split(os.sep)[:-4:-1]
+    if parts and module == name and parts[0] in above:  # nearest first
+        ups = above.index(parts[0]) + 1
+    return os.path.join(*[os.pardir] * ups, *parts) if parts else ""
+
+
+@lru_cache(maxsize=64)
+def _tree(file: str) -> ast.Module | None:
+    try:
+        content = paths.peek(file, _LIMIT)
+    except (OSError, ValueError):
+        return None
+    if not _STARTING.search(content):
+        return None
+    script = _parsed(file, content, ())
+    return None if script.problem else script.tree
 
 
 def _parsed(path: str, source: bytes, cells: tuple[tuple[int, int], ...]) -> Script:

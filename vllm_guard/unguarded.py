@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vllm_guard.inside.mainguard.starts import Start
+    from vllm_guard.inside.mainguard.walk import Load
     from vllm_guard.model import Status
     from vllm_guard.scripts import Script
 
@@ -48,12 +49,12 @@ class Placed:
         return screen.printable(f"{self.finding.fact}{fix}")
 
 
-def judge(script: Script) -> Iterator[Placed]:
-    """The findings of one script, by line."""
+def judge(script: Script, load: Load) -> Iterator[Placed]:
+    """The findings of one script, by line; `load` gives the modules beside it."""
     if script.problem:
         yield _unreadable(script)
         return
-    read = starts.read(script.tree)
+    read = starts.read(script.tree, load)
     if script.is_notebook:
         yield from (
             _of_notebook(script, start) for start in read.starts if start.confidence != "info"

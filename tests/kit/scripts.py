@@ -85,7 +85,9 @@ def write(case: Case, folder: Path) -> None:
 
 def run(case: Case, folder: Path, python: str, *, bare: bool = False, program: str = "") -> Came:
     """Run the case in `folder`, where its files are."""
-    harness = () if bare else (HARNESS, *(("--main-guard", case.mode) if case.mode != "auto" else ()))
+    harness = (
+        () if bare else (HARNESS, *(("--main-guard", case.mode) if case.mode != "auto" else ()))
+    )
     env = {n: v for n, v in os.environ.items() if not n.startswith(_STRIPPED)}
     done = subprocess.run(
         [program or pythons()[python], *case.flags, *harness, *case.words],

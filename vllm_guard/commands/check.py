@@ -52,7 +52,7 @@ def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int
     for name in (name for path in paths for name in scripts.found(path)):
         script = scripts.read(name)
         names.append(name)
-        found += unguarded.judge(script)
+        found += unguarded.judge(script, scripts.neighbours(name))
         if explain and not script.problem and not script.is_notebook:
             explained.append((name, list(_statements(script))))
     if form == "text":

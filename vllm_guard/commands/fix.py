@@ -15,12 +15,14 @@ from vllm_guard.guarding import mend
 from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from vllm_guard.guarding import Mended
     from vllm_guard.scripts import Script
 
-_FAMILY = "pip install 'vllm-guard[fix]'"
+_MISSING = "`vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'"
+_SAME, _CHANGED = 0, -1  #: outcomes; the others are statuses
+_WORDS = ((FAILED, "left as they are"), (USAGE, "not readable"))
 
 
 @click.command()
@@ -38,30 +40,32 @@ def fix(write: bool, check: bool, paths: tuple[str, ...]) -> int:
     if write and check:
         raise GuardError("--write and --check cannot be used together", exit_code=USAGE)
     if find_spec("libcst") is None:
-        raise GuardError(
-            "`vllm-guard fix` needs LibCST", f"to install it: {_FAMILY}", exit_code=USAGE
-        )
+        raise GuardError(_MISSING, exit_code=USAGE)
     give = _write if write else _count if check else _print_diff
     names = [name for path in paths for name in scripts.found(path)]
-    statuses = []
-    changed = 0
-    for name in names:
-        script = scripts.read(name)
-        try:
-            mended = _mend(script)
-            if mended.source != script.source:
-                give(script, mended)
-                changed += 1
-            statuses.append(FAILED if check and mended.source != script.source else 0)
-        except GuardError as error:
-            voice.say_error(error)
-            statuses.append(error.exit_code)
-    refused = sum(map(bool, statuses)) - (changed if check else 0)
-    done = "changed" if write else "to change"
-    voice.say(
-        f"{report.count(len(names), 'script')}: {changed} {done}, {refused} left as they are for an error"
-    )
-    return max(statuses, default=0)
+    outcomes = [_fix(name, give) for name in names]
+    changed = outcomes.count(_CHANGED)
+    voice.say(_summary(len(names), changed, "changed" if write else "to change", outcomes))
+    return max(*outcomes, FAILED if check and changed else 0, 0)
+
+
+def _fix(name: str, give: Callable[[Script, Mended], None]) -> int:
+    """`_CHANGED`, `_SAME`, or the status of what went wrong."""
+    script = scripts.read(name)
+    try:
+        mended = _mend(script)
+        give(script, mended)
+    except GuardError as error:
+        voice.say_error(error)
+        return error.exit_code
+    return _CHANGED if mended.guards else _SAME
+
+
+def _summary(looked: int, changed: int, done: str, outcomes: Sequence[int]) -> str:
+    """`3 scripts: 1 to change, 1 refused`."""
+    numbers = ((changed, done), *((outcomes.count(status), what) for status, what in _WORDS))
+    words = [f"{number} {what}" for number, what in numbers if number]
+    return f"{report.count(looked, 'script')}: {', '.join(words) or 'nothing to do'}"
 
 
 def _mend(script: Script) -> Mended:
@@ -77,6 +81,8 @@ def _mend(script: Script) -> Mended:
         raise GuardError(_placed(script, error.lineno or 0, error.msg), exit_code=USAGE) from None
     except UnwritableError as error:
         raise GuardError(_placed(script, 0, str(error)), exit_code=USAGE) from None
+    except RecursionError:
+        raise GuardError(_placed(script, 0, "is nested too deeply"), exit_code=USAGE) from None
     except RefusedError as refusal:
         reason = _placed(script, refusal.line, refusal.reason)
         raise GuardError(reason, refusal.hint, exit_code=FAILED) from None
@@ -94,6 +100,8 @@ def _write(script: Script, mended: Mended) -> None:
     if script.path == scripts.STDIN:
         click.echo(mended.source, nl=False)
         return
+    if not mended.guards:
+        return
     try:
         overwrite.overwrite(script.path, script.source, mended.source)
     except OSError as error:
@@ -103,7 +111,8 @@ def _write(script: Script, mended: Mended) -> None:
 
 
 def _count(script: Script, mended: Mended) -> None:
-    click.echo(f"{screen.printable(script.path)}: {report.count(mended.guards, 'main guard')}")
+    if mended.guards:
+        click.echo(f"{screen.printable(script.path)}: {report.count(mended.guards, 'main guard')}")
 
 
 def _print_diff(script: Script, mended: Mended) -> None:

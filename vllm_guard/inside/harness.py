@@ -3,8 +3,9 @@
     PYTHON [flags] harness.py [--main-guard MODE] SCRIPT [ARGUMENTS]
     PYTHON [flags] harness.py [--main-guard MODE] -m MODULE [ARGUMENTS]
 
-MODE: auto (if none is given), definitions or cutoff. Standard library only, Python 3.8 or later. Every script pays for what
-stands here and in `mainguard/parent.py`; all else is loaded when the first process is started.
+MODE: auto (if none is given), definitions or cutoff. Standard library only, Python 3.8 or later. Every
+script pays for what stands here and in `mainguard/parent.py`; all else is loaded at the first start of a
+process.
 """
 
 import os

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from vllm_guard.target.install import VllmInstall
     from vllm_guard.target.python import Python
+    from vllm_guard.target.script import Script
 
     Kind = Literal["vllm-cli", "vllm-server", "script", "python-tool", "other"]
 else:
@@ -57,6 +58,7 @@ class Target:
     version: str = ""  #: Python's: "3.11.7"
     search_path: tuple[str, ...] = ()  #: `sys.path` as the command will have it
     vllm: VllmInstall | None = None
+    script: Script | None = None  #: what the main guard can be put around
     problem: str = ""  #: why the interpreter could not be asked
 
 
@@ -69,6 +71,7 @@ class _Call:
     arguments: tuple[str, ...] = ()  #: the words after the subcommand
     options: tuple[str, ...] = ()  #: of Python itself
     first: str = ""  #: what Python puts first on `sys.path`; empty for nothing
+    script: str = ""  #: the file that is run, or "-"; empty with `-m` and `-c`
 
 
 def find_target(
@@ -100,7 +103,9 @@ def find_target(
     if asked is None:
         return Target(path, *what, problem=problem)
     search_path = tuple(_search_path(place, call, asked))
-    return Target(asked.executable, *what, asked.version, search_path, find_vllm(search_path))
+    script = _script(argv, command, call, search_path) if command else None
+    vllm = find_vllm(search_path)
+    return Target(asked.executable, *what, asked.version, search_path, vllm, script)
 
 
 def _named(command: Command) -> tuple[str, str]:
@@ -126,7 +131,7 @@ def _read(command: Command) -> _Call:
         _, words = read_options(words, ())
         subcommand, *words = words or [""]
     first = _first_entry(command, given, script)
-    return _Call(kind, subcommand, tuple(words), tuple(given), first)
+    return _Call(kind, subcommand, tuple(words), tuple(given), first, script)
 
 
 def _kind(module: str, script: str) -> Kind:
@@ -137,6 +142,17 @@ def _kind(module: str, script: str) -> Kind:
         return "vllm-cli"
     is_tool = os.path.basename(folder) == "bin" and not name.endswith(".py")
     return "python-tool" if is_tool else "script"
+
+
+def _script(
+    argv: Sequence[str], command: Command, call: _Call, search_path: Sequence[str]
+) -> Script | None:
+    is_torchrun = os.path.basename(call.script) == "torchrun"
+    if not (call.kind == "script" or is_torchrun) or "-c" in call.options:
+        return None
+    from vllm_guard.target.script import find_script
+
+    return find_script(argv, command, call.script, call.arguments, search_path)
 
 
 def _args_at(argv: Sequence[str], call: _Call) -> int | None:

@@ -60,6 +60,13 @@ def to_python(command: Command) -> Command | None:
     return None
 
 
+def is_interpreter(command: Command) -> bool:
+    """Is the first word Python itself, and no program that starts one?"""
+    found = command.find()
+    path = os.path.join(command.cwd, found.path)
+    return found.reason == "found" and _is_python(path, head(path))
+
+
 def _is_python(path: str, start: bytes) -> bool:
     """By its name, or that of the program that it is a link to."""
     return _named_python(path) or (start[:2] != b"#!" and _named_python(os.path.realpath(path)))

@@ -5,10 +5,10 @@ import __future__
 import ast
 import builtins
 import dis
-import sys
 import warnings
 
 from . import starts
+from .errors import say
 from .names import binds
 from .sending import CUTOFF, DEFINITIONS, STANDARD
 from .statements import classify
@@ -17,7 +17,7 @@ _READS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
 
 
 def order(script):
-    """What is sent to every child, as a table that `marshal` takes.
+    """What is sent to every child, as a table that `marshal` takes; None where that is beyond us.
 
     mode       "standard", "definitions" or "cutoff"
     path, name, doc, source   the script's `__file__`, its module's name (of `-m`), docstring and text
@@ -26,10 +26,21 @@ def order(script):
     wanted     the names whose values are sent
     fresh      those of them that a child could set by itself, but perhaps to another value
     """
+    try:
+        return _order(script)
+    except RecursionError:  # as deep as this, only generated code is nested
+        say(
+            f"{script.path} is nested too deeply to be looked at: children import it as under plain Python"
+        )
+        return None
+
+
+def _order(script):
+    doc = script.module.__doc__
     found = {
         "path": script.path,
         "name": script.spec.name if script.spec else "",
-        "doc": script.module.__doc__,
+        "doc": doc if isinstance(doc, str) else None,
         "source": script.source,
     }
     if script.mode == CUTOFF:
@@ -43,10 +54,16 @@ def order(script):
         rows.append((node.lineno, binds(node), code))
     reads = {name for _, _, code in rows for name in _reads(code)}
     fresh = [name for name in classified.environment if name in reads]
-    unknown = reads - classified.available - vars(builtins).keys()
+    unknown = reads - classified.available - vars(builtins).keys() | reads & classified.lost.keys()
     mode = script.mode if script.mode == DEFINITIONS or not _is_safe(classified) else STANDARD
     told = _told(mode if mode != "auto" else DEFINITIONS, rows)
-    return {**found, **told, "lost": classified.lost, "wanted": sorted({*unknown, *fresh}), "fresh": fresh}
+    return {
+        **found,
+        **told,
+        "lost": classified.lost,
+        "wanted": sorted({*unknown, *fresh}),
+        "fresh": fresh,
+    }
 
 
 def _told(mode, rows):

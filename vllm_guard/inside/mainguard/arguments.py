@@ -41,8 +41,17 @@ def constants(node: ast.Call, given: Given) -> dict[str, object]:
     return values
 
 
-def is_cuda(thing: Thing) -> bool:
-    """Does it name a CUDA device?"""
+def names_cuda(node: ast.Call, given: Given) -> bool:
+    """`.cuda()`, `.to("cuda:0")`, `device="cuda"`."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    keywords = dict(given.keywords)
+    places = keywords.get("device", NOTHING)
+    if name == "to":
+        places = places.union(*given.positional[:1])
+    return (name == "cuda" and not given.all()) or any(map(_is_cuda, places))
+
+
+def _is_cuda(thing: Thing) -> bool:
     if thing.kind == "text":
         return thing.name.startswith("cuda")
     if thing.name != "torch.device()" or not isinstance(thing.node, ast.Call):

@@ -7,21 +7,10 @@ from .expressions import Expressions, calls
 from .judge import CHILD, INHERITED_ALREADY, MAIN, PARTLY, Judge, Judged
 from .names import binds
 from .scope import VALUE
+from .starts import guard_test
 from .tables import CONTEXTS
 
 GUARD = "the main guard's"
-
-
-def is_main_guard(test):
-    """`__name__ == "__main__"`, either way round, also as one part of an `and`."""
-    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-        return any(map(is_main_guard, test.values))
-    if not isinstance(test, ast.Compare) or not isinstance(test.ops[0], ast.Eq):
-        return False
-    sides = (test.left, *test.comparators)
-    names = {side.id for side in sides if isinstance(side, ast.Name)}
-    values = {side.value for side in sides if isinstance(side, ast.Constant)}
-    return (names, values) == ({"__name__"}, {"__main__"})
 
 
 class Blocks(Judge):
@@ -38,7 +27,7 @@ class Blocks(Judge):
         return self._body(statements)
 
     def _if(self, node):
-        if is_main_guard(node.test):
+        if guard_test(node):
             return self._guard(node)
         why, environment = self._why_not(node.test)
         if why:
@@ -54,9 +43,10 @@ class Blocks(Judge):
 
     def _guard(self, node):
         """Its body is for the main process; the rest is judged as if it were not there."""
-        lost = []
+        lost, main = [], dict(self.scope.main)
         for statement in node.body:
             lost += self._main(statement, GUARD).lost
+        self.scope.main = main  # what else a child sets is what the script wants children to have
         others, orelse = self._body(node.orelse)
         guard = Judged(MAIN, "the main guard", (), tuple(lost))
         return _block(node, [guard, *others], body=[ast.Pass()], orelse=orelse)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import arguments, catalog
 from .arguments import Given
-from .things import NOTHING, Scope, Thing, Things, World, joined
+from .things import NOTHING, Scope, Thing, Things, World, joined, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +24,12 @@ _RUNNERS = re.compile(
     r"|run_until_complete|run_sync|wrapper|start_new_thread|runcall|start_soon|call_soon"
 )
 _IN_CHILD = re.compile(r"process|torch\.distributed", re.IGNORECASE)
+_APPS = re.compile(r"(typer\.Typer|cyclopts\.App)\(\)")
+_COMMANDS = re.compile(_APPS.pattern + r"\.(command|callback|default)(\(\))?")
 #: Their results are, or contain, what they are given.
 _PASS_ON = re.compile(
     r"builtins\.(list|tuple|set|dict|frozenset|sorted|reversed|enumerate|zip|iter|next)"
-    r"|functools\.(partial|wraps\(\))|ray\.remote|copy\.copy"
+    r"|functools\.(partial|wraps\(\))|ray\.remote(\(\))?|copy\.copy"
 )
 _CONTEXTS = re.compile(
     r"(torch\.)?multiprocess(ing)?\.(get_context|context\.(Spawn|Fork|ForkServer)Context)"
@@ -59,12 +61,15 @@ class Calls:
         self.cuda: list[Event] = []
         self.env: dict[str, str] = {}
         self.guarded = False
-        self._keywords: dict[ast.AST, dict[str, object]] = {}
         self.conditional = False
+        self.commands: Things[Thing] = NOTHING  #: what calling a typer application may run
+        self._keywords: dict[ast.AST, dict[str, object]] = {}
         self._block = block
         self._method = ""
         self._remote = False
         self._via: tuple[tuple[str, int], ...] = ()
+        self._file = ""  #: the module that is being followed; empty: the script
+        self._exit: tuple[int, int] | None = None  #: where the script called or imported it
         self._known: dict[object, Things[Thing]] = {}
         self._entered: dict[object, int] = {}
         self._active: list[ast.AST | None] = []
@@ -79,16 +84,28 @@ class Calls:
         finally:
             self.__dict__.update(before)
 
+    @property
+    def abroad(self) -> bool:
+        """Is it code of another file that is being followed?"""
+        return self._exit is not None
+
+    @contextmanager
+    def inside(self, file: str, node: ast.stmt | ast.expr) -> Iterator[None]:
+        """While code of `file` runs, which `node` has called or imported; empty: of the script."""
+        way_out = self._exit or (node.lineno, node.col_offset)
+        with self.within(_file=file, _exit=way_out if file else None, conditional=False):
+            yield
+
     def call(self, node: ast.Call, scope: Scope) -> None:
         """A call in the script; what it returns is known to `world` afterwards."""
         given = self._given(node, scope)
         self._keywords[node] = arguments.constants(node, given)
         found = NOTHING
-        for thing in self.world.things(node.func, scope):
+        for thing in ordered(self.world.things(node.func, scope)):
             found |= self.apply(thing, node, given)
         if isinstance(node.func, ast.Attribute):
             found |= self._method_call(node, node.func, scope, given)
-        if self._on_cuda(node, given):
+        if arguments.names_cuda(node, given):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
             self._touch(node, f".{name}()" if name in ("cuda", "to") else 'device="cuda"')
         self.world.returned[node] = found
@@ -105,6 +122,14 @@ class Calls:
                 return enter(thing._replace(how=""), node, given)
         if thing.kind == "object":
             return self._all(self.world.attribute((thing,), "__call__"), node, given)
+        return NOTHING
+
+    def decorate(self, decorator: Thing, node: ast.expr, things: Things[Thing]) -> Things[Thing]:
+        """What a decorator makes of a definition; an imported one is taken to keep it as it is."""
+        if decorator.kind in ("function", "class", "object"):
+            return self.apply(decorator, node, Given((things,)))
+        if _COMMANDS.fullmatch(decorator.name):
+            self.commands |= things
         return NOTHING
 
     def store(self, target: ast.expr, things: Things[Thing], scope: Scope, certain: bool) -> None:
@@ -133,7 +158,7 @@ class Calls:
         return Given(positional, tuple(keywords))
 
     def _all(self, things: Things[Thing], node: ast.expr, given: Given) -> Things[Thing]:
-        return NOTHING.union(*(self.apply(thing, node, given) for thing in things))
+        return NOTHING.union(*(self.apply(thing, node, given) for thing in ordered(things)))
 
     def _method_call(
         self, node: ast.Call, func: ast.Attribute, scope: Scope, given: Given
@@ -148,12 +173,12 @@ class Calls:
 
     def _run(self, node: ast.expr, given: Given) -> None:
         local = (thing for thing in given.all() if thing.kind in ("function", "class", "object"))
-        for thing in local:
+        for thing in ordered(local):
             self.apply(thing, node, Given())
 
     def _imported(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         name = thing.name
-        if _PASS_ON.fullmatch(name):
+        if _PASS_ON.fullmatch(name) and given.all():
             return given.all()
         if name in ("importlib.import_module", "builtins.__import__"):
             module = given.text(0, "name")
@@ -169,6 +194,8 @@ class Calls:
             kind = re.search(r"(\w+)Context$", name)
             how = kind[1].lower() if kind else given.text(0, "method")
         self._judge(thing, node, given)
+        if _APPS.fullmatch(name):
+            self._all(self.commands, node, Given())
         if _RUNNERS.fullmatch(name.rpartition(".")[2]) and not _IN_CHILD.search(name):
             self._run(node, given)
         return frozenset({Thing("import", f"{name}()"[:200], node, how=how)})
@@ -182,9 +209,10 @@ class Calls:
         confidence, what = hit.confidence, hit.what + suffix
         if self._remote:
             confidence, what = "info", f"{what} in a remote worker"
-        event = Event(
-            *(node.lineno, node.col_offset, what, self._via, confidence, self.guarded, hit.engine)
-        )
+        place = (node.lineno, node.col_offset)
+        if self._exit:
+            what, place = f"{what} in {self._file}, line {node.lineno},", self._exit
+        event = Event(*place, what, self._via, confidence, self.guarded, hit.engine)
         self.events.setdefault((event.line, event.col, what, self.guarded), event)
 
     def _facts(self, thing: Thing, node: ast.expr, given: Given) -> catalog.Facts:
@@ -199,21 +227,8 @@ class Calls:
 
     def _touch(self, node: ast.expr, what: str) -> None:
         if not any(e.engine and e.confidence != "info" for e in self.events.values()):
-            what = f"{what} initialises CUDA"
-            self.cuda.append(
-                Event(
-                    *(node.lineno, node.col_offset, what, self._via, "likely", self.guarded, False)
-                )
-            )
-
-    def _on_cuda(self, node: ast.Call, given: Given) -> bool:
-        """`.cuda()`, `.to("cuda:0")`, `device="cuda"`."""
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        keywords = dict(given.keywords)
-        places = keywords.get("device", NOTHING)
-        if name == "to":
-            places = places.union(*given.positional[:1])
-        return (name == "cuda" and not given.all()) or any(map(arguments.is_cuda, places))
+            what, place = f"{what} initialises CUDA", self._exit or (node.lineno, node.col_offset)
+            self.cuda.append(Event(*place, what, self._via, "likely", self.guarded, False))
 
     def _construct(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         instance = Thing("object", thing.name, owner=thing)
@@ -236,7 +251,9 @@ class Calls:
         self._bind(function.args, thing, given, scope)
         body: Sequence[ast.stmt]
         body = [ast.Return(function.body)] if isinstance(function, ast.Lambda) else function.body
-        with self.within(_via=(*self._via, (_title(thing), node.lineno)), conditional=False):
+        step = () if self.abroad else ((_title(thing), node.lineno),)
+        file = thing.scope.module.file if thing.scope else ""
+        with self.within(_via=(*self._via, *step)), self.inside(file, node):
             self._active.append(function)
             try:
                 self._block(body, scope)

@@ -62,7 +62,13 @@ _WRAPPERS = (
     (r"distilabel\.(.+\.)?Pipeline\(\)\.run", "", None, "a distilabel pipeline is run", "likely"),
     (r"distilabel\.(.+\.)?vLLM\(\)\.load", "", None, "distilabel's vLLM is loaded", "certain"),
     (r"lighteval\.(.+\.)?VLLMModel", "", None, "lighteval's VLLMModel is constructed", "certain"),
-    (r"unsloth\.(.+\.)?from_pretrained", "fast_inference", True, "unsloth loads vLLM", "likely"),
+    (  # unsloth_zoo/vllm_utils.py sets VLLM_ENABLE_V1_MULTIPROCESSING=0
+        r"unsloth\.(.+\.)?from_pretrained",
+        "fast_inference",
+        True,
+        "unsloth loads vLLM into this process",
+        "info",
+    ),
     (r"trl\.(.+\.)?\w+Config", "use_vllm", True, "trl uses vLLM", "info"),
 )
 
@@ -72,6 +78,11 @@ _CUDA = re.compile(
     r"|is_bf16_supported|current_stream|default_stream|Stream|get_rng_state(_all)?|ipc_collect)"
 )
 
+
+_PACKAGES = re.compile(
+    r"(vllm|torch|multiprocess(ing)?|concurrent|langchain(_community)?|llama_index|outlines|lm_eval"
+    r"|distilabel|lighteval|unsloth|trl)(\..*)?"
+)
 
 UNKNOWN = object()  #: a value that is not written down in the script
 
@@ -108,13 +119,18 @@ def judge(name: str, facts: Facts) -> Hit | None:
     return None
 
 
+def is_judged(module: str) -> bool:
+    """Does this module belong to a package whose names are judged here?"""
+    return _PACKAGES.fullmatch(module) is not None
+
+
 def initialises_cuda(name: str) -> bool:
     """Does calling `name` initialise CUDA in this process?"""
     return _CUDA.fullmatch(name) is not None
 
 
 def _vllm(name: str, facts: Facts) -> Hit | None:
-    *_, owner, last = name.split(".")
+    *_, owner, last = ("", *name.split("."))
     if last in _ENGINES:
         return _engine(last, f"vllm.{last} is constructed", facts)
     if owner in _ENGINES and last in _MAKERS:

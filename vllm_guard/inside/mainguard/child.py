@@ -26,7 +26,7 @@ def arrive(spawn, order, sent, modules):
 
 
 class _Child:
-    """This process, on its way to be what its parent started it for."""
+    """The process, on its way to be what its parent started it for."""
 
     def __init__(self, order, sent):
         self.order = order
@@ -42,7 +42,7 @@ class _Child:
         return sys.modules.get("__main__") is self._main
 
     def prepare(self, original, data):
-        """multiprocessing's own preparation, then the main module."""
+        """The preparation of multiprocessing, then the main module."""
         self.sender.loading = True
         try:
             original(data)  # in the standard mode it imports the script
@@ -127,9 +127,9 @@ class _Child:
 
     def _lose(self, line, names, reason, namespace):
         lacking = [name for name in names if name not in namespace]
+        self.lost.update((name, (line, reason)) for name in lacking)
         if lacking:
             self._explain_missing_names(namespace)
-        self.lost.update((name, (line, reason)) for name in lacking)
         return lacking
 
     def _explain_missing_names(self, namespace):
@@ -177,7 +177,7 @@ class _Child:
         return __getattr__
 
     def _while_unpickling(self, error, name):
-        """pickle hides the text of an AttributeError, which everybody else has to get."""
+        """While unpickling, the NameError: pickle hides the text of the AttributeError that others get."""
         from multiprocessing import process
 
         if getattr(process.current_process(), "_inheriting", False):
@@ -192,7 +192,8 @@ class _Builtins(dict):
     """The builtins of the script's code, which Python asks last for a name."""
 
     def __init__(self, names, child, namespace):
-        super().__init__(names)
+        # A name of the script that is also a builtin's, `input` say, is not to be found as that.
+        super().__init__((n, value) for n, value in names.items() if n not in child.lost)
         self._child, self._namespace = child, namespace
 
     def __missing__(self, name):
@@ -224,4 +225,9 @@ def _remember_source(order):
 
     encoding, _ = tokenize.detect_encoding(io.BytesIO(order["source"]).readline)
     text = io.TextIOWrapper(io.BytesIO(order["source"]), encoding, line_buffering=True).read()
-    linecache.cache[order["path"]] = (len(text), None, text.splitlines(keepends=True), order["path"])
+    linecache.cache[order["path"]] = (
+        len(text),
+        None,
+        text.splitlines(keepends=True),
+        order["path"],
+    )

@@ -1,9 +1,12 @@
-"""What a child says when it needs what only the main process has. Every text names the line and the way out."""
+"""What a child says when it needs what only the main process has: the line, the reason, the way out."""
 
 import os
 import sys
 
-_WAY_OUT = "with '# vllm-guard: child' to run {} in every child too, or move it into the function that uses it."
+_WAY_OUT = (
+    "with '# vllm-guard: child' to run {} in every child too,"
+    " or move it into the function that uses it."
+)
 _MARK = "Mark that line " + _WAY_OUT.format("it")
 _MARK_BOTH = "Mark that line and those that it needs " + _WAY_OUT.format("them")
 
@@ -39,8 +42,8 @@ def started(line, path, names):
     script = os.path.basename(path)
     lacking = f"; not available there: {', '.join(names)}" if names else ""
     return (
-        f"line {line} of {script} starts a process, which a child that only loads the script"
-        f" may not{lacking}"
+        f"line {line} of {script} starts a process, which a child that only loads the script may not"
+        f"{lacking}; mark it with '# vllm-guard: main', or put it under the main guard"
     )
 
 

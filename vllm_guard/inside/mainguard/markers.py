@@ -24,7 +24,7 @@ class Markers:
                     self._alone.add(token.start[0])
 
     def of(self, node):
-        """ "child", "main" or nothing: on a line of the statement (of its head), or the line above it."""
+        """What a marker on its lines (of a block: its head's), or alone above them, says; empty for none."""
         if not self._on:
             return ""
         first, last = first_line(node), node.end_lineno

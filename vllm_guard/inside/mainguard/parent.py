@@ -66,7 +66,7 @@ def _run_script(mode, word, harness):
         runpy._run_module_as_main("__main__", False)
         return
     _replace_first_entry(harness, os.path.dirname(os.path.realpath(path)))
-    _execute(mode, path, _read(path), _loader(path))
+    _execute(mode, path, _read(path), _source_loader()("__main__", path))
 
 
 def _read(path):
@@ -79,10 +79,10 @@ def _read(path):
         sys.exit(2)
 
 
-def _loader(path):
+def _source_loader():
     from _frozen_importlib_external import SourceFileLoader
 
-    return SourceFileLoader("__main__", path)
+    return SourceFileLoader
 
 
 def _execute(mode, path, source, loader):
@@ -102,7 +102,7 @@ def _run_module(mode, name):
 
     def watched(code, namespace, init, run_name, spec, *rest):
         runpy._run_code = run_code
-        if spec.name.rpartition(".")[2] != "__main__" and spec.has_location:
+        if spec.name.rpartition(".")[2] != "__main__" and type(spec.loader) is _source_loader():
             with open(spec.origin, "rb") as file:
                 _watch(Script(mode, module, spec.origin, file.read(), spec))
         return run_code(code, namespace, init, run_name, spec, *rest)

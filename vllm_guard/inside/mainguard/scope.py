@@ -22,6 +22,7 @@ class Scope:
         self.kinds = {}  #: name -> kind, of those that a child has
         self.dotted = {}  #: name -> full name, of what comes from an import
         self.lost = {}  #: name -> (line, reason), of those that it lacks
+        self.main = {}  #: the same of those that a statement of the main process has ever bound or changed
         self.environment = set()  #: those whose value may be another in a child
         self.star = False  #: after `from x import *` a child may have any name
 
@@ -37,7 +38,15 @@ class Scope:
     def lose(self, name, line, reason):
         """A statement of the main process binds it, or changes what it names."""
         self.forget(name)
-        self.lost[name] = (line, reason)
+        self.lost[name] = self.main[name] = (line, reason)
+
+    def lost_at_last(self):
+        """What a child lacks when a function runs, be that before the last statement that it can run.
+
+        A name that the main process sets to one value and the child to another would be silently stale.
+        """
+        values = {n for n, kind in self.kinds.items() if kind in (VALUE, CONTAINER)}
+        return {**{n: why for n, why in self.main.items() if n in values}, **self.lost}
 
     def forget(self, name):
         """It is not bound any more."""
@@ -60,7 +69,8 @@ class Scope:
         """A copy, for one of several ways through the file."""
         copy = Scope()
         copy.kinds, copy.dotted = dict(self.kinds), dict(self.dotted)
-        copy.lost, copy.environment = dict(self.lost), set(self.environment)
+        copy.lost, copy.main = dict(self.lost), dict(self.main)
+        copy.environment = set(self.environment)
         copy.star = self.star
         return copy
 
@@ -69,6 +79,7 @@ class Scope:
         self.kinds = {n: kind for branch in branches for n, kind in branch.kinds.items()}
         self.dotted = {n: name for branch in branches for n, name in branch.dotted.items()}
         self.environment = {n for branch in branches for n in branch.environment}
+        self.main = {n: why for branch in branches for n, why in branch.main.items()}
         self.star = any(branch.star for branch in branches)
         for branch in branches:
             for name, (line, reason) in branch.lost.items():

@@ -53,10 +53,12 @@ class Sender:
         self.loading = False  #: is this process itself loading the script?
 
     def added(self, data, spawn):
-        """multiprocessing's preparation data with ours; the main module is not imported by it."""
+        """The preparation data of multiprocessing with ours; the main module is not imported by it."""
         if not self._is_main():
             return data
         order = self.order()
+        if order is None:
+            return data
         if order["mode"] != STANDARD:
             data.pop("init_main_from_name", None)
             data.pop("init_main_from_path", None)

@@ -7,9 +7,12 @@ followed. What is not seen: getattr with a computed name, exec, and what importe
 from __future__ import annotations
 
 import ast
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .walk import Walk
+
+if TYPE_CHECKING:
+    from .walk import Load
 
 
 class Start(NamedTuple):
@@ -30,9 +33,9 @@ class Found(NamedTuple):
     cuda: tuple[Start, ...]  #: what initialises CUDA before an engine is built, outside the guard
 
 
-def read(tree: ast.Module) -> Found:
-    """Follow the module's top-level code."""
-    walk = Walk(guard_test)
+def read(tree: ast.Module, load: Load | None = None) -> Found:
+    """Follow the module's top-level code, and that of the modules which `load` gives."""
+    walk = Walk(guard_test, load)
     walk.module(tree)
     events = sorted(walk.calls.events.values())
     engines = [e for e in events if e.engine and e.confidence != "info" and not e.guarded]

@@ -35,7 +35,9 @@ class Classified(NamedTuple):
     statements: tuple[Statement, ...]
     whole: ast.Module  #: its tree
     tree: ast.Module  #: what a child runs
-    lost: dict[str, tuple[int, str]]  #: name -> (line, reason), of the names that a child lacks at the end
+    lost: dict[
+        str, tuple[int, str]
+    ]  #: name -> (line, reason), of the names that a child lacks at the end
     available: frozenset[str]  #: the names that it has
     environment: frozenset[str]  #: those of them whose value may be another in a child
 
@@ -52,7 +54,8 @@ def classify(source, path):
         names = (tuple(binds(node)), judged.lost)
         found.append(Statement(*place, judged.verdict, judged.reason, *names))
     scope = judge.scope
-    known = (dict(scope.lost), frozenset(scope.kinds), frozenset(scope.environment))
+    lost = scope.lost_at_last()
+    known = (lost, frozenset(scope.kinds.keys() - lost), frozenset(scope.environment - lost.keys()))
     return Classified(tuple(found), tree, ast.Module(kept, []), *known)
 
 

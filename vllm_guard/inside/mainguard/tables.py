@@ -36,19 +36,20 @@ CALLERS = words("filter map max min sorted")
 #: Functions and classes of which the same holds.
 PURE = Table(
     """
-    base64.b64decode base64.b64encode collections.ChainMap collections.Counter collections.OrderedDict
-    collections.defaultdict collections.deque collections.namedtuple contextvars.ContextVar copy.copy
+    base64.b64decode base64.b64encode collections.ChainMap collections.Counter collections.defaultdict
+    collections.deque collections.namedtuple collections.OrderedDict contextvars.ContextVar copy.copy
     copy.deepcopy dataclasses.field dataclasses.make_dataclass datetime.date datetime.datetime
     datetime.time datetime.timedelta datetime.timezone decimal.Decimal enum.* fractions.Fraction
     functools.cache functools.lru_cache functools.partial functools.partialmethod
     importlib.import_module inspect.cleandoc itertools.* json.dumps json.loads logging.Formatter
-    logging.getLogger math.* multiprocess.get_context multiprocessing.get_context numpy.arange numpy.array numpy.dtype numpy.linspace numpy.ones numpy.zeros
-    operator.* os.fspath os.path.* packaging.version.Version packaging.version.parse pathlib.*
-    re.compile re.escape re.match re.search re.sub string.Template struct.Struct struct.calcsize
-    textwrap.* threading.Condition threading.Event threading.Lock threading.RLock threading.Semaphore
-    threading.local torch.Size torch.device torch.dtype torch.multiprocessing.get_context types.MappingProxyType types.SimpleNamespace
-    typing.* typing_extensions.* uuid.UUID vllm.SamplingParams vllm.sampling_params.*
-    weakref.WeakKeyDictionary weakref.WeakSet weakref.WeakValueDictionary
+    logging.getLogger math.* multiprocess.get_context multiprocessing.get_context numpy.arange
+    numpy.array numpy.dtype numpy.linspace numpy.ones numpy.zeros operator.* os.fspath os.path.*
+    packaging.version.parse packaging.version.Version pathlib.* re.compile re.escape re.match re.search
+    re.sub string.Template struct.calcsize struct.Struct textwrap.* threading.Condition threading.Event
+    threading.local threading.Lock threading.RLock threading.Semaphore torch.device torch.dtype
+    torch.multiprocessing.get_context torch.Size types.MappingProxyType types.SimpleNamespace typing.*
+    typing_extensions.* uuid.UUID vllm.sampling_params.* vllm.SamplingParams weakref.WeakKeyDictionary
+    weakref.WeakSet weakref.WeakValueDictionary
     """
 )
 

@@ -21,13 +21,15 @@ class Thing(NamedTuple):
     """One possible value.
 
     kind: `import` (by dotted name), `text` (a constant string), `function` (with its `owner`, when it is
-    bound), `class`, `object` (an instance of that class), `super` (of an object).
+    bound), `class`, `object` (an instance of that class), `super` (of an object), `module` (that was read).
     """
 
     kind: str
     name: str = ""
     node: ast.AST | None = None  #: definition; of an `import` thing the call that made it
-    scope: Scope | None = None  #: of a function: where it was defined; of a class: its own
+    scope: Scope | None = (
+        None  #: of a function: where it was defined; of a class, a module: its own
+    )
     owner: Thing | None = None
     how: str = ""  #: start method of a context; "remote", "options": of Ray, and of what is like it
 
@@ -43,6 +45,7 @@ class Scope:
         self.parent = parent
         self.cls = cls  #: the class whose body this is
         self.names: dict[str, Things[Thing]] = {}
+        self.file = ""  #: of a module that the script imports
         self.foreign: set[str] = set()  #: `global` and `nonlocal` names
         self.stars: list[str] = []  #: modules imported by `*`
         self.returned: Things[Thing] = NOTHING  #: of a function
@@ -121,6 +124,8 @@ class World:
                 found |= _member(thing, name)
             elif thing.kind in ("object", "class", "super"):
                 found |= self._of_class(thing, name)
+            elif thing.kind == "module" and thing.scope:
+                found |= thing.scope.names.get(name, NOTHING)
             if thing.kind in ("class", "function") and name in ("remote", "options"):
                 found |= {thing._replace(how=name)}
         return found
@@ -160,6 +165,11 @@ class World:
             if stored and base.kind == "class":
                 break
         return found
+
+
+def ordered(things: Iterable[Thing]) -> list[Thing]:
+    """In an order that is the same every time."""
+    return sorted(things, key=lambda t: (t.kind, t.name, getattr(t.node, "lineno", 0), t.how))
 
 
 def joined(old: Things[Thing], new: Things[Thing]) -> Things[Thing]:

@@ -28,6 +28,7 @@ _CONTAINERS = frozenset(
     """.split()  # noqa: SIM905
 )
 _NAMESPACES = frozenset(("argparse.Namespace", "types.SimpleNamespace"))
+_TOO_LARGE = f"it is larger than {MOST_BYTES >> 20} MB"
 _CUSTOM = ("__getstate__", "__reduce__", "__reduce_ex__")
 _MORE_CUSTOM = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
 
@@ -44,17 +45,20 @@ def pack(value):
     except NotPlainError:
         raise
     except Exception as error:  # a class of the script may do anything when it is looked at
-        raise NotPlainError(f"pickling it failed ({type(error).__name__}: {error})") from None
+        raise NotPlainError(f"looking at it failed ({type(error).__name__}: {error})") from None
     if len(pickled) > MOST_BYTES:
-        raise NotPlainError(f"it is larger than {MOST_BYTES >> 20} MB")
+        raise NotPlainError(_TOO_LARGE)
     return pickled
 
 
-def type_name(kind):
-    """`sqlite3.Connection`, `list`."""
+def _named(kind):
+    """`a sqlite3.Connection`, `an argparse.ArgumentParser`."""
+    if issubclass(kind, type):
+        return "a class"
     module = kind.__module__
     prefix = "" if module in ("builtins", "__main__", "__mp_main__") else f"{module}."
-    return prefix + kind.__qualname__
+    name = prefix + kind.__qualname__
+    return f"{'an' if name.lstrip('_')[0] in 'aeiou' else 'a'} {name}"
 
 
 class _Check:
@@ -63,6 +67,7 @@ class _Check:
     def __init__(self):
         self._seen = {}  # by identity; the objects stay alive meanwhile
         self._left = MOST_ELEMENTS
+        self._bytes_left = MOST_BYTES
         self._outer = None
 
     def value(self, value):
@@ -83,6 +88,10 @@ class _Check:
     def _parts(self, value):
         kind = type(value)
         name = f"{kind.__module__}.{kind.__qualname__}"
+        if isinstance(value, (str, bytes, bytearray)):
+            self._bytes_left -= len(value)
+            if self._bytes_left < 0:
+                raise NotPlainError(_TOO_LARGE)
         if name in _ATOMS or _is_enum(kind):
             return ()
         if name in _CONTAINERS:
@@ -106,10 +115,9 @@ class _Check:
         return ()
 
     def _refusal(self, value):
-        outer, inner = type_name(type(self._outer)), type_name(type(value))
-        if value is self._outer:
-            return NotPlainError(f"it is a {inner}, not plain data")
-        return NotPlainError(f"it is a {outer} with a {inner} in it, not plain data")
+        what = _named(type(value))
+        outer = "" if value is self._outer else f"{_named(type(self._outer))} with "
+        return NotPlainError(f"it is {outer}{what}{' in it' if outer else ''}, not plain data")
 
 
 def _elements(value):
@@ -117,7 +125,9 @@ def _elements(value):
         factory = getattr(value, "default_factory", None)
         inner = [] if factory is None or _is_builtin(factory) else [factory]
         return [*inner, *value.keys(), *value.values()]
-    return list(value) if isinstance(value, (list, tuple, set, frozenset)) or _is_deque(value) else ()
+    return (
+        list(value) if isinstance(value, (list, tuple, set, frozenset)) or _is_deque(value) else ()
+    )
 
 
 def _is_builtin(value):

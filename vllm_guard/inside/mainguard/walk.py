@@ -5,12 +5,17 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from . import catalog
 from .arguments import Given
 from .calls import Calls
-from .things import NOTHING, Scope, Thing, Things, is_property
+from .syntax import never, parts
+from .things import NOTHING, Scope, Thing, Things, is_property, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    #: Gives a module's file name and tree by its name as imported, or None.
+    Load = Callable[[str], tuple[str, ast.Module] | None]
 
 _LEAVES = ("Return", "Raise", "Break", "Continue")
 _EXITS = ("sys.exit", "builtins.exit", "builtins.quit", "os._exit", "os.abort")
@@ -18,14 +23,18 @@ _ACTING = (
     *(ast.Call, ast.NamedExpr, ast.Attribute, ast.comprehension),
     *(ast.Yield, ast.YieldFrom),
 )
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+
+
+_MODULES = 40  #: of one script, names that are no such modules included
 
 
 class Walk:
     """Runs a module's code in the abstract; `calls` has what it did."""
 
-    def __init__(self, guard_test: Callable[[ast.stmt], bool]) -> None:
+    def __init__(self, guard_test: Callable[[ast.stmt], bool], load: Load | None) -> None:
         self.calls = Calls(self._block)
+        self._load = load
+        self._modules: dict[str, Things[Thing]] = {}
         self._guard_test = guard_test
         self._properties = False
 
@@ -101,9 +110,8 @@ class Walk:
     ) -> None:
         things = frozenset({thing})
         for decorator in reversed(node.decorator_list):
-            for called in self.calls.world.things(decorator, scope):
-                if called.kind in ("function", "class", "object"):
-                    things |= self.calls.apply(called, decorator, Given((things,)))
+            for called in ordered(self.calls.world.things(decorator, scope)):
+                things |= self.calls.decorate(called, decorator, things)
         scope.bind(node.name, things, certain=not self.calls.conditional)
 
     def _on_return(self, node: ast.Return, scope: Scope) -> None:
@@ -116,19 +124,41 @@ class Walk:
     def _on_import(self, node: ast.Import, scope: Scope) -> None:
         for alias in node.names:
             module = alias.name if alias.asname else alias.name.partition(".")[0]
-            self._bind_import(alias.asname or module, module, scope)
+            things = self._module(module, node) or frozenset({Thing("import", module)})
+            self._bind(alias.asname or module, things, scope)
 
     def _on_importfrom(self, node: ast.ImportFrom, scope: Scope) -> None:
         module = "." * node.level + (node.module or "")
+        read = self._module(module, node)
         for alias in node.names:
+            name = f"{module}{'' if module.endswith('.') else '.'}{alias.name}"
             if alias.name == "*":
                 scope.module.stars.append(module)
-            else:
-                self._bind_import(alias.asname or alias.name, f"{module}.{alias.name}", scope)
+                for thing in read:
+                    scope.names.update(thing.scope.names if thing.scope else {})
+                continue
+            things = self.calls.world.attribute(read, alias.name) or self._module(name, node)
+            self._bind(
+                alias.asname or alias.name, things or frozenset({Thing("import", name)}), scope
+            )
 
-    def _bind_import(self, name: str, dotted: str, scope: Scope) -> None:
-        things = frozenset({Thing("import", dotted)})
+    def _bind(self, name: str, things: Things[Thing], scope: Scope) -> None:
         scope.bind(name, things, certain=not self.calls.conditional)
+
+    def _module(self, name: str, node: ast.stmt) -> Things[Thing]:
+        """A module that lies beside the script, its code having run; nothing for any other."""
+        if catalog.is_judged(name):  # such a folder is often the library's own
+            return NOTHING
+        if name not in self._modules:
+            self._modules[name] = NOTHING
+            found = self._load(name) if self._load and len(self._modules) < _MODULES else None
+            if found:
+                scope = Scope()
+                scope.file, tree = found
+                self._modules[name] = frozenset({Thing("module", name, scope=scope)})
+                with self.calls.inside(scope.file, node):
+                    self._block(tree.body, scope)
+        return self._modules[name]
 
     def _on_assign(self, node: ast.Assign, scope: Scope) -> None:
         self._assign(node.targets, node.value, scope, not self.calls.conditional)
@@ -151,11 +181,16 @@ class Walk:
             self.calls.store(target, things, scope, certain)
 
     def _set_environment(self, target: ast.expr, value: ast.expr, scope: Scope) -> None:
-        if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+        if not isinstance(target, ast.Subscript):
+            return
+        key = target.slice
+        if not isinstance(key, ast.Constant):  # before Python 3.9 it is wrapped
+            key = getattr(key, "value", key)
+        if isinstance(key, ast.Constant):
             owners = self.calls.world.things(target.value, scope)
             texts = [t.name for t in self.calls.world.things(value, scope) if t.kind == "text"]
             if any(owner.name == "os.environ" for owner in owners):
-                self.calls.env[str(target.slice.value)] = "".join(texts)
+                self.calls.env[str(key.value)] = "".join(texts)
 
     def _on_global(self, node: ast.Global, scope: Scope) -> None:
         scope.foreign.update(node.names)
@@ -166,9 +201,10 @@ class Walk:
         while True:  # a chain of elif is as deep a tree as it is long
             self._evaluate(node.test, scope)
             if self._guard_test(node):
-                with self.calls.within(guarded=True):
-                    self._block(node.body, scope)
-            elif not _never(node.test):
+                if not self.calls.abroad:
+                    with self.calls.within(guarded=True):
+                        self._block(node.body, scope)
+            elif not never(node.test):
                 self._branch(node.body, scope)
             if len(node.orelse) != 1 or not isinstance(node.orelse[0], ast.If):
                 break
@@ -186,7 +222,7 @@ class Walk:
 
     def _on_while(self, node: ast.While, scope: Scope) -> None:
         self._evaluate(node.test, scope)
-        if not _never(node.test):
+        if not never(node.test):
             self._branch(node.body, scope)
         self._branch(node.orelse, scope)
 
@@ -196,7 +232,7 @@ class Walk:
             self._evaluate(expression, scope)
             things = self.calls.world.things(expression, scope)
             for name in ("__enter__", "__aenter__"):
-                for entered in self.calls.world.attribute(things, name):
+                for entered in ordered(self.calls.world.attribute(things, name)):
                     if entered.kind == "function":
                         things |= self.calls.apply(entered, expression, Given())
             if item.optional_vars is not None:
@@ -232,7 +268,7 @@ class Walk:
             else:
                 if isinstance(node, _ACTING):
                     stack.append((node, True))
-                stack += [(child, False) for child in reversed(list(_parts(node)))]
+                stack += [(child, False) for child in reversed(list(parts(node)))]
 
     def _act(self, node: ast.AST, scope: Scope) -> None:
         world = self.calls.world
@@ -256,27 +292,7 @@ class Walk:
         world = self.calls.world
         world.returned.pop(node, None)
         found = world.things(node, scope)
-        read = [t for t in found if t.kind == "function" and t.owner and is_property(t.node)]
+        read = [t for t in ordered(found) if t.owner and is_property(t.node)]
         if read:
             values: Iterable[Things[Thing]] = (self.calls.apply(t, node, Given()) for t in read)
             world.returned[node] = found.union(*values)
-
-
-def _parts(node: ast.AST) -> Iterable[ast.AST]:
-    """What of an expression is evaluated with it, in order: of a lambda only its defaults."""
-    if isinstance(node, ast.Lambda):
-        return (*node.args.defaults, *(d for d in node.args.kw_defaults if d))
-    if isinstance(node, ast.comprehension):
-        return (node.iter,)
-    if isinstance(node, _COMPREHENSIONS):
-        loops = [part for loop in node.generators for part in (loop, *loop.ifs)]
-        return (*loops, *([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]))
-    return ast.iter_child_nodes(node)
-
-
-def _never(test: ast.expr) -> bool:
-    """`if False:`, `if TYPE_CHECKING:`."""
-    if isinstance(test, ast.Constant):
-        return not test.value
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
-    return name == "TYPE_CHECKING"

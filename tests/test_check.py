@@ -1,0 +1,573 @@
+"""`vllm-guard check`: files, folders, notebooks and stdin; its formats and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.kit import GUARD, ROOT, guard, guard_env, schema
+from vllm_guard import notebooks
+
+GUARDED = 'from vllm import LLM\nif __name__ == "__main__":\n    LLM("m")\n'
+BARE = 'from vllm import LLM\nllm = LLM("m")\n'
+FORKING = "import multiprocessing\nmultiprocessing.Pool(2)\n"
+FIX = (
+    '  fix: put line {line} under `if __name__ == "__main__":`: `vllm-guard fix {name}`; or run it as it is:'
+    " `vllm-guard -- python {name}`\n"
+)
+NONE = "1 script checked: 0 need a main guard\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, clean_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test works in an empty folder of its own."""
+    inner = tmp_path / "scripts"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    return inner
+
+
+def check(*words: str, **options: Any) -> tuple[int, str]:
+    """Exit status and stdout; stderr must be empty."""
+    done = guard("check", *words, **options)
+    assert done.stderr == b"", done.stderr
+    return done.returncode, done.stdout.decode()
+
+
+def rows(*words: str) -> list[tuple[Any, ...]]:
+    """(id, status, file, line, column) of each finding."""
+    found = json.loads(check("--format", "json", *words)[1])["findings"]
+    return [tuple(f[key] for key in ("id", "status", "file", "line", "column")) for f in found]
+
+
+def notebook(*cells: str | tuple[str, str]) -> str:
+    """A notebook with these cells: code, or (another type, text)."""
+    typed = [("code", cell) if isinstance(cell, str) else cell for cell in cells]
+    return json.dumps(
+        {"cells": [{"cell_type": t, "source": s.splitlines(True)} for t, s in typed], "nbformat": 4}
+    )
+
+
+# ---- text and exit status
+
+
+def test_a_start_is_shown_with_its_line_and_the_fix(folder) -> None:
+    (folder / "s.py").write_text(BARE)
+
+    status, text = check("s.py")
+
+    assert status == 1
+    assert text == (
+        "s.py:2: vllm.LLM is constructed at top level\n"
+        + FIX.format(line=2, name="s.py")
+        + "1 script checked: 1 needs a main guard\n"
+    )
+
+
+def test_calls_that_lead_to_a_start_are_shown_outermost_first(folder) -> None:
+    lines = ["from vllm import LLM", "def load():", "    return LLM('m')"]
+    (folder / "a b.py").write_text("\n".join([*lines, "def run():", "    load()", "run()"]))
+
+    status, text = check("a b.py")
+
+    assert status == 1
+    assert text.startswith(
+        "a b.py:3: vllm.LLM is constructed at top level (via run, line 6; load, line 5)\n"
+        + FIX.format(line=6, name="'a b.py'")
+    )
+
+
+def test_a_guarded_script_and_one_that_starts_nothing_are_fine(folder) -> None:
+    (folder / "guarded.py").write_text(GUARDED)
+    (folder / "idle.py").write_text("import vllm\n")
+
+    assert check("guarded.py") == (0, NONE)
+    assert check("idle.py", "guarded.py")[0] == 0
+
+
+def test_what_breaks_only_without_fork_is_a_warning(folder) -> None:
+    (folder / "s.py").write_text(FORKING)
+
+    status, text = check("s.py")
+
+    assert status == 0
+    assert text.startswith(
+        "s.py:2: warn: multiprocessing.Pool is started with the default start method at top level\n"
+    )
+    assert text.endswith("1 script checked: 0 need a main guard, 1 may need one\n")
+    assert check("--strict", "s.py")[0] == 1
+
+
+def test_what_starts_no_process_is_a_note(folder) -> None:
+    (folder / "s.py").write_text(
+        "import vllm\nvllm.LLM('m', distributed_executor_backend='external_launcher')\n"
+    )
+
+    status, text = check("--strict", "s.py")
+
+    assert status == 0
+    assert text == (
+        "s.py:2: note: vllm.LLM is constructed for an external launcher: it starts no process:"
+        " no guard is needed\n" + NONE
+    )
+
+
+def test_cuda_before_the_engine_is_a_finding_of_its_own(folder) -> None:
+    (folder / "s.py").write_text(f"import torch\ntorch.zeros(1).cuda()\n{BARE}")
+
+    assert rows("s.py") == [
+        ("cuda-before-fork", "warn", "s.py", 2, 1),
+        ("main-guard-missing", "fail", "s.py", 4, 7),
+    ]
+
+
+def test_a_file_that_cannot_be_parsed_does_not_stop_the_others(folder) -> None:
+    (folder / "bad.py").write_text("x = 1\n!pip install vllm\n")
+    (folder / "good.py").write_text(BARE)
+
+    status, text = check("bad.py", "good.py", "missing.py")
+
+    version = "{}.{}".format(*sys.version_info)
+    assert status == 2
+    assert text.startswith(
+        f"bad.py:2: unknown: is not Python {version}: invalid syntax\ngood.py:2: "
+    )
+    assert "missing.py: unknown: cannot be read: No such file or directory\n" in text
+    assert text.endswith("3 scripts checked: 1 needs a main guard, 2 could not be read\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--format", "xml", "s.py"], ["--explain", "--format", "sarif", "s.py"], ["--no-such"]],
+)
+def test_wrong_usage_is_status_2(words) -> None:
+    done = guard("check", *words)
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"vllm-guard: error: ")
+
+
+# ---- files and folders
+
+
+def test_a_folder_is_searched_but_not_what_others_put_there(folder) -> None:
+    places = ["a.py", "sub/b.py", "sub/deep/c.py"]
+    others = [".git/x.py", "sub/node_modules/x.py", "__pycache__/x.py", ".venv/lib/x.py", "a.txt"]
+    for place in (*places, *others):
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(BARE)
+    (folder / ".venv/pyvenv.cfg").touch()
+
+    assert [row[2] for row in rows(".")] == [f"./{place}" for place in places]
+    assert [row[2] for row in rows("sub", "a.py")] == [*places[1:], places[0]]
+
+
+def test_a_virtual_environment_that_is_named_is_searched(folder) -> None:
+    (folder / "venv").mkdir()
+    (folder / "venv/pyvenv.cfg").touch()
+    (folder / "venv/s.py").write_text(BARE)
+
+    assert [row[2] for row in rows("venv")] == ["venv/s.py"]
+
+
+def test_links_are_not_followed_in_circles(folder) -> None:
+    (folder / "s.py").write_text(BARE)
+    (folder / "loop").symlink_to(".")
+    (folder / "self.py").symlink_to("self.py")
+    (folder / "gone.py").symlink_to("nowhere")
+    (folder / "link.py").symlink_to("s.py")
+
+    assert [row[2] for row in rows(".")] == ["./link.py", "./s.py"]
+    assert check("self.py")[0] == 2
+
+
+def test_what_is_no_file_is_never_waited_for(folder) -> None:
+    os.mkfifo(folder / "pipe.py")
+
+    status, text = check("pipe.py")
+
+    assert status == 2
+    assert text.startswith("pipe.py: unknown: cannot be read: not a regular file\n")
+    assert check(".") == (0, "0 scripts checked: 0 need a main guard\n")
+
+
+def test_stdin_is_a_script() -> None:
+    done = subprocess.run(
+        [*GUARD, "check", "-"],
+        input=BARE,
+        env=guard_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("-:2: vllm.LLM is constructed at top level\n")
+    assert "vllm-guard fix" not in done.stdout
+
+
+def test_a_script_needs_no_extension(folder) -> None:
+    (folder / "tool").write_text(f"#!/usr/bin/env python3\n{BARE}")
+
+    assert rows("tool") == [("main-guard-missing", "fail", "tool", 3, 7)]
+
+
+def test_a_name_that_is_no_text_cannot_drive_the_terminal(folder) -> None:
+    name = os.fsdecode(b"\x1b[31m\xff.py")
+    (folder / name).write_text(BARE)
+
+    status, text = check(".")
+
+    assert status == 1
+    assert text.startswith("./\\x1b[31m\\udcff.py:2: vllm.LLM")
+    for form in ("json", "github", "sarif"):
+        assert check("--format", form, ".")[0] == 1
+
+
+# ---- modules beside a script
+
+
+HELPER = "import vllm\n\ndef load(name):\n    return vllm.LLM(name)\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "place", "via"),
+    [
+        ("import helper\nhelper.load('m')\n", (2, 1), " (via load, line 2)"),
+        ("import helper as h\nx = h.load('m')\n", (2, 5), " (via load, line 2)"),
+        ("from helper import load as make\nmake('m')\n", (2, 1), " (via load, line 2)"),
+        ("from helper import *\nload('m')\n", (2, 1), " (via load, line 2)"),
+        (
+            "from helper import load\ndef run(f):\n    f('m')\nrun(load)\n",
+            (3, 5),
+            " (via run, line 4; load, line 3)",
+        ),
+    ],
+)
+def test_functions_of_a_module_beside_the_script_are_followed(script, place, via, folder) -> None:
+    (folder / "helper.py").write_text(HELPER)
+    (folder / "s.py").write_text(script)
+
+    assert rows("s.py") == [("main-guard-missing", "fail", "s.py", *place)]
+    assert f"vllm.LLM is constructed in helper.py, line 4, at top level{via}\n" in check("s.py")[1]
+
+
+def test_a_folder_called_vllm_is_not_taken_for_a_helper(folder) -> None:
+    (folder / "vllm").mkdir()
+    (folder / "vllm/__init__.py").write_text("def __getattr__(name): ...\n# vllm\n")
+    (folder / "s.py").write_text("import vllm\nvllm.LLM('m')\n")
+
+    assert rows("s.py") == [("main-guard-missing", "fail", "s.py", 2, 1)]
+
+
+def test_a_module_that_starts_something_when_imported_is_a_start(folder) -> None:
+    (folder / "helper.py").write_text(BARE)
+    (folder / "s.py").write_text("import os\nfrom helper import llm\n")
+
+    assert check("s.py")[1].startswith(
+        "s.py:2: vllm.LLM is constructed in helper.py, line 2, at top level\n"
+    )
+
+
+def test_a_package_is_found_from_within_and_from_beside(folder) -> None:
+    inner = folder / "pkg"
+    inner.mkdir()
+    (inner / "__init__.py").touch()
+    (inner / "helper.py").write_text(HELPER)
+    (inner / "absolute.py").write_text("from pkg.helper import load\nload('m')\n")
+    (inner / "relative.py").write_text("from . import helper\nhelper.load('m')\n")
+    (inner / "dotted.py").write_text("from .helper import load\nload('m')\n")
+    (folder / "outside.py").write_text("from pkg import helper\nhelper.load('m')\n")
+
+    found = rows(".")
+
+    assert [(row[2], row[3]) for row in found] == [
+        ("./outside.py", 2),
+        ("./pkg/absolute.py", 2),
+        ("./pkg/dotted.py", 2),
+        ("./pkg/relative.py", 2),
+    ]
+
+
+def test_what_a_module_does_as_a_script_does_not_count_when_it_is_imported(folder) -> None:
+    (folder / "helper.py").write_text(GUARDED)
+    (folder / "circle.py").write_text("import vllm\nimport s\ndef f():\n    s.g()\n")
+    (folder / "broken.py").write_text("import vllm\nx =")
+    (folder / "s.py").write_text(
+        "import helper, circle, broken\ndef g():\n    circle.f()\ncircle.f()\n"
+    )
+
+    assert check("s.py") == (0, NONE)
+
+
+# ---- source
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "column"),
+    [
+        ("# -*- coding: latin-1 -*-\nfrom vllm import LLM\né = LLM('é')\n".encode("latin-1"), 3, 5),
+        (b"\xef\xbb\xbffrom vllm import LLM; LLM('m')\n", 1, 23),
+        (b"from vllm import LLM\r\n\r\nLLM('m')\r\n", 3, 1),
+        (b"from vllm import LLM\rLLM('m')\r", 2, 1),
+        ("from vllm import LLM\né𐐀 = [LLM('m')]".encode(), 2, 7),
+        (b"from vllm import LLM\n\x0cLLM('m')\n", 2, 2),
+    ],
+    ids=["latin-1", "bom", "crlf", "cr", "columns", "form-feed"],
+)
+def test_the_source_is_read_as_python_reads_it(source, line, column, folder) -> None:
+    (folder / "s.py").write_bytes(source)
+
+    assert rows("s.py") == [("main-guard-missing", "fail", "s.py", line, column)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        BARE.encode("utf-16"),
+        b"x = 1\0\n",
+        b"# -*- coding: no-such -*-\n",
+        b"s = '\xff'\n",
+        b"(" * 10_000,
+        b"x" + b"[0" * 250,
+    ],
+    ids=["utf-16", "null", "cookie", "bytes", "nesting", "brackets"],
+)
+def test_what_is_not_python_is_said(source, folder) -> None:
+    (folder / "s.py").write_bytes(source)
+
+    status, text = check("s.py")
+
+    assert status == 2
+    assert re.match(r"s\.py(:\d+)?: unknown: is not Python 3\.\d+: .+\n", text)
+
+
+@pytest.mark.parametrize("source", [b"", b"\n", b"\xef\xbb\xbf", b"# only a comment"])
+def test_an_empty_file_is_fine(source, folder) -> None:
+    (folder / "s.py").write_bytes(source)
+
+    assert check("s.py") == (0, NONE)
+
+
+def test_the_warnings_of_a_script_are_its_own(folder) -> None:
+    (folder / "s.py").write_text('x = "\\d"\nassert (x, "y")\nx is 1\n')
+
+    assert check("s.py") == (0, NONE)  # which asserts that stderr is empty
+
+
+# ---- notebooks
+
+
+def test_a_notebook_needs_nothing_for_vllm(folder) -> None:
+    cells = ("!pip install vllm", ("markdown", "# Text"), BARE)
+    (folder / "n.ipynb").write_text(notebook(*cells))
+
+    status, text = check("--strict", "n.ipynb")
+
+    assert status == 0
+    assert text == (
+        "n.ipynb: cell 3 line 2: note: vllm.LLM is constructed; a notebook needs no guard: the children of"
+        " its kernel do not import it\n" + NONE
+    )
+    assert rows("n.ipynb") == [("notebook", "note", "n.ipynb", 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "python"),
+    [
+        ("%pip install x\nx = 1", "pass\nx = 1"),
+        ("if x:\n    !ls\n    %cd ..", "if x:\n    pass\n    pass"),
+        ("!pip install \\\n  vllm \\\n  torch\nx", "pass\n\n\nx"),
+        ("%%time\nx = 1", "pass\nx = 1"),
+        ("%%bash\nls -l\nif", "\n\n"),
+        ("files = !ls\na, b = %time f()", "pass\npass"),
+        ("LLM?\nx.y??\n?x", "pass\npass\npass"),
+        (
+            "x = y % z\nx != y\nx = [\n  a\n  % b\n  != c]",
+            "x = y % z\nx != y\nx = [\n  a\n  % b\n  != c]",
+        ),
+    ],
+)
+def test_lines_that_only_ipython_knows_are_left_out(cell, python) -> None:
+    assert notebooks.read(notebook(cell).encode()).source == python
+
+
+def test_lines_of_cells_are_known() -> None:
+    read = notebooks.read(notebook("a\nb", ("raw", "x"), "", "c").encode())
+
+    assert read.source == "a\nb\n\nc"
+    assert read.places == ((1, 1), (1, 2), (3, 1), (4, 1))
+
+
+def test_an_old_notebook_is_read(folder) -> None:
+    old = {"worksheets": [{"cells": [{"cell_type": "code", "input": BARE}]}], "nbformat": 3}
+    (folder / "n.ipynb").write_text(json.dumps(old))
+
+    assert rows("n.ipynb") == [("notebook", "note", "n.ipynb", 0, 0)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "3",
+        "{}",
+        '{"cells": 3}',
+        '{"cells": [3]}',
+        '{"cells": [{"cell_type": "code", "source": 3}]}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_notebook_is_said(content, folder) -> None:
+    (folder / "n.ipynb").write_text(content)
+
+    assert check("n.ipynb")[0] == 2
+    assert check("n.ipynb")[1].startswith("n.ipynb: unknown: is not a notebook\n")
+
+
+def test_a_cell_that_is_not_python_is_named(folder) -> None:
+    (folder / "n.ipynb").write_text(notebook("x = 1", "y = 2\nz ="))
+
+    status, text = check("n.ipynb")
+
+    assert status == 2
+    assert text.startswith("n.ipynb: cell 2 line 2: unknown: is not Python ")
+
+
+# ---- formats
+
+
+def test_the_json_answer_is_as_the_schema_says(folder) -> None:
+    (folder / "s.py").write_text(f"import torch\ntorch.cuda.init()\n{BARE}")
+    (folder / "bad.py").write_text("x =")
+
+    done = json.loads(check("--format", "json", "--explain", "s.py", "bad.py")[1])
+
+    assert schema.problems(done) == []
+    assert done["looked_at"] == ["s.py", "bad.py"]
+    assert len(done["findings"]) == 3
+    assert [row["verdict"] for row in done["statements"]] == ["child", "main", "child", "main"]
+
+
+def test_github_shows_it_beside_the_line(folder) -> None:
+    (folder / "a,b.py").write_text(BARE)
+    (folder / "bad.py").write_text("x =")
+
+    lines = check("--format", "github", ".")[1].splitlines()
+
+    assert lines[0].startswith(
+        "::error file=./a%2Cb.py,line=2,col=7,title=vllm-guard main-guard-missing::vllm.LLM is constructed"
+    )
+    assert lines[1].startswith(
+        "::warning file=./bad.py,line=1,title=vllm-guard script-unreadable::is not Python"
+    )
+    assert len(lines) == 2
+
+
+def test_sarif_has_what_its_specification_requires(folder) -> None:
+    (folder / "a b.py").write_text(f"import torch\ntorch.cuda.init()\n{BARE}")
+    (folder / "n.ipynb").write_text(notebook(BARE))
+
+    status, text = check("--format", "sarif", "a b.py", "n.ipynb", str(folder / "gone.py"))
+
+    log = json.loads(text)
+    assert status == 2
+    assert (log["version"], set(log)) == ("2.1.0", {"$schema", "version", "runs"})
+    (run,) = log["runs"]  # section 3.14: `tool` is required; `results` for a run that was made
+    rules = run["tool"]["driver"]["rules"]
+    assert run["tool"]["driver"]["name"] == "vllm-guard"  # 3.19.8
+    assert len({rule["id"] for rule in rules}) == len(rules) == 4  # 3.49.3: unique
+    for result in run["results"]:
+        assert result["message"]["text"]  # 3.27.11
+        assert result["level"] in {"error", "warning", "note"}  # 3.27.10
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]  # 3.27.5, 3.27.6
+        (location,) = result["locations"]
+        place = location["physicalLocation"]
+        assert re.fullmatch(
+            r"[\w%./:-]+", place["artifactLocation"]["uri"]
+        )  # 3.4.3: a URI reference
+        assert all(number >= 1 for number in place.get("region", {}).values())  # 3.30.5, 3.30.6
+    places = [result["locations"][0]["physicalLocation"] for result in run["results"]]
+    uris = [place["artifactLocation"]["uri"] for place in places]
+    assert uris == ["a%20b.py", "a%20b.py", "n.ipynb", f"file://{folder}/gone.py"]
+    assert places[1]["region"] == {"startLine": 4, "startColumn": 7}
+    assert run["columnKind"] == "unicodeCodePoints"  # 3.14.27
+
+
+def test_nothing_found_is_a_valid_answer_in_every_format(folder) -> None:
+    (folder / "s.py").write_text(GUARDED)
+
+    assert check("--format", "github", "s.py") == (0, "")
+    assert json.loads(check("--format", "sarif", "s.py")[1])["runs"][0]["results"] == []
+    assert json.loads(check("--format", "json", "s.py")[1])["findings"] == []
+
+
+# ---- explain
+
+
+def test_explain_says_of_each_line_whether_children_run_it(folder) -> None:
+    (folder / "s.py").write_text(f"import os\nos.environ['A'] = '1'\n{BARE}def f():\n    pass\n")
+
+    status, text = check("--explain", "s.py")
+
+    table = [re.split(r"  +", line, maxsplit=3) for line in text.splitlines()[1:7]]
+    assert status == 1
+    assert text.startswith("s.py: what its child processes do with each line\n")
+    assert table[0] == ["LINES", "CODE", "CHILDREN", "WHY"]
+    assert [row[:3] for row in table[1:]] == [
+        ["1", "import os", "run it"],
+        ["2", "os.environ['A'] = '1'", "inherit it"],
+        ["3", "from vllm import LLM", "run it"],
+        ["4", 'llm = LLM("m")', "do not"],
+        ["5-6", "def f():", "run it"],
+    ]
+    assert table[4][3] == "calls LLM()"
+
+
+def test_explain_leaves_out_what_has_no_children(folder) -> None:
+    (folder / "n.ipynb").write_text(notebook(BARE))
+    (folder / "bad.py").write_text("x =")
+
+    assert "LINES" not in check("--explain", "n.ipynb", "bad.py")[1]
+
+
+# ---- as others use it
+
+
+def test_the_pre_commit_hook_takes_files(folder) -> None:
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    (folder / "s.py").write_text(BARE)
+    (folder / "good.py").write_text(GUARDED)
+    program, *words = shlex.split(hook["entry"])
+
+    failing = guard(*words, *hook.get("args", ()), "s.py", "good.py")
+    passing = guard(*words, *hook.get("args", ()), "good.py")
+
+    assert program == "vllm-guard"
+    assert (failing.returncode, passing.returncode) == (1, 0)
+    assert {"id", "name", "entry", "language"} <= set(hook)  # https://pre-commit.com/#new-hooks
+
+
+@pytest.mark.soak
+def test_a_thousand_files_take_less_than_15_seconds(folder) -> None:
+    package = Path(yaml.__file__).parent.parent
+    files = sorted(map(str, package.rglob("*.py")))[:1000]
+
+    begun = time.monotonic()
+    done = guard("check", *files, timeout=60)
+
+    assert len(files) > 900
+    assert done.returncode in {0, 1, 2}
+    assert time.monotonic() - begun < 15

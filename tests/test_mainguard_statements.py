@@ -1,0 +1,307 @@
+"""Which statements of a script its children run: one line after the other, without running anything."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+
+import pytest
+
+from vllm_guard.inside.mainguard.statements import Classified, classify
+
+HEAD = """\
+import os, sys, json, re, logging, random, torch, vllm, requests
+from pathlib import Path
+from vllm import LLM, ModelRegistry, SamplingParams
+WORDS = ["a"]
+TABLE = {}
+TEXT = "a,b"
+llm = LLM("m")
+class Kept: pass
+def kept(): pass
+"""
+
+
+def of(source: str) -> Classified:
+    return classify(textwrap.dedent(source).encode(), "s.py")
+
+
+def judged(line: str) -> tuple[str, str]:
+    """Verdict and reason of statements that follow `HEAD`."""
+    rows = [row for row in of(HEAD + line).statements if row.first > HEAD.count("\n")]
+    assert len(rows) == 1
+    return rows[0].verdict, rows[0].reason
+
+
+CHILD = [
+    '"""a text"""',
+    "...",
+    "pass",
+    "import json as j",
+    "from os import *",
+    "x = 1",
+    "x: int = 1",
+    "x: int",
+    "x = y = (1, -2, not None)",
+    "a, (b, *c) = 1, (2, 3)",
+    "x = [i * i for i in range(3) if i % 2]",
+    "x = {**TABLE, 'b': WORDS[0]}",
+    "x = f'{TEXT!r:>10}'",
+    "x = TEXT.split(',')[0].upper()",
+    "x = lambda y: llm.generate(y)",
+    "x = (y := 3) + y",
+    "x = 1 if TEXT else 2",
+    "x = max(WORDS, key=len)",
+    "x = sorted(WORDS, key=lambda w: w.lower())",
+    "x = Path(__file__).resolve().parent / 'data'",
+    "x = os.path.join(os.getcwd(), os.environ['HOME'])",
+    "x = re.compile('a')",
+    "x = logging.getLogger(__name__)",
+    "x = SamplingParams(temperature=0)",
+    "x = tuple(int(p) for p in torch.__version__.split('.')[:2])",
+    "x = torch.float16",
+    "x = __name__",
+    "WORDS += ['b']",
+    "WORDS.append('b')",
+    "TABLE['a'] = 1",
+    "TABLE.update(b=2)",
+    "del TEXT",
+    "vllm.engine.step = kept",
+    "torch.backends.cudnn.deterministic = True",
+    "Kept.attribute = 1",
+    "sys.modules['other'] = json",
+    "ModelRegistry.register_model('Kept', Kept)",
+    "torch.manual_seed(0)",
+    "torch.set_default_dtype(torch.float16)",
+    "random.seed(0)",
+    "logging.basicConfig(level=logging.INFO)",
+    "logging.getLogger('vllm').setLevel('INFO')",
+    "def f(x: LLM = TEXT): return llm",
+    "async def f(): await llm",
+    "@json.loads\ndef f(): pass",
+    "class A(Kept, metaclass=type):\n x = 1\n y = x\n def f(self): return llm",
+    "if sys.version_info > (3, 8): x = 1\nelse: x = 2",
+    "try: import fast\nexcept ImportError as error: fast, why = None, str(error)",
+    "for i in range(2): TABLE[i] = 'x'",
+    "global x",
+]
+
+MAIN = [
+    ("print(1)", "calls print()"),
+    ("x = LLM('m')", "calls LLM()"),
+    ("x = llm.generate('a')", "uses 'llm', which line 7 sets in the main process only"),
+    ("x = [llm]", "uses 'llm', which line 7 sets in the main process only"),
+    ("x = json.load(open('f'))", "calls json.load()"),
+    ("x = requests.get('u')", "calls requests.get()"),
+    ("x = kept()", "calls kept()"),
+    ("x = Kept()", "calls Kept()"),
+    ("x = Kept.get()", "calls Kept.get()"),
+    ("x = sorted(WORDS, key=kept)", "calls sorted()"),
+    ("x = list(map(kept, WORDS))", "calls map()"),
+    ("x = list(map(lambda w: print(w), WORDS))", "calls print()"),
+    ("x = [print(w) for w in WORDS]", "calls print()"),
+    ("x = (lambda: 1)()", "calls (...)()"),
+    ("x = nowhere", "uses 'nowhere', which no statement here sets"),
+    ("x: llm = 1", "uses 'llm', which line 7 sets in the main process only"),
+    ("llm.size = 1", "uses 'llm', which line 7 sets in the main process only"),
+    ("kept().x = 1", "changes what an expression gives"),
+    ("vllm.engine.step = kept()", "calls kept(): vllm.engine.step is not changed in children"),
+    (
+        "ModelRegistry.register_model('m', kept())",
+        "calls kept(): ModelRegistry.register_model() is not repeated in children",
+    ),
+    ("WORDS.append(kept())", "calls kept()"),
+    ("nowhere += 1", "uses 'nowhere', which no statement here sets"),
+    ("logging.basicConfig(filename='log')", "calls logging.basicConfig()"),
+    ("import atexit\natexit.register(kept)", "calls atexit.register()"),
+    (
+        "@llm.route\ndef f(): pass",
+        "its definition uses 'llm', which line 7 sets in the main process only",
+    ),
+    ("def f(x=llm): pass", "its definition uses 'llm', which line 7 sets in the main process only"),
+    (
+        "def f(x: llm): pass",
+        "its definition uses 'llm', which line 7 sets in the main process only",
+    ),
+    (
+        "class A(llm.B): pass",
+        "its definition uses 'llm', which line 7 sets in the main process only",
+    ),
+    ("class A:\n x = llm", "its definition uses 'llm', which line 7 sets in the main process only"),
+    ("while False: pass", "a while loop"),
+    ("assert TEXT", "an assertion"),
+    ("raise SystemExit", "raises"),
+    ("with open('f') as f: x = 1", "calls open()"),
+    ("for w in WORDS: print(w)", "its body calls print()"),
+    ("for w in llm: pass", "uses 'llm', which line 7 sets in the main process only"),
+    ("if llm: x = 1", "uses 'llm', which line 7 sets in the main process only"),
+    ("if TEXT: print(1)", "calls print()"),
+    ("del TABLE['a']", "deletes what the main process only has"),
+    ("if __name__ == '__main__': kept()", "the main guard"),
+    ("x = 1  # vllm-guard: main", "marked '# vllm-guard: main'"),
+]
+
+INHERITED = [
+    "os.environ['A'] = kept()",
+    "os.environ.setdefault('A', '1')",
+    "del os.environ['A']",
+    "sys.path.insert(0, 'x')",
+    "sys.path += ['x']",
+    "os.chdir('/')",
+    "for n in ('A', 'B'): os.environ[n] = '1'",
+]
+
+PARTLY = [
+    ("if TEXT: import fast\nelse: print(1)", "calls print()", ()),
+    ("try:\n import fast\n x = kept()\nexcept ImportError: x = None", "calls kept()", ("x",)),
+    ("if __name__ == '__main__': role = 1\nelse: role = 2", "the main guard", ("role",)),
+]
+
+
+@pytest.mark.parametrize("line", CHILD)
+def test_a_child_runs(line: str) -> None:
+    verdict, reason = judged(line)
+
+    assert verdict == "child", reason
+
+
+@pytest.mark.parametrize(("line", "reason"), MAIN, ids=[line for line, _ in MAIN])
+def test_a_child_does_not_run(line: str, reason: str) -> None:
+    last = of(HEAD + line).statements[-1]
+
+    assert (last.verdict, last.reason) == ("main", reason)
+
+
+@pytest.mark.parametrize("line", INHERITED)
+def test_a_child_inherits(line: str) -> None:
+    assert judged(line)[0] == "inherited"
+
+
+@pytest.mark.parametrize(("line", "reason", "lost"), PARTLY, ids=[line for line, *_ in PARTLY])
+def test_a_child_runs_a_part_of(line: str, reason: str, lost: tuple[str, ...]) -> None:
+    last = of(HEAD + line).statements[-1]
+
+    assert (last.verdict, last.reason, last.lost) == ("partly", reason, lost)
+
+
+def kept(source: str) -> str:
+    return ast.unparse(ast.fix_missing_locations(of(source).tree))
+
+
+def test_of_a_block_the_child_runs_its_head_and_what_is_kept_of_its_bodies() -> None:
+    source = """
+        import sys
+        if sys.version_info > (3, 8):
+            import json
+            print(1)
+        else:
+            print(2)
+        try:
+            import fast
+        except ImportError:
+            fast = None
+            print(3)
+        finally:
+            print(4)
+    """
+
+    assert kept(source).splitlines() == [
+        "import sys",
+        "if sys.version_info > (3, 8):",
+        "    import json",
+        "try:",
+        "    import fast",
+        "except ImportError:",
+        "    fast = None",
+    ]
+
+
+def test_after_a_try_of_which_a_part_is_kept_its_other_names_are_lost() -> None:
+    found = of("try:\n  import a\n  x = open('f')\nexcept OSError:\n  y = 1\nelse:\n  z = 1\n")
+
+    assert set(found.lost) == {"x", "y", "z"}
+    assert found.available == {"a"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "x = input()",
+        "x.append(input())",
+        "x[0] = input()",
+        "del x[0], y[0]",
+        "for x in open('f'): pass",
+    ],
+)
+def test_what_the_main_process_changes_is_lost_even_where_a_child_could_set_it(change: str) -> None:
+    found = of(f"x = [1]\n{change}\nz = len(x)\n")
+
+    assert found.lost["x"][0] == 2
+    assert found.statements[-1].verdict == "main"
+    assert "x" not in of(f"x = [1]\n{change}\nx = [2]\n").available
+
+
+def test_a_definition_after_a_value_of_the_same_name_is_a_definition() -> None:
+    found = of("f = open('f')\ndef f(): pass\n")
+
+    assert found.available == {"f"}
+    assert found.lost == {}
+
+
+def test_what_is_read_from_the_environment_is_known_and_so_is_what_it_leads_to() -> None:
+    found = of("""
+        import os, sys
+        A = os.environ.get("A")
+        B = len(sys.argv)
+        C = [A]
+        if os.path.exists("f"):
+            D = 1
+        E = 1
+        F = []
+        F.append(A)
+    """)
+
+    assert found.environment == {"A", "B", "C", "D", "F"}
+
+
+def test_annotations_are_read_unless_they_are_postponed() -> None:
+    source = "llm = open('f')\ndef f(x: llm): pass\n"
+
+    assert of(source).statements[-1].verdict == "main"
+    assert of("from __future__ import annotations\n" + source).statements[-1].verdict == "child"
+
+
+MARKED = [
+    "x = f()  # vllm-guard: child",
+    "# vllm-guard: child\nx = f()",
+    "# vllm-guard: child  (because)\n@f\n@g\ndef x(): pass",
+    "x = f(  # vllm-guard: child\n  1)",
+    "for x in f():  # vllm-guard: child\n  print(x)",
+]
+
+
+@pytest.mark.parametrize("source", MARKED)
+def test_a_marker_is_on_the_statement_or_above_it(source: str) -> None:
+    assert of(source).statements[-1].reason == "marked '# vllm-guard: child'"
+
+
+NOT_MARKED = [
+    "# vllm-guard: child\n\nx = f()",
+    "y = 1  # vllm-guard: child\nx = f()",
+    "x = f('# vllm-guard: child')",
+    "for x in f():\n  # vllm-guard: child\n  print(x)",
+]
+
+
+@pytest.mark.parametrize("source", NOT_MARKED)
+def test_a_marker_of_something_else_is_none(source: str) -> None:
+    assert of(source).statements[-1].verdict == "main"
+
+
+def test_lines_are_those_of_the_file_with_decorators_and_blocks() -> None:
+    found = of("@a\n@b\ndef f():\n  pass\nx = (1,\n  2)\n")
+
+    assert [(row.first, row.last, row.binds) for row in found.statements] == [
+        (1, 4, ("f",)),
+        (5, 6, ("x",)),
+    ]

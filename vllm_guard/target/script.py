@@ -1,0 +1,130 @@
+"""Where in a command the script stands that Python will run as its main module."""
+
+from __future__ import annotations
+
+import os
+
+from vllm_guard.target.rewrite import is_interpreter
+from vllm_guard.target.words import head, read_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from dataclasses import dataclass
+
+    from vllm_guard.target.words import Command
+else:
+    from vllm_guard.frozen import dataclass
+
+_MODULE = ("-m", "--module")
+_TORCHRUN_MODULES = [("torch.distributed.run",), ("torch.distributed.launch",)]
+#: The options of torchrun that take a value; with the others of these it does not run `python SCRIPT`:
+#: `torch/distributed/run.py` of 2.13. It takes `_` for `-`.
+_TORCHRUN_TAKES_VALUE = (
+    "-r -t --duplicate-stderr-filters --duplicate-stdout-filters --event-log-handler --local-addr"
+    " --local-ranks-filter --log-dir --logs-specs --master-addr --master-port --max-restarts"
+    " --monitor-interval --nnodes --node-rank --nproc-per-node --numa-binding --rdzv-backend --rdzv-conf"
+    " --rdzv-endpoint --rdzv-id --redirects --role --shutdown-timeout --signals-to-handle --start-method"
+    " --tee"
+)
+_TORCHRUN_OTHER = {"--no-python", "--run-path", "-h", "--help"}
+
+
+@dataclass(frozen=True)
+class Script:
+    """The script of a command."""
+
+    before: tuple[str, ...]  #: the words before it, which start its interpreter
+    words: tuple[str, ...]  #: the file and its arguments, or `-m`, the module and its arguments
+
+    def run_by(self, harness: Sequence[str]) -> tuple[str, ...]:
+        """The command with the script run by another one, which is given the script's words."""
+        return (*self.before, *harness, *self.words)
+
+
+def find_script(
+    argv: Sequence[str],
+    command: Command,
+    script: str,
+    arguments: Sequence[str],
+    search_path: Sequence[str],
+) -> Script | None:
+    """The script of `argv`, whose Python command is `command`.
+
+    `script` is the file that Python is given, empty for `-m MODULE`; `arguments` are the words after it
+    or the module; `search_path` is Python's. None where Python's children would not import what it runs
+    (a folder, an archive, a package, a program like pip), and where the words of `argv` are not those that
+    Python will get.
+    """
+    count = len(arguments) + (1 if script else 2)
+    options, own = command.words[1:-count], command.words[-count:]
+    if os.path.basename(script) == "torchrun" or own[1:2] in _TORCHRUN_MODULES:
+        return _of_torchrun(argv, arguments)
+    at = len(argv) - count
+    if at < 0 or tuple(argv[at + 1 :]) != own[1:] or "-x" in options:
+        return None  # -x: Python skips the first line
+    if not (_is_script(script, own[0], command.cwd) if script else _is_module(own, search_path)):
+        return None
+    before = _interpreter_before(argv, at, command, options)
+    if before:
+        return Script(before, own)
+    if not script and argv[at] not in _MODULE:
+        return None  # `uv run -m` with more options behind it
+    # By its first line, or by `uv run`; the kernel passes the name that it was given.
+    name = argv[at] if "/" in argv[at] else own[0]
+    return Script((*argv[:at], command.words[0], *options), (name, *own[1:]))
+
+
+def _interpreter_before(
+    argv: Sequence[str], at: int, command: Command, options: Sequence[str]
+) -> tuple[str, ...]:
+    """The words before the script where the last of them name Python itself, and its options."""
+    at_python = at - len(options) - 1
+    if at_python < 0 or tuple(argv[at_python + 1 : at]) != tuple(options):
+        return ()
+    first = command.but(*argv[at_python:])
+    if not is_interpreter(first):
+        return ()
+    found = os.path.join(command.cwd, first.find().path)
+    same = os.path.realpath(found) == os.path.realpath(command.words[0])
+    # A shim of pyenv looks for `.python-version` beside the file that Python is given.
+    word = argv[at_python] if same else command.words[0]
+    return (*argv[:at_python], word, *options)
+
+
+def _is_script(script: str, word: str, cwd: str) -> bool:
+    """A text to run: a file, or the standard input if nobody types it."""
+    if script == "-":
+        return word == script and not os.isatty(0)
+    path = os.path.join(cwd, script)
+    return os.path.isfile(path) and b"\0" not in head(path)
+
+
+def _is_module(own: Sequence[str], search_path: Sequence[str]) -> bool:
+    """`-m MODULE`, and it is no package."""
+    if own[0] not in _MODULE[:1]:
+        return False
+    folders = own[1].split(".")
+    mains = (os.path.join(entry, *folders, "__main__.py") for entry in search_path)
+    return not any(map(os.path.isfile, mains))
+
+
+def _of_torchrun(argv: Sequence[str], words: Sequence[str]) -> Script | None:
+    """The script that torchrun starts once for each rank."""
+    with_dashes = [_dashed(word) if word.startswith("--") else word for word in words]
+    options, own = read_options(with_dashes, _TORCHRUN_TAKES_VALUE.split())
+    own = list(words[len(words) - len(own) :])
+    given = {name for name, _ in options}
+    at = len(argv) - len(own)
+    if not own or tuple(argv[at:]) != tuple(own) or given & _TORCHRUN_OTHER:
+        return None
+    if given.isdisjoint(_MODULE):
+        return Script(tuple(argv[:at]), tuple(own)) if os.path.isfile(own[0]) else None
+    if argv[at - 1] not in _MODULE:
+        return None
+    return Script(tuple(argv[: at - 1]), ("-m", *own))
+
+
+def _dashed(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
