@@ -58,14 +58,10 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "redact", "screen", "estimate", "formats"),
-<<<<<<< HEAD
-    *("notebooks", "sarif", "unguarded"),
+    *("notebooks", "unguarded"),
     *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
     *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
     "guarding.wrapping",
-=======
-    *("notebooks", "unguarded"),
->>>>>>> startscheck
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),
