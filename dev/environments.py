@@ -213,7 +213,7 @@ def dev_recipe() -> Recipe:
 
 
 def guard_recipe(version: str) -> Recipe:
-    """What vllm-guard needs to be built and to run, without itself. Raises SetupError: no such Python."""
+    """What vllm-guard and its tests' scripts need, without itself. Raises SetupError: no such Python."""
     python = find_python([version])
     lines = (DEV / "requirements-dev.txt").read_text().splitlines()
     wanted = [line for line in lines if line and not line.startswith(("#", *NOT_TO_INSTALL))]

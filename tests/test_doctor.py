@@ -28,7 +28,7 @@ from tests.kit import (
     wait_for,
 )
 from tests.test_terminal import screen
-from vllm_guard import checkup, formats, options, prepare, probes, trial
+from vllm_guard import aside, checkup, formats, options, prepare, probes
 from vllm_guard.checkup import Check, Checked
 from vllm_guard.errors import GuardError
 from vllm_guard.model import Finding
@@ -207,7 +207,7 @@ def hang() -> None:
 def test_what_hangs_is_ended_at_its_limit_and_the_next_goes_on() -> None:
     start = time.monotonic()
 
-    late, next_one = trial.in_turn([hang, lambda: "next"], [0.2, 30])
+    late, next_one = aside.in_turn([hang, lambda: "next"], [0.2, 30])
 
     assert time.monotonic() - start < 5
     assert (type(late), str(late)) == (TimeoutError, "no answer within 0.2 s")
@@ -218,7 +218,7 @@ def test_what_hangs_is_ended_at_its_limit_and_the_next_goes_on() -> None:
 def test_what_dies_or_raises_says_so() -> None:
     jobs = [os.getpid, lambda: os.kill(os.getpid(), signal.SIGKILL), os.getpid, lambda: 1 // 0]
 
-    first, killed, second, raised = trial.in_turn(jobs, [5] * 4)
+    first, killed, second, raised = aside.in_turn(jobs, [5] * 4)
 
     assert first not in (os.getpid(), second)
     assert isinstance(killed, ChildProcessError)
@@ -228,11 +228,11 @@ def test_what_dies_or_raises_says_so() -> None:
 
 
 def test_one_process_calls_all_as_long_as_none_is_lost() -> None:
-    assert len(set(trial.in_turn([os.getpid] * 3, [5] * 3))) == 1
+    assert len(set(aside.in_turn([os.getpid] * 3, [5] * 3))) == 1
 
 
 def test_what_is_left_when_nobody_asks_on_is_ended() -> None:
-    answers = trial.in_turn([os.getpid, hang], [5, 5])
+    answers = aside.in_turn([os.getpid, hang], [5, 5])
     pid = next(answers)
     answers.close()
 
@@ -243,7 +243,7 @@ def test_what_is_left_when_nobody_asks_on_is_ended() -> None:
 def test_what_is_large_and_odd_comes_through() -> None:
     text = HOSTILE * 50_000
 
-    assert list(trial.in_turn([lambda: [text]], [30])) == [[text]]
+    assert list(aside.in_turn([lambda: [text]], [30])) == [[text]]
 
 
 def test_a_probe_that_hangs_is_unknown_and_the_others_go_on(monkeypatch) -> None:

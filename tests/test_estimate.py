@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +22,7 @@ from vllm_guard.estimate import (
     shape,
     weights_per_gpu,
 )
+from vllm_guard.frozen import replace
 
 GIB = 1 << 30
 
@@ -108,11 +114,11 @@ def test_the_kv_cache_of_one_token(model: dict, split: Split, expected: int) -> 
         (LLAMA_8B, 1, 16 * 131072),  # one block
         (LLAMA_8B, 17, 32 * 131072),
         (MIXTRAL, 32768, 4 * GIB),
-        (MISTRAL_7B, 4096, GIB // 2),
-        (MISTRAL_7B, 32768, 12288 * 131072),  # 4096 - 1 + 8192 in flight, in whole blocks
-        (GEMMA2_9B, 32768, (21 * 32768 + 21 * 12288) * 8192),
-        (GEMMA3_12B, 131072, (8 * 131072 + 40 * 9216) * 8192),  # 1024 - 1 + 8192
-        (GPT_OSS, 131072, (18 * 131072 + 18 * 8320) * 2048),
+        (MISTRAL_7B, 4096, GIB // 2 + 16 * 131072),  # the window may begin within a block
+        (MISTRAL_7B, 32768, 8208 * 131072),  # 4096 - 1 + 4096 in flight, in whole blocks, and one
+        (GEMMA2_9B, 32768, (21 * 32768 + 21 * 8208) * 8192),
+        (GEMMA3_12B, 131072, (8 * 131072 + 40 * 5136) * 8192),  # 1024 - 1 + 4096
+        (GPT_OSS, 131072, (18 * 131072 + 18 * 4240) * 2048),
         (DEEPSEEK_V3, 163840, 163840 * 70272),
     ],
 )
@@ -185,8 +191,15 @@ def test_more_gpus_or_narrower_values_never_need_more_on_each(form, split, lengt
     needed = kv_bytes(form, length, split)
 
     assert kv_bytes(form, length, Split(split.tensor * 2, split.pipeline, split.value)) <= needed
-    assert kv_bytes(form, length, Split(split.tensor, split.pipeline + 1, split.value)) <= needed
     assert kv_bytes(form, length, Split(split.tensor, split.pipeline, split.value / 2)) <= needed
+
+
+@given(SHAPES, SPLITS, LENGTHS)
+def test_more_stages_never_need_more_where_all_layers_are_alike(form, split, length) -> None:
+    alike = replace(form, windowed=0)
+    more = replace(split, pipeline=split.pipeline + 1)
+
+    assert kv_bytes(alike, length, more) <= kv_bytes(alike, length, split)
 
 
 @given(SHAPES, SPLITS, st.integers(0, 200 * GIB))
@@ -203,3 +216,59 @@ def test_more_memory_never_holds_less(form, split, length, available, more) -> N
     held = sequences(form, length, split, available)
     assert held <= sequences(form, length, split, available + more)
     assert (held >= 1) == (kv_bytes(form, length, split) <= available)
+
+
+#: vLLM's own answer for rows of layers that see all, those with a window, window, values, length, in flight:
+#: bytes of one sequence, by its own groups. A window of 0 is MLA.
+GROUPS = """
+import json, sys, torch
+from types import SimpleNamespace as Some
+from vllm.config import CacheConfig
+from vllm.v1.core import kv_cache_utils as cache
+from vllm.v1.kv_cache_interface import FullAttentionSpec, MLAAttentionSpec, SlidingWindowSpec
+resolved = CacheConfig(block_size=16)
+resolved.kv_cache_layout = "NHD"
+said = []
+for full, windowed, window, width, length, flying in json.loads(sys.argv[1]):
+    config = Some(
+        model_config=Some(max_model_len=length), max_in_flight_tokens=flying, cache_config=resolved,
+        parallel_config=Some(decode_context_parallel_size=1), speculative_config=None,
+        scheduler_config=Some(disable_hybrid_kv_cache_manager=False), kv_transfer_config=None,
+    )
+    row = dict(block_size=16, dtype=torch.bfloat16)
+    if window:
+        row.update(num_kv_heads=8, head_size=width // 16)
+        plain, narrow = FullAttentionSpec(**row), lambda: SlidingWindowSpec(**row, sliding_window=window)
+    else:
+        plain = MLAAttentionSpec(**row, num_kv_heads=1, head_size=width)
+    specs = {f"f{n}": plain for n in range(full)} | {f"w{n}": narrow() for n in range(windowed)}
+    groups = cache.get_kv_cache_groups(config, specs)
+    said.append(cache._max_memory_usage_bytes_from_groups(config, groups))
+print(json.dumps(said))
+"""
+LAYERS = [(32, 0), (0, 32), (18, 18), (8, 40), (10, 52), (9, 8), (8, 9), (7, 15), (3, 10), (12, 18)]
+
+
+@pytest.mark.vllm
+def test_vllms_own_groups_need_the_same() -> None:
+    rows = [
+        *(
+            (f, w, 1024, 2048, n, k)
+            for f, w in LAYERS
+            for n in (17, 8192, 100_000)
+            for k in (4096, 16384)
+        ),
+        *((61, 0, 0, 576, length, 4096) for length in (1, 163_840)),
+    ]
+    python = Path(os.environ["VGUARD_TEST_VLLM"], "bin/python")
+    done = subprocess.run([python, "-c", GROUPS, json.dumps(rows)], capture_output=True, check=True)
+
+    ours = [
+        kv_bytes(
+            Shape(full + windowed, 8, 8, width // 16, 0 if window else width, window, windowed),
+            length,
+            Split(in_flight=flying),
+        )
+        for full, windowed, window, width, length, flying in rows
+    ]
+    assert ours == json.loads(done.stdout.splitlines()[-1])

@@ -112,6 +112,14 @@ def test_what_is_known_is_ok_and_words_that_are_no_flags_are_not_looked_at(look)
     assert look("m", "-tp", "2") == []
 
 
+def test_of_a_file_of_options_a_false_one_that_vllm_has_not_is_passed_over(look, tmp_path) -> None:
+    file = tmp_path / "c.yaml"
+    for text, ids in (("max-model-length: 8", ["flag-unknown"]), ("max-model-length: false", [])):
+        file.write_text(f"{text}\nenable-offline-docs: false\n")
+        found = look("m", "--config", str(file))
+        assert [one.id for one in found if one.status != "ok"] == ids
+
+
 def test_where_a_part_of_them_is_not_found_nothing_is_said(look, package: Path) -> None:
     (package / "entrypoints/openai/cli_args.py").unlink()
 

@@ -224,8 +224,11 @@ class Asked:
 
 
 WELL = Answer("exited", rows=(row("nccl", "begin"), row("nccl", "ok")))
-BAD = Answer("exited", rows=(row("nccl", "begin"), row("nccl", "fail"), row("gloo", "ok")))
-STUCK = Answer("exited", rows=(row("nccl", "begin"), row("rank", "fail", hung=True, stack=())))
+OTHER = row("nccl", "begin", "rank 1"), row("nccl", "ok", "rank 1")
+BAD = Answer("exited", rows=(row("nccl", "begin"), row("nccl", "fail"), *OTHER))
+STUCK = Answer(
+    "exited", rows=(row("nccl", "begin"), row("rank", "fail", hung=True, stack=()), *OTHER)
+)
 
 
 class Context:
@@ -261,12 +264,13 @@ def test_what_every_rank_says_is_one_finding() -> None:
     assert (found.subject, found.fact) == ("rank 0, rank 1", "join fail")
 
 
-def test_p2p_off_is_not_tried_where_no_gpu_is_at_fault() -> None:
-    gloo = Asked(Answer("exited", rows=(row("join", "ok"), row("gloo", "fail"))))
+@pytest.mark.parametrize("part", ["gloo", "nccl"])
+def test_p2p_off_is_not_tried_where_no_gpu_is_at_fault_or_there_is_only_one(part: str) -> None:
+    asked = Asked(Answer("exited", rows=(row("join", "ok"), row(part, "fail"))))
 
-    (found,) = collective.check(Context(), gloo)  # type: ignore[arg-type]
+    (found,) = collective.check(Context(), asked)  # type: ignore[arg-type]
 
-    assert (found.id, found.status, found.fix) == ("collective-gloo", "fail", "")
+    assert (found.id, found.status, found.fix) == (f"collective-{part}", "fail", "")
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ HEALTHY = machine.situations("machines")
 @pytest.mark.parametrize(("known", "situation"), HEALTHY)
 def test_of_a_healthy_machine_nothing_is_warned(known, situation, tmp_path, nvml_library) -> None:
     one = machine.resolved(known, situation)
-    with machine.fake_gpus(one, tmp_path, nvml_library):
-        found = machine.look(one, tmp_path)
+    with machine.around(one, tmp_path, nvml_library) as placed:
+        found = machine.look(placed, tmp_path)
 
     machine.differ(
         "warned", [machine.line(f) for f in found if f.status in ("warn", "fail")], expected=[]
@@ -42,7 +42,7 @@ def test_a_machine_gives_exactly_these_findings(known, situation, tmp_path, nvml
 
 
 def test_there_are_as_many_situations_as_the_plan_asks_for() -> None:
-    told = machine.situations("gpu", "host", "network", "packages")
+    told = machine.situations("gpu", "host", "model", "network", "packages")
 
     assert len(told) >= 80
     assert len(HEALTHY) >= 10

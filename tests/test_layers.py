@@ -37,17 +37,18 @@ LAYERS = (
             "ledger",
             *("record", "marker", "folders"),
         ),
-        *("probes", "target", "provenance"),
+        *("probes", "target", "provenance", "main_guard"),
     ),
     (
-        *("plan", "audit", "contradictions", "engine", "profiles", "profile_schema"),
+        *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
         *("removal", "effects"),
     ),
     (
         *("facts", "redact", "screen", "environment", "signals", "libc", "cache", "paths", "voice"),
+        "aside",
         "host",
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
-        *("estimate", "hub", "model_files"),
+        *("estimate", "hub", "hub_api", "model_files"),
         *("notebooks", "scripts", "unguarded"),
         *("guarding", "overwrite"),
     ),
@@ -57,8 +58,8 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
-    *("shellcode", "engine", "redact", "screen", "estimate", "formats"),
-    *("notebooks", "unguarded"),
+    *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
+    *("notebooks", "unguarded", "main_guard"),
     *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
     *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
     "guarding.wrapping",

@@ -89,6 +89,35 @@ CASES = (
         )
         for mode in ("auto", "definitions")
     ),
+    *(
+        Case(
+            f"names-in-children-{mode}-{words[0]}",
+            """
+            '''Doc.'''
+            import sys
+            from multiprocessing import get_context, parent_process
+            class At:
+                imported = sys.argv[0], sys.modules["__main__"].__name__, parent_process()
+            class A:
+                pass
+            def f():
+                names = sorted(n for n in globals() if n.startswith("__") and n != "__getattr__")
+                print(names, __name__, __doc__, __file__, __package__, __cached__)
+                print(__spec__ and __spec__.name, __loader__ and __loader__.name, sys.argv)
+                print(At.imported, isinstance(__builtins__, dict))
+                main = sys.modules["__main__"]
+                print(main.__name__, main is sys.modules["__mp_main__"], A.__module__, main.A is A)
+            if __name__ == "__main__":
+                process = get_context("spawn").Process(target=f)
+                process.start()
+                process.join()
+            """,
+            mode=mode,
+            words=words,
+        )
+        for mode in ("auto", "definitions", "cutoff")
+        for words in (("s.py", "a"), ("-m", "s", "a"))
+    ),
     Case(
         "source",
         """

@@ -134,3 +134,10 @@ def test_the_dry_run_shows_the_command(mode: str) -> None:
 
     shown = {"auto": f"{HARNESS} ", "off": ""}.get(mode, f"{HARNESS} --main-guard {mode} ")
     assert f"  {PYTHON} {shown}s.py a\n" in done.stderr.decode() + done.stdout.decode()
+
+
+def test_a_mode_for_what_is_no_script_is_told() -> None:
+    done = guard("-n", "--main-guard", "cutoff", "--", PYTHON, "-c", "pass")
+
+    told = "main-guard-not-applied: cutoff: the command runs no script"
+    assert told in done.stdout.decode() + done.stderr.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,7 @@ CHILD = [
     "x = SamplingParams(temperature=0)",
     "x = tuple(int(p) for p in torch.__version__.split('.')[:2])",
     "x = torch.float16",
+    "x = sys.platform.startswith('linux')",
     "x = __name__",
     "WORDS += ['b']",
     "WORDS.append('b')",
@@ -269,6 +271,27 @@ def test_annotations_are_read_unless_they_are_postponed() -> None:
 
     assert of(source).statements[-1].verdict == "main"
     assert of("from __future__ import annotations\n" + source).statements[-1].verdict == "child"
+
+
+STDLIB = sorted(Path(ast.__file__).parent.glob("*.py"))[::3]
+
+
+@pytest.mark.parametrize("path", STDLIB, ids=lambda path: path.stem)
+def test_what_is_kept_of_any_module_compiles_and_every_statement_has_its_verdict(
+    path: Path,
+) -> None:
+    source = path.read_bytes()
+
+    found = classify(source, str(path))
+
+    for node in found.tree.body:
+        compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
+    assert len(found.statements) == len(found.whole.body)
+    assert found.available.isdisjoint(found.lost)
+    for row in found.statements:
+        assert row.verdict in ("child", "main", "inherited", "partly")
+        assert row.reason
+        assert set(row.lost) == set() or row.verdict != "child"
 
 
 MARKED = [

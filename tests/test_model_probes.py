@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from tests.kit.models import cached_model, safetensors, write_model, write_registry
-from vllm_guard import gpu, probes, record
-from vllm_guard.gpu import Gpu
+from vllm_guard import nvml, probes, record
 from vllm_guard.model import Finding
 from vllm_guard.probes.server import _place
 from vllm_guard.target import Target
@@ -23,6 +22,7 @@ from vllm_guard.target.install import VllmInstall
 GIB = 1 << 30
 PROBES = (
     *("model_complete", "model_supported", "model_shape", "model_memory", "generation_config"),
+    *("model_dtype", "model_quantization", "model_split"),
 )
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 16060617592\n"
 Look = Callable[..., dict[str, Finding]]
@@ -59,7 +59,7 @@ def look(package, monkeypatch) -> Look:
     """The findings of these probes for `vllm serve WORDS`, by id."""
 
     def look(*words: object, version: str = "0.32.0", gpus: Any = (), **env: str):
-        monkeypatch.setattr(gpu, "read", lambda: tuple(gpus))
+        monkeypatch.setattr(nvml, "survey", lambda _: nvml.Survey(devices=tuple(gpus)))
         argv = ("vllm", "serve", *map(str, words))
         install = VllmInstall(version, str(package))
         target = Target(sys.executable, "vllm-cli", "serve", 2, vllm=install)
@@ -463,8 +463,9 @@ def large(tmp_path) -> Path:
     return write_model(tmp_path / "large", count=8 * GIB, **LARGE)
 
 
-def cards(total: int, used: int = 0, count: int = 1) -> tuple[Gpu, ...]:
-    return tuple(Gpu(index, used * GIB, {}, total * GIB) for index in range(count))
+def cards(total: int, used: int = 0, count: int = 1) -> tuple[nvml.Device, ...]:
+    free = (total - used) * GIB
+    return tuple(nvml.Device(index, total=total * GIB, free=free) for index in range(count))
 
 
 @pytest.mark.parametrize(
@@ -521,7 +522,8 @@ def test_quantised_weights_stay_as_they_are(look, tmp_path) -> None:
 
 
 def test_the_gpu_is_the_one_that_is_visible_and_has_least(look, large) -> None:
-    gpus = (*cards(80, 40), Gpu(1, 0, {}, 80 * GIB), Gpu(2, 70 * GIB, {}, 80 * GIB))
+    frees = enumerate((40, 80, 10))
+    gpus = [nvml.Device(index, total=80 * GIB, free=free * GIB) for index, free in frees]
 
     assert "GPU 2 has" in look(large, gpus=gpus)["model-memory"].fact
     assert "GPU 1 has" in look(large, gpus=gpus, CUDA_VISIBLE_DEVICES="1")["model-memory"].fact

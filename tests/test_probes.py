@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit import GUARD, ROOT, guard, guard_env
-from tests.kit.models import write_model, write_registry
+from tests.kit import GUARD, NO_HUB, ROOT, guard, guard_env
+from tests.kit.hub import serving
+from tests.kit.models import cached_model, write_model, write_registry
 from vllm_guard import environment, probes, profiles, record
 from vllm_guard.model import Finding, Part
 from vllm_guard.target import Target, find_target
@@ -296,9 +297,10 @@ VARIABLES = st.sampled_from(
 
 @given(st.lists(WORDS, max_size=6), st.dictionaries(VARIABLES, WORDS))
 def test_no_words_and_no_environment_break_a_probe(words: list[str], env: dict[str, str]) -> None:
+    here = {"HF_ENDPOINT": NO_HUB, **env}
     for folder in ("server", "python"):
         for name in set(probes.names(folder)) - {"vllm_install"}:
-            for finding in run_one(folder, name, argv=("vllm", "serve", *words), env=env):
+            for finding in run_one(folder, name, argv=("vllm", "serve", *words), env=here):
                 assert finding.fact
                 assert finding.fix or finding.status in ("ok", "note", "skip", "unknown")
 
@@ -343,7 +345,6 @@ def test_a_port_that_another_server_shares_is_a_warning(serve, model) -> None:
         (["--host", "2001:db8::7", "--port", "0"], "host-not-here", "fail"),
         (["--host", "gpu-7.example", "--port", "0"], "port-unknown", "unknown"),
         (["--host", "x" * 300, "--port", "0"], "port-unknown", "unknown"),
-        (["--config", "c.yaml"], "port-in-config", "skip"),
         (["--config", "c.yaml", "--port", "0"], "port-free", "ok"),
         (["--config", "c.yaml", "--port", "x"], "port-invalid", "fail"),
         (["--config", "c.yaml", "--port", "0", "--host", "203.0.113.7"], "host-not-here", "warn"),
@@ -435,13 +436,28 @@ def test_a_name_is_looked_up_in_the_cache(serve, tmp_path) -> None:
 
     online, missing = serve(*words, **here)
     offline, certain = serve(*words, HF_HUB_OFFLINE="1", **here)
-    (cache / "models--org--name/snapshots/abc").mkdir(parents=True)
+    cached_model(cache, "org/name")
     cached, there = serve(*words, HF_HUB_OFFLINE="1", **here)
 
     assert (online, offline, cached) == (0, 78, 0)
     assert missing["model-not-cached"].startswith("note ")
     assert certain["model-not-cached"].startswith("fail ")
     assert there["model-cached"].startswith("ok ")
+
+
+def test_what_the_hub_refuses_is_refused_before_the_start_and_a_silent_hub_refuses_nothing(
+    serve,
+) -> None:
+    words = ("org/name", "--port", str(free_port()))
+    answers = {"/api/models/org/name/revision/main": {"status": 401, "code": "RepoNotFound"}}
+
+    with serving(answers) as hub:
+        refused, found = serve(*words, HF_ENDPOINT=hub.url)
+    silent, unknown = serve(*words)
+
+    assert (refused, silent) == (78, 0)
+    assert found["hub-model"].startswith("fail ")
+    assert unknown["hub-answers"].startswith("unknown ")
 
 
 @pytest.mark.parametrize(
@@ -533,14 +549,37 @@ def test_a_tilde_that_no_shell_expanded_refuses() -> None:
 )
 def test_the_repository_of_a_name_is_what_is_cached(name: str, repository: str, tmp_path) -> None:
     env = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "on"}
-    folder = "models--" + repository.replace("/", "--")
 
     (before,) = run_one("server", "model", argv=("vllm", "serve", name), env=env)
-    (tmp_path / "hub" / folder / "snapshots/abc").mkdir(parents=True)
+    cached_model(tmp_path / "hub", repository)
     (after,) = run_one("server", "model", argv=("vllm", "serve", name), env=env)
 
     assert (before.status, after.status) == ("fail", "ok")
     assert before.fix.startswith(f"hf download {repository} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "fact"),
+    [
+        ([], "ok", "revision main in"),
+        (["--revision", "v2"], "ok", "revision v2 in"),
+        (["--revision", "refs/pr/1"], "ok", "revision refs/pr/1 in"),
+        (["--revision", "0123456789abcdef"], "ok", "commit 0123456789ab"),
+        (["--revision", "v3"], "fail", "does not hold revision v3, only 1 other(s)"),
+    ],
+)
+def test_the_revision_is_found_as_huggingface_hub_does(words, status, fact, tmp_path) -> None:
+    cached_model(tmp_path / "hub", "org/x", commit="0123456789abcdef")
+    refs = tmp_path / "hub/models--org--x/refs"
+    (refs / "refs/pr").mkdir(parents=True)
+    for name in ("v2", "refs/pr/1"):
+        (refs / name).write_text("0123456789abcdef\n")
+    env = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+
+    (finding,) = run_one("server", "model", argv=("vllm", "serve", "org/x", *words), env=env)
+
+    assert finding.status == status
+    assert fact in finding.fact
 
 
 @pytest.mark.parametrize(

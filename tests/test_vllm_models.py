@@ -13,9 +13,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vllm_guard.probes.server import model_dtype, model_quantization
 from vllm_guard.target.install import VllmInstall
-from vllm_guard.target.models import architectures, quantizations, utilization
-from vllm_guard.vllm_models import read_architectures, read_choices, read_utilization
+from vllm_guard.target.models import (
+    architectures,
+    deprecated_quantizations,
+    mentions_quantization,
+    quantizations,
+    requirements,
+    says,
+    utilization,
+    without_float16,
+)
+from vllm_guard.vllm_models import (
+    read_architectures,
+    read_choices,
+    read_keys,
+    read_methods,
+    read_requirement,
+    read_utilization,
+)
 
 #: As 0.8.5 had it: no table of what was dropped, cross encoders of their own.
 OLD = """
@@ -138,6 +155,86 @@ def test_the_default_share_of_the_memory_is_read(text: str, expected: float) -> 
         read_utilization(b"")
 
 
+METHODS = """
+def get_quantization_config(quantization):
+    from vllm.model_executor.layers.quantization.quark.quark import QuarkConfig
+    from .fp8 import Fp8Config
+    from .compressed_tensors.compressed_tensors import (
+        CompressedTensorsConfig,
+    )
+    deepseek = f()
+    method_to_config: dict[str, type] = {
+        "fp8": Fp8Config,
+        "quark": QuarkConfig,
+        "compressed-tensors": CompressedTensorsConfig,
+        "deepseek": deepseek,
+        "mine": _MINE["x"],
+        1: Fp8Config,
+    }
+"""
+CLASSES = """
+class Base(QuantizationConfig):
+    @classmethod
+    def get_min_capability(cls) -> int:
+        # sm 8.0
+        return 80
+
+    def get_supported_act_dtypes(self):
+        return [torch.half, torch.bfloat16, torch.float]
+
+class Child(Base):
+    @classmethod
+    def get_min_capability(cls) -> int:
+        \"\"\"Less.\"\"\"
+        return 75
+
+class Computed(Base):
+    def get_min_capability(cls):
+        return Other.get_min_capability()
+
+class Twice(Twice): pass
+"""
+
+
+def test_methods_of_quantisation_and_their_classes_are_read() -> None:
+    assert read_methods(METHODS.encode()) == {
+        "fp8": ("fp8", "Fp8Config"),
+        "quark": ("quark.quark", "QuarkConfig"),
+        "compressed-tensors": ("compressed_tensors.compressed_tensors", "CompressedTensorsConfig"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability", "dtypes"),
+    [
+        ("Base", 80, ["float16", "bfloat16", "float32"]),
+        ("Child", 75, ["float16", "bfloat16", "float32"]),
+        ("Computed", 80, ["float16", "bfloat16", "float32"]),
+        ("Other", None, []),
+    ],
+)
+def test_what_a_class_of_quantisation_asks_for_is_read(kind, capability, dtypes) -> None:
+    found = read_requirement(CLASSES.encode(), kind)
+
+    assert found == {"capability": capability, "dtypes": dtypes}
+
+
+def test_keys_are_those_of_the_source() -> None:
+    text = b'X = {"a": "why", "b": 1, 3: 4, **Y}\nY = {"c": 1}\nX2 = X'
+
+    assert read_keys(text, "X") == ["a", "b"]
+    assert read_keys(text, "Z") == []
+
+
+@pytest.mark.parametrize(
+    "read", [read_methods, lambda t: read_requirement(t, "X"), lambda t: read_keys(t, "X")]
+)
+def test_a_text_that_is_no_python_is_one_line(read) -> None:
+    with pytest.raises(ValueError, match=r"^cannot read .+") as told:
+        read(b"def (")
+    assert "\n" not in str(told.value)
+
+
 @pytest.fixture
 def installed() -> VllmInstall:
     (package,) = Path(os.environ["VGUARD_TEST_VLLM"]).glob("lib/python*/site-packages/vllm")
@@ -173,3 +270,43 @@ def test_the_installed_registry_is_what_python_makes_of_it(installed) -> None:
 def test_the_installed_choices_and_defaults_are_read(installed) -> None:
     assert {"fp8", "awq", "compressed-tensors"} <= set(quantizations(installed))
     assert utilization(installed) == 0.92
+
+
+#: vLLM's own words for each method of quantisation, imported.
+REQUIREMENTS = """
+import inspect, json
+from vllm.model_executor.layers import quantization as q
+from vllm.config import model
+rows = {}
+for name in q.QUANTIZATION_METHODS:
+    kind = q.get_quantization_config(name)
+    bound = inspect.ismethod(kind.get_supported_act_dtypes)
+    dtypes = kind.get_supported_act_dtypes() if bound else kind.get_supported_act_dtypes(kind)
+    rows[name] = [kind.get_min_capability(), [str(d).removeprefix("torch.") for d in dtypes]]
+print(json.dumps([rows, list(model._FLOAT16_NOT_SUPPORTED_MODELS)]))
+"""
+
+
+@pytest.mark.vllm
+def test_the_installed_requirements_are_what_vllm_itself_says(installed) -> None:
+    python = Path(os.environ["VGUARD_TEST_VLLM"], "bin/python")
+    done = subprocess.run([python, "-c", REQUIREMENTS], capture_output=True, check=True)
+    rows, without = json.loads(done.stdout.splitlines()[-1])
+    read = {name: requirements(installed, name) for name in rows}
+
+    assert sorted(rows) == sorted(quantizations(installed))
+    for name, (capability, dtypes) in rows.items():
+        known = [(n["capability"], n["dtypes"]) for n in read[name] if n["capability"] is not None]
+        assert (capability, dtypes) in known or not known
+    assert sum(need["capability"] is not None for needs in read.values() for need in needs) > 20
+    assert without_float16(installed) == without
+    assert deprecated_quantizations(installed) == ["fbgemm_fp8", "fp_quant"]
+    assert not mentions_quantization(installed, "bitsandbytes")
+    assert mentions_quantization(installed, "auto-round")
+
+
+@pytest.mark.vllm
+def test_the_installed_source_still_refuses_in_the_words_that_are_looked_for(installed) -> None:
+    assert says(installed, model_dtype.REFUSAL, "platforms/cuda.py")
+    assert says(installed, model_quantization.NO_CAPABILITY, *model_quantization.CHECKED_IN)
+    assert says(installed, model_quantization.NO_DTYPE, *model_quantization.CHECKED_IN)

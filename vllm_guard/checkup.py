@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from vllm_guard import kept, prepare, probes, report, trial
+from vllm_guard import aside, kept, prepare, probes, report, trial
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, USAGE, GuardError
 from vllm_guard.frozen import plain
 from vllm_guard.model import Finding
@@ -175,7 +175,7 @@ def _quick(
     quick = [check for check in checks if check.tier == "quick" and check != _COMMAND]
     can = [check for check in quick if check.area in context.folders]
     jobs = [partial(_look, check, context) for check in can]
-    with contextlib.closing(trial.in_turn(jobs, [check.limit for check in can])) as answers:
+    with contextlib.closing(aside.in_turn(jobs, [check.limit for check in can])) as answers:
         for check in quick:
             if check not in can:
                 yield [_not_checked(check, f"needs {check.needs}")], 0.0

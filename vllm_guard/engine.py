@@ -25,15 +25,15 @@ def add_flags(
     args_at: int,
     wanted: Mapping[str, tuple[Any, str]],
     known: Mapping[str, Any],
-    config: str = "",
+    config: Sequence[str] = (),
 ) -> tuple[tuple[str, ...], list[Finding]]:
     """The command line with the options that the user did not give, and what was added or left.
 
-    `known` is `vllm_source.read_engine_args`: argument -> {"options": its spellings}. `config` is the
-    text of the file given with `--config`: its top-level keys count as given.
+    `known` is `vllm_source.read_engine_args`: argument -> {"options": its spellings}. `config` is what the
+    file of `--config` stands for (`config_file.options`): it counts as given.
     """
     at = argv.index("--", args_at) if "--" in argv[args_at:] else len(argv)
-    own = [*argv[args_at:at], *_config_words(config)]
+    own = [*argv[args_at:at], *config]
     others = {option for row in known.values() for option in row["options"]}
     added: list[str] = []
     findings = []
@@ -76,13 +76,6 @@ def flag_words(option: str, value: Any) -> list[str]:
     if isinstance(value, list):
         return [option, *map(str, value)]
     return [option, str(value)]
-
-
-def _config_words(config: str) -> list[str]:
-    """`--key` for each top-level `key: value` of a YAML file; vLLM reads them as options."""
-    keys = (line.partition(":")[0] for line in config.splitlines() if ":" in line)
-    top = (key.strip().strip("\"'") for key in keys if not key.startswith((" ", "\t", "#", "-")))
-    return ["--" + key for key in top if key]
 
 
 def _given(words: Iterable[str], spellings: Sequence[str], others: Container[str]) -> str:

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
-IN_FLIGHT = (
-    8192  #: tokens of one step, which a sliding window has to hold besides (max_num_batched_tokens)
-)
+IN_FLIGHT = 4096  #: tokens of the steps under way, which a sliding window has to hold besides
 _BLOCK = 16  #: tokens of one block of the KV cache
+_NEARLY = 1.5
 _LIMIT = 1 << 30  #: tokens: no model is that long
 
 #: Other names for what Llama's configuration calls so.
@@ -65,11 +64,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Split:
-    """Over how many GPUs a model is spread, and how wide a value of its KV cache is."""
+    """Over how many GPUs a model is spread, how wide a value of its KV cache is, how much is under way."""
 
     tensor: int = 1
     pipeline: int = 1
     value: float = 2.0  #: bytes
+    in_flight: int = IN_FLIGHT  #: tokens
 
 
 def shape(config: Mapping[str, Any]) -> Shape | None:
@@ -114,13 +114,25 @@ def kv_bytes_per_token(form: Shape, split: Split) -> float:
     return layers * _values(form, split) * split.value
 
 
-def kv_bytes(form: Shape, length: int, split: Split, in_flight: int = IN_FLIGHT) -> float:
-    """The KV cache of one sequence of this length on each GPU, in whole blocks."""
+def kv_bytes(form: Shape, length: int, split: Split) -> float:
+    """The KV cache of one sequence of this length on each GPU, in whole blocks.
+
+    Where some layers see everything and others have a window, vLLM makes groups of as many layers as the
+    smaller kind has, and fills the last one up (`_get_kv_cache_groups_uniform_page_size`).
+    """
     everywhere = -(-max(0, form.layers - form.windowed) // split.pipeline)
     windowed = -(-form.layers // split.pipeline) - everywhere
-    seen = min(length, form.window - 1 + in_flight) if windowed else 0
-    tokens = everywhere * _blocks(length) + windowed * _blocks(seen)
-    return tokens * _values(form, split) * split.value
+    seen = min(length, form.window - 1 + split.in_flight)
+    all_of_it, window = _blocks(length), _blocks(seen) + 1  # it may begin within a block
+    group = _group(everywhere, windowed)
+    blocks = group * (-(-everywhere // group) * all_of_it + -(-windowed // group) * window)
+    return blocks * _BLOCK * _values(form, split) * split.value
+
+
+def _group(one: int, other: int) -> int:
+    """The layers of one group: of the smaller kind, unless the two are nearly as many."""
+    smaller, larger = sorted((one, other))
+    return larger if not smaller or larger < smaller * _NEARLY else smaller
 
 
 def sequences(form: Shape, length: int, split: Split, available: float) -> float:
@@ -174,4 +186,4 @@ def _count(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def _blocks(tokens: int) -> int:
-    return -(-tokens // _BLOCK) * _BLOCK
+    return -(-tokens // _BLOCK)

@@ -29,7 +29,6 @@ class Gpu:
     index: int  #: NVML's, in the order of the PCI bus
     used: int  #: bytes
     holders: Mapping[int, int]  #: pid -> bytes, as far as NVML tells them
-    total: int = 0  #: bytes
 
 
 def read(host: Host = Host()) -> tuple[Gpu, ...]:  # noqa: B008  (frozen)
@@ -51,11 +50,6 @@ def read(host: Host = Host()) -> tuple[Gpu, ...]:  # noqa: B008  (frozen)
 def has_driver(host: Host) -> bool:
     """Is there an NVIDIA driver, so that NVML may be asked?"""
     return any(map(host.exists, _DEVICES))
-
-
-def count() -> int | None:
-    """How many there are; None where that cannot be told."""
-    return len(read()) or None
 
 
 def unexplained(before: Sequence[Gpu], after: Sequence[Gpu]) -> Iterator[tuple[Gpu, int]]:
@@ -80,7 +74,7 @@ def _devices(nvml: Any) -> Iterator[Gpu]:
             memory = nvml.nvmlDeviceGetMemoryInfo(device)
         except nvml.NVMLError:  # a lost device, or one that this user may not see
             continue
-        yield Gpu(index, memory.used, _holders(nvml, device), memory.total)
+        yield Gpu(index, memory.used, _holders(nvml, device))
 
 
 def _holders(nvml: Any, device: Any) -> dict[int, int]:

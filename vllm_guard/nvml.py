@@ -1,6 +1,6 @@
 """The GPUs of this host by NVML, field by field: what one device or one field does not tell is left out.
 
-`gpu` watches over their memory during a run; this is the wider look before one.
+`gpu` compares their memory before and after a run; this is the wider look, once, before one.
 """
 
 from __future__ import annotations
@@ -67,6 +67,12 @@ def survey(host: Host) -> Survey | None:
     if host.root not in _surveys:
         _surveys[host.root] = _survey(host)
     return _surveys[host.root]
+
+
+def count(host: Host) -> int | None:
+    """How many there are; None where that cannot be told."""
+    found = survey(host)
+    return len(found.devices) or None if found else None
 
 
 def visible(devices: tuple[Device, ...], value: str | None) -> tuple[Device, ...] | None:

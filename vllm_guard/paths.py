@@ -43,6 +43,11 @@ def home(env: Mapping[str, str]) -> str:
         return "/dev/null"
 
 
+def cache_home(env: Mapping[str, str]) -> str:
+    """`$XDG_CACHE_HOME`, else `~/.cache`, as vLLM and huggingface_hub have it: a relative one counts."""
+    return env.get("XDG_CACHE_HOME") or os.path.join(home(env), ".cache")
+
+
 def cwd() -> str:
     """The current folder; where it has been removed, a name under which nothing is found."""
     try:

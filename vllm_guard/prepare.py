@@ -20,6 +20,7 @@ from vllm_guard import (
 )
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
 from vllm_guard.frozen import replace
+from vllm_guard.host import Host
 from vllm_guard.leftovers import TOKEN
 from vllm_guard.model import Change
 from vllm_guard.redact import Redactor
@@ -38,7 +39,6 @@ else:
 
 LEVEL = "VGUARD_LEVEL"
 OWN = "vllm-guard"
-_HARNESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "harness.py")
 _SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
 
 
@@ -110,7 +110,10 @@ def prepare(options: RunOptions) -> Prepared:
     env_plan = plan.extend(env_plan, own, {*options.keep, *_named(parts)})
     after = env_plan.apply(before)
     argv, more = _with_engine_flags(options, parts, found)
-    argv = _main_guarded(options, argv, found)
+    if options.main_guard != "auto" or (found is not None and found.script is not None):
+        from vllm_guard import main_guard
+
+        argv, more = main_guard.around(argv, more, found, options.main_guard)
     ours = tuple(change.name for change in env_plan.changes if change.origin == OWN)
     context = probes.Context(
         argv, after, before, found, chosen, parts, shelf, options.dry_run, ours
@@ -260,16 +263,6 @@ def _uses(env_plan: EnvPlan, private: str) -> bool:
     return any(change.after == private for change in env_plan.changes)
 
 
-def _main_guarded(
-    options: RunOptions, argv: tuple[str, ...], found: Target | None
-) -> tuple[str, ...]:
-    """The command with its script, if it is one, run by the harness of the main guard."""
-    if found is None or found.script is None or options.main_guard == "off":
-        return argv
-    mode = () if options.main_guard == "auto" else ("--main-guard", options.main_guard)
-    return found.script.run_by((_HARNESS, *mode))
-
-
 def _with_engine_flags(
     options: RunOptions, parts: Sequence[tuple[str, Part]], found: Target | None
 ) -> tuple[tuple[str, ...], list[Finding]]:
@@ -283,7 +276,7 @@ def _with_engine_flags(
     from vllm_guard.target import install
 
     known = install.engine_args(found.vllm) if found.vllm else None
-    config = _config_text(options.command[found.args_at :])
+    config = _config_words(options.command[found.args_at :])
     return engine.add_flags(options.command, found.args_at, wanted, known or {}, config)
 
 
@@ -296,11 +289,12 @@ def value_of(words: Sequence[str], option: str) -> str:
     return ""
 
 
-def _config_text(words: Sequence[str]) -> str:
-    """The text of the file named by `--config`, if it can be read."""
-    path = value_of(words, "--config")
+def _config_words(words: Sequence[str]) -> tuple[str, ...]:
+    """What the file named by `--config` stands for; nothing where vLLM cannot read it either."""
+    from vllm_guard import config_file
+
+    path = config_file.named(words)
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except (OSError, ValueError):
-        return ""
+        return config_file.options(path, Host().text(path)) if path else ()
+    except (ValueError, config_file.Unread):
+        return ()

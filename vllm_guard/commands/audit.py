@@ -15,8 +15,8 @@ from vllm_guard import (
     contradictions,
     environment,
     facts,
-    gpu,
     journal,
+    nvml,
     paths,
     provenance,
     report,
@@ -25,6 +25,7 @@ from vllm_guard import (
 from vllm_guard.commands import inside, output
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.frozen import replace
+from vllm_guard.host import Host
 from vllm_guard.model import Finding
 from vllm_guard.redact import Redactor
 from vllm_guard.target import install
@@ -219,7 +220,7 @@ def _look(
     table = install.env_table(vllm) if vllm else None
     found = [
         *audit.check_environment(scene.env, facts.variables(), table),
-        *contradictions.find(scene.env, command, gpu.count()),
+        *contradictions.find(scene.env, command, nvml.count(Host())),
         *_network(scene),
     ]
     mask = Redactor(facts.load("redact")).knowing(scene.env)

@@ -76,7 +76,7 @@ def _mend(script: Script) -> Mended:
         reason = "a notebook needs no guard: the children of its kernel do not import it"
         raise GuardError(_placed(script, 0, reason), exit_code=USAGE)
     try:
-        mended = mend(script.source, script.path)
+        mended = mend(script.source, script.path, scripts.neighbours(script.path))
     except SyntaxError as error:
         raise GuardError(_placed(script, error.lineno or 0, error.msg), exit_code=USAGE) from None
     except UnwritableError as error:

@@ -16,6 +16,7 @@ from vllm_guard.inside.mainguard import starts
 
 if TYPE_CHECKING:
     from vllm_guard.guarding.outcomes import Note
+    from vllm_guard.inside.mainguard.walk import Load
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,21 @@ class Mended:
     notes: tuple[Note, ...] = ()
 
 
-def mend(source: bytes, path: str) -> Mended:
-    """The script with guards. Raises SyntaxError, RefusedError and UnwritableError. Needs LibCST."""
-    script = leaves.read(source, path)
+def mend(source: bytes, path: str, load: Load | None = None) -> Mended:
+    """The script with guards; `load` gives modules that lie beside it. Raises SyntaxError, RefusedError and UnwritableError. Needs LibCST."""
+    script = leaves.read(source, path, load)
     if not script.starts:
         return Mended(source)
     placed = placing.place(script)
     from vllm_guard.guarding import wrapping
 
     written = wrapping.write(source, script.parts, placed.inside)
-    _verify(source, written, path)
+    _verify(source, written, path, load)
     added = _guards(written, path) - _guards(source, path)
     return Mended(written, added, placed.notes)
 
 
-def _verify(source: bytes, written: bytes, path: str) -> None:
+def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None:
     """Is it the same program but for the guards, and does no child start anything? Raises RefusedError."""
     hint = "this is a mistake of vllm-guard: please report it with the script"
     try:
@@ -52,11 +53,8 @@ def _verify(source: bytes, written: bytes, path: str) -> None:
         ) from None
     if ast.dump(_bare(new)) != ast.dump(_bare(_parsed(source, path))):
         raise RefusedError(1, "what was written does more than to add guards", hint)
-    for start in starts.find(_parsed(written, path)):
-        if not start.guarded and start.confidence != "info":
-            raise RefusedError(
-                leaves.top_line(start), f"{start.what}, outside of the guards written", hint
-            )
+    for start in leaves.needing_a_guard(_parsed(written, path), load):
+        raise RefusedError(leaves.top_line(start), f"{start.what}, outside of what was written", hint)
 
 
 def _guards(source: bytes, path: str) -> int:

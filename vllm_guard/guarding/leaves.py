@@ -24,6 +24,9 @@ from vllm_guard.inside.mainguard.statements import has_lazy_annotations
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from vllm_guard.inside.mainguard.starts import Start
+    from vllm_guard.inside.mainguard.walk import Load
+
 DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 
 _GLOBALS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
@@ -37,6 +40,7 @@ class Leaf:
     first: int  #: line
     last: int
     acts: bool  #: it is for the main process only
+    starts: tuple[Start, ...]  #: what it starts
     pinned: str  #: "inside" (a guard that is there), "outside" (marked, or for children) or empty
     reason: str
     binds: frozenset[str]
@@ -75,7 +79,7 @@ class Script:
 
     tree: ast.Module
     parts: tuple[Part, ...]
-    starts: tuple[Any, ...]  #: `starts.Start`, those that need a guard and have none
+    starts: tuple[Start, ...]  #: those that need a guard and have none
 
     @property
     def leaves(self) -> list[Leaf]:
@@ -83,31 +87,36 @@ class Script:
         return list(_flat(self.parts))
 
 
-def read(source: bytes, path: str) -> Script:
-    """Cut the script. Raises SyntaxError, also for what parses and cannot be compiled."""
+def read(source: bytes, path: str, load: Load | None) -> Script:
+    """Cut the script; `load` gives modules beside it. SyntaxError, also for what cannot be compiled."""
     tree = parse(source, path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compile(tree, path, "exec", dont_inherit=True)
-    unguarded = tuple(s for s in starts.find(tree) if not s.guarded and s.confidence != "info")
+    unguarded = tuple(needing_a_guard(tree, load))
     judge = Recorder(Scope(), Markers(source), has_lazy_annotations(tree))
     for node in tree.body:
         judge.statement(node)
-    cutter = _Cutter(judge, {top_line(start) for start in unguarded})
+    cutter = _Cutter(judge, unguarded)
     return Script(tree, cutter.suite(tree.body, ()), unguarded)
 
 
-def top_line(start: Any) -> int:
+def needing_a_guard(tree: ast.Module, load: Load | None) -> list[Start]:
+    """Where the script starts processes that import it again, outside a guard."""
+    return [s for s in starts.read(tree, load).starts if not s.guarded and s.confidence != "info"]
+
+
+def top_line(start: Start) -> int:
     """The line of the top-level code that leads to a start."""
-    return int(start.via[0][1]) if start.via else int(start.line)
+    return start.via[0][1] if start.via else start.line
 
 
 class _Cutter:
-    """Makes parts of statements. `lines`: of the top-level code that leads to a start."""
+    """Makes parts of statements."""
 
-    def __init__(self, judge: Recorder, lines: set[int]) -> None:
+    def __init__(self, judge: Recorder, unguarded: tuple[Start, ...]) -> None:
         self._judge = judge
-        self._lines = lines
+        self._unguarded = unguarded
 
     def suite(self, nodes: Iterable[ast.stmt], heads: tuple[Leaf, ...]) -> tuple[Part, ...]:
         """The parts of a list of statements."""
@@ -161,14 +170,8 @@ class _Cutter:
             return (self._block(chained, heads, chained=True),)
         return (self._leaf(chained, heads, chained=True),)
 
-    def _starts(self, node: ast.stmt) -> bool:
-        """Is it on a line that leads to a start, and no neighbour there that only defines something?"""
-        acts = (ast.Call, ast.Attribute)
-        if not getattr(node, "decorator_list", ()) and not any(
-            isinstance(p, acts) for p in here(node)
-        ):
-            return False
-        return any(first_line(node) <= line <= (node.end_lineno or 0) for line in self._lines)
+    def _starts(self, node: ast.stmt) -> tuple[Start, ...]:
+        return tuple(start for start in self._unguarded if _leads(node, start))
 
     def _leaf(
         self,
@@ -182,12 +185,13 @@ class _Cutter:
         if not pinned and self._judge.marked(node) == CHILD:
             pinned = "outside"
         if acts is None:
-            acts = pinned == "inside" or judged.verdict == MAIN or self._starts(node)
+            acts = pinned == "inside" or judged.verdict == MAIN or bool(self._starts(node))
         return Leaf(
             node=node,
             first=first_line(node),
             last=node.end_lineno or node.lineno,
             acts=acts and pinned != "outside",
+            starts=self._starts(node),
             pinned=pinned,
             reason=judged.reason,
             binds=frozenset(binds(node)),
@@ -213,6 +217,7 @@ class _Cutter:
             first=node.lineno,
             last=max(node.lineno, first_line(node.body[0]) - 1),
             acts=False,
+            starts=(),
             pinned="",
             reason="",
             binds=bound,
@@ -226,6 +231,20 @@ class _Cutter:
 
 
 _CUT: tuple[type[ast.stmt], ...] = (ast.If, ast.Try, ast.With, getattr(ast, "TryStar", ast.Try))
+
+
+def _leads(node: ast.stmt, start: Start) -> bool:
+    """Does this statement lead to the start, and not a neighbour on its line?"""
+    line = top_line(start)
+    if not first_line(node) <= line <= (node.end_lineno or 0):
+        return False
+    if line < node.lineno:  # a decorator
+        return True
+    if start.via:
+        return any(isinstance(part, (ast.Call, ast.Attribute)) for part in here(node))
+    place = (line, start.col)
+    end = (node.end_lineno or 0, node.end_col_offset or 0)
+    return (node.lineno, node.col_offset) <= place < end
 
 
 def _flat(parts: Iterable[Part]) -> Iterator[Leaf]:

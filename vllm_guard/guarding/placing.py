@@ -37,7 +37,7 @@ def place(script: Script) -> Placed:
     """Decide for every piece. Raises RefusedError."""
     table = Table(script.leaves)
     found = escapes.find(script.tree)
-    forced = _forced(script, table, found)
+    forced = _forced(table, found)
     inside = {leaf for leaf in table.leaves if leaf.acts and leaf not in forced}
     _grow(table, inside, forced)
     sinking.sink(script.parts, table, inside, forced)
@@ -47,7 +47,7 @@ def place(script: Script) -> Placed:
     return Placed(written, tuple(sorted(set(notes))))
 
 
-def _forced(script: Script, table: Table, found: Iterable[Escape]) -> dict[Leaf, str]:
+def _forced(table: Table, found: Iterable[Escape]) -> dict[Leaf, str]:
     """The pieces that children need, each with what it is that needs it there. Raises RefusedError."""
     forced: dict[Leaf, str] = {}
     pending = [(e.name, f"{e.name} (given to {e.to} on line {e.line})") for e in found if e.certain]
@@ -55,23 +55,22 @@ def _forced(script: Script, table: Table, found: Iterable[Escape]) -> dict[Leaf,
         if leaf.pinned == "outside":
             forced[leaf] = "the children's part of the script"
             pending += [(name, f"line {leaf.first}") for name in sorted(table.runs(leaf))]
-    lines = {top_line(start): start.what for start in script.starts}
     while pending:
         name, who = pending.pop()
         for leaf in table.owners(name):
             if leaf in forced:
                 continue
             if leaf.acts:
-                _refuse_impossible(leaf, name, who, lines)
+                _refuse_impossible(leaf, name, who)
             forced[leaf] = who
             wanted = leaf.deep if leaf.defines else table.runs(leaf)
             pending += [(read, who) for read in sorted(wanted)]
     return forced
 
 
-def _refuse_impossible(leaf: Leaf, name: str, who: str, lines: dict[int, str]) -> None:
+def _refuse_impossible(leaf: Leaf, name: str, who: str) -> None:
     """A child needs this; can it do it? Raises RefusedError."""
-    started = next((lines[n] for n in range(leaf.first, leaf.last + 1) if n in lines), "")
+    started = next((start.what for start in leaf.starts), "")
     why = started or ("it is under a guard" if leaf.pinned else risks.unrepeatable(leaf))
     if why:
         raise RefusedError(
@@ -132,9 +131,9 @@ def _check(script: Script, inside: set[Leaf]) -> None:
         raise RefusedError(
             line, reason, "build the engine in a function that is called when it is needed"
         )
-    lines = {n for leaf in inside for n in range(leaf.first, leaf.last + 1)}
+    covered = {start for leaf in inside for start in leaf.starts}
     for start in script.starts:
-        if top_line(start) not in lines:
+        if start not in covered:
             reason = f"{start.what} in what children must run"
             raise RefusedError(top_line(start), reason, "move it into a function")
 

@@ -88,9 +88,26 @@ class Context:
         return serves or target.kind == "vllm-server"
 
     @property
-    def server_words(self) -> tuple[str, ...]:
-        """The arguments of the API server."""
+    def given_words(self) -> tuple[str, ...]:
+        """The arguments of the API server, as they are written."""
         return self.argv[self.target.args_at :] if self.target and self.is_server else ()
+
+    @property
+    def server_words(self) -> tuple[str, ...]:
+        """The arguments of the API server; those of a `--config` that can be read stand in its place."""
+        words = self.given_words
+        return self._with_file(words) if "--config" in words else words
+
+    def _with_file(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        from vllm_guard import config_file
+
+        path = config_file.named(words)
+        if path is None:
+            return words
+        try:
+            return config_file.merged(words, config_file.options(path, self.host.text(path)))
+        except (ValueError, config_file.Unread):  # the probe of that name says it
+            return words
 
     @property
     def has_port(self) -> bool:
@@ -101,7 +118,7 @@ class Context:
 
     @property
     def port(self) -> int | None:
-        """The API server's TCP port; None where it is not told on the command line, or is no port."""
+        """The API server's TCP port; None where a `--config` that was not read may tell it, or it is none."""
         word = self.flag("--port")
         if not self.has_port or (word is None and self.has("--config")):
             return None

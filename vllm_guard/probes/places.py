@@ -1,10 +1,11 @@
-"""Where the command keeps and finds its files: caches, the model's folder, by its environment and words."""
+"""Where the command keeps and finds its files: caches, the model's folder, and the room there."""
 
 from __future__ import annotations
 
 import os
 
 from vllm_guard import hub, paths
+from vllm_guard.model import Finding
 from vllm_guard.probes.server import _place
 
 TYPE_CHECKING = False
@@ -13,28 +14,23 @@ if TYPE_CHECKING:
 
     from vllm_guard.probes import Context
 
+_GIB = 1 << 30
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
-
-
-def cache_root(env: Mapping[str, str]) -> str:
-    return env.get("XDG_CACHE_HOME") or os.path.join(paths.home(env), ".cache")
 
 
 def vllm_cache(env: Mapping[str, str]) -> str:
     """VLLM_CACHE_ROOT as `vllm/envs.py` has it."""
-    return env.get("VLLM_CACHE_ROOT") or os.path.join(cache_root(env), "vllm")
+    return env.get("VLLM_CACHE_ROOT") or os.path.join(paths.cache_home(env), "vllm")
 
 
 def model_folder(context: Context) -> str:
-    """The folder of the model: as named, or a snapshot of the Hugging Face cache; empty where neither is."""
+    """The model's folder: as named, or its asked revision in the cache; empty where neither is."""
     name = _place.word(context)
     if not name:
         return ""
     if context.host.names(name):
         return os.path.abspath(name)
-    folder = os.path.join(hub.folder(hub.cache_dir(context.env), name), "snapshots")
-    snapshots = context.host.names(folder)
-    return os.path.join(folder, snapshots[-1]) if snapshots else ""
+    return hub.snapshot(context.host, hub.cache_dir(context.env), name, _place.revision(context))
 
 
 def weights(context: Context) -> dict[str, int]:
@@ -54,3 +50,18 @@ def _size(context: Context, path: str) -> int:
         return os.stat(context.host.root + path).st_size
     except OSError:
         return 0
+
+
+def room(context: Context, path: str, least: int, variable: str, what: str) -> Finding:
+    """Are there `least` bytes for it, and may this user write there?"""
+    space = context.host.space(path)
+    if space is None:
+        return Finding("disk-space", "unknown", path, "its file system does not tell")
+    fact = f"{space.free / _GIB:.1f} GiB free for {what}"
+    if space.free < least:
+        fix = f"{variable} on a larger disk; `du -sh {path}` shows what it holds"
+        return Finding("disk-space", "warn", path, fact, fix=fix)
+    if not os.access(context.host.root + context.host.nearest(path), os.W_OK):
+        fact = f"this user may not write there: no place for {what}"
+        return Finding("disk-space", "warn", path, fact, fix=f"{variable} of your own")
+    return Finding("disk-space", "ok", path, fact)

@@ -4,6 +4,7 @@ import linecache
 import marshal
 import pickle
 import sys
+from importlib.util import find_spec
 
 from . import errors, sending
 from .sending import CUTOFF, STANDARD, CutOffError
@@ -72,12 +73,16 @@ class _Child:
         sys.modules["__main__"] = module
 
     def _new_module(self):
+        """With the names that an import of the main module gives it."""
         order = self.order
         module = type(sys)("__mp_main__", order["doc"])
-        package = order["name"].rpartition(".")[0]
-        spec = _spec(order["name"]) if order["name"] else None
-        vars(module).update(__file__=order["path"], __cached__=None, __package__=package)
-        vars(module).update(__spec__=spec, __builtins__=sys.modules["builtins"])
+        names = vars(module)
+        names.update(__file__=order["path"], __cached__=None, __package__="")
+        names["__builtins__"] = vars(sys.modules["builtins"])
+        if order["name"]:
+            spec = find_spec(order["name"])
+            names.update(__spec__=spec, __loader__=spec.loader, __cached__=spec.cached)
+            names["__package__"] = spec.parent
         return module
 
     def _run_until_start(self, namespace):
@@ -200,12 +205,6 @@ class _Builtins(dict):
         if self._child.knows(name):
             return self._child.value(name, self._namespace)
         raise KeyError(name)
-
-
-def _spec(name):
-    from importlib.util import find_spec
-
-    return find_spec(name)
 
 
 def _line_in(traceback, path):

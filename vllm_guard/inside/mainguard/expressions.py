@@ -12,6 +12,7 @@ from .tables import (
     ENVIRONMENT_METHODS,
     METHODS,
     PURE,
+    TEXTS,
     words,
 )
 
@@ -134,7 +135,8 @@ class Expressions:
         if isinstance(node, ast.Name):
             return node.id in own or self._scope.kinds.get(node.id) in (VALUE, CONTAINER)
         if isinstance(node, ast.Attribute) and self.dotted(node):
-            return node.attr == "__version__" or self.dotted(node) in ENVIRONMENT
+            known = self.dotted(node)
+            return node.attr == "__version__" or known in ENVIRONMENT or known in TEXTS
         if isinstance(node, (ast.Attribute, ast.Subscript)):
             return self._is_value(node.value, own)
         return True

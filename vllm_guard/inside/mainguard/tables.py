@@ -67,6 +67,11 @@ ENVIRONMENT_CALLS = Table(
 )
 ENVIRONMENT_METHODS = words("absolute exists expanduser is_dir is_file resolve")
 
+#: Texts among what is imported.
+TEXTS = Table(
+    "os.linesep os.name os.sep string.* sys.byteorder sys.executable sys.platform sys.version"
+)
+
 #: Methods of text, paths and containers that change nothing.
 METHODS = words(
     """

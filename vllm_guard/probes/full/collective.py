@@ -55,7 +55,8 @@ def is_shared(context: Context) -> bool:
 def check(context: Context, ask: Ask) -> Iterator[Finding]:
     asked = _asked(context)
     nodes = f" on {asked['nodes']} nodes" if asked["nodes"] > 1 else ""
-    subject = f"{asked['world']} ranks{nodes}"
+    ranks = "1 rank" if asked["world"] == 1 else f"{asked['world']} ranks"
+    subject = f"{ranks}{nodes}"
     if "SLURM_NNODES" in context.env and asked["nodes"] == 1:
         yield from _slurm(context)
     answer = ask("collective", asked, LIMIT)
@@ -150,8 +151,8 @@ def _fix(answer: Answer, asked: dict[str, Any], ask: Ask) -> str:
     Every node has the rows of all, so that all try again, or none.
     """
     bad = {str(row["part"]).partition(" ")[0] for row in (*answer.failed(), *answer.unfinished())}
-    on_gpus = any(row["part"] == "nccl" for row in answer.rows)
-    if not on_gpus or not bad.intersection(_GPU_PARTS):
+    on_gpus = {row["who"] for row in answer.rows if row["part"] == "nccl"}
+    if len(on_gpus) < 2 or not bad.intersection(_GPU_PARTS):
         return ""
     again = ask("collective", asked, LIMIT, ("p2p-off",))
     if again.is_well:

@@ -28,7 +28,7 @@ class Place:
     """A model whose files are on this machine, in Hugging Face's format."""
 
     name: str  #: as given
-    folder: str
+    folder: str  #: where this process finds it, a described machine's root included
     repository: str  #: at Hugging Face; empty for a folder of the user's
     config: Mapping[str, Any]  #: its config.json
     text: Mapping[str, Any]  #: the part about its language model
@@ -59,6 +59,7 @@ def find(context: Context) -> Place | None:
     if not name or context.has("--download-dir", "--hf-config-path", "--config-format"):
         return None
     folder, repository = _folder(name, context)
+    folder = context.host.root + folder if folder else ""
     config = model_files.read_json(os.path.join(folder, "config.json")) if folder else None
     if config is None:
         return None
@@ -68,9 +69,24 @@ def find(context: Context) -> Place | None:
     return Place(name, folder, repository, config, model_files.text_config(config), sure)
 
 
+def revision(context: Context) -> str:
+    """The branch, tag or commit that is asked for."""
+    return context.flag("--revision") or "main"
+
+
 def install(context: Context) -> VllmInstall | None:
     """The vLLM that will serve; None where there is none, which another probe says."""
     return context.target.vllm if context.target else None
+
+
+def quantization(place: Place) -> Mapping[str, Any]:
+    """How the model is quantised, by its configuration; empty where it is not."""
+    found = (
+        config.get(name)
+        for config in (place.config, place.text)
+        for name in ("quantization_config", "compression_config")
+    )
+    return next((one for one in found if isinstance(one, dict)), {})
 
 
 def number(context: Context, default: int, *names: str) -> int | None:
@@ -112,12 +128,12 @@ def gib(size: float) -> str:
 
 
 def _folder(name: str, context: Context) -> tuple[str, str]:
-    if os.path.isdir(name):
+    if os.path.isdir(context.host.root + name):
         return name, ""
     if ":" in name or name.endswith(".gguf") or name.startswith(("/", ".", "~")):
         return "", ""
-    revision = context.flag("--revision") or "main"
-    return hub.snapshot(hub.cache_dir(context.env), name, revision), hub.repository(name)
+    found = hub.snapshot(context.host, hub.cache_dir(context.env), name, revision(context))
+    return found, hub.repository(name)
 
 
 def _renamed(env: Mapping[str, str]) -> bool:

@@ -27,7 +27,14 @@ def check(context: Context) -> Iterator[Finding]:
     known = flags(install)
     if not known:
         return
-    unknown = [name for name in given if not is_flag(name, known)]
+    passed_over = set(given) - set(
+        _given(context.given_words)
+    )  # `x: false` of --config, if unknown
+    unknown = [
+        name
+        for name in given
+        if not is_flag(name, known) and not (name in passed_over and name.startswith("--no-"))
+    ]
     for name in unknown:
         yield _unknown(name, known, install)
     if not unknown:

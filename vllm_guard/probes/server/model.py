@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TITLE = "the model"
 
+_SHORT = 12  #: characters that tell a commit
 _FORMATS = ("config.json", "params.json")  #: Hugging Face's and Mistral's
 
 
@@ -55,16 +56,20 @@ def _folder(path: str, status: Status) -> Iterator[Finding]:
 
 def _hub(name: str, context: Context) -> Iterator[Finding]:
     cache, repository = hub.cache_dir(context.env), hub.repository(name)
-    snapshots = hub.snapshots(cache, name)
+    revision = _place.revision(context)
+    snapshot = hub.snapshot(context.host, cache, name, revision)
+    others = len(hub.snapshots(context.host, cache, name))
+    what = f"revision {revision}, only {others} other(s)" if others else "it"
     offline = hub.offline(context.env)
-    if snapshots:
-        yield Finding("model-cached", "ok", name, f"{len(snapshots)} snapshot(s) in {cache}")
+    if snapshot:
+        fact = f"revision {revision} in {cache}, commit {os.path.basename(snapshot)[:_SHORT]}"
+        yield Finding("model-cached", "ok", name, fact)
     elif offline:
         yield Finding(
             "model-not-cached",
             _place.certain(context),
             name,
-            f"{offline} is set and {cache} does not hold it",
+            f"{offline} is set and {cache} does not hold {what}",
             fix=f"hf download {repository}   (with {offline} unset)",
         )
     elif repository.count("/") > 1:
@@ -75,6 +80,6 @@ def _hub(name: str, context: Context) -> Iterator[Finding]:
             "model-not-cached",
             "note",
             name,
-            f"not in {cache}: vLLM will download it first",
+            f"{cache} does not hold {what}: vLLM will download it first",
             fix=f"hf download {repository}   (shows progress)",
         )

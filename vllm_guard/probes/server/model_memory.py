@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vllm_guard import estimate, gpu, model_files
+from vllm_guard import estimate, model_files, nvml
 from vllm_guard.frozen import replace
 from vllm_guard.model import Finding
 from vllm_guard.probes.server import _place
@@ -10,11 +10,11 @@ from vllm_guard.target import models
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from dataclasses import dataclass
 
     from vllm_guard.estimate import Shape, Split
-    from vllm_guard.gpu import Gpu
+    from vllm_guard.nvml import Device
     from vllm_guard.probes import Context
     from vllm_guard.probes.server._place import Place
     from vllm_guard.target.install import VllmInstall
@@ -33,6 +33,8 @@ _OTHERWISE = (
     *("--cpu-offload-gb", "--kv-cache-memory-bytes", "--num-gpu-blocks-override", "--quantization"),
     *("-q", "--speculative-config", "--enable-lora", "--data-parallel-size-local", "--nnodes"),
 )
+#: Bytes of a GPU from which on a step has so many tokens.
+_STEPS = ((160 * _GIB, 16384), (70 * _GIB, 8192), (0, 2048))
 #: Their KV cache is of another type by default.
 _OWN_CACHE = ("deepseek_v32", "deepseek_v4", "glm_moe_dsa")
 
@@ -85,8 +87,10 @@ def _need(context: Context, place: Place) -> Need | str:
 
 
 def _on_gpus(need: Need, place: Place, context: Context, install: VllmInstall) -> Finding:
-    gpus = _visible(gpu.read(), context.env)
-    if not gpus:
+    memory = [
+        (d.total, d.free, d.index) for d in _visible(context) if d.total and d.free is not None
+    ]
+    if not memory:
         return Finding(_ID, "skip", place.name, "no estimate: no GPU of NVIDIA's answers here")
     word = context.flag("--gpu-memory-utilization")
     default = models.utilization(install) or _UTILIZATION
@@ -94,11 +98,12 @@ def _on_gpus(need: Need, place: Place, context: Context, install: VllmInstall) -
         share = default if word is None else float(word)
     except ValueError:
         return Finding(_ID, "skip", place.name, f"no estimate: {word} is no share of the memory")
-    least = min(gpus, key=lambda one: estimate.budget(one.total, one.total - one.used, share))
-    free = least.total - least.used
-    available = estimate.budget(least.total, free, share)
-    sizes = f"{_place.gib(free)} free of {_place.gib(least.total)}"
-    room = f"GPU {least.index} has {sizes}, vLLM takes {share:g} of it"
+    total, free, index = min(memory, key=lambda one: estimate.budget(one[0], one[1], share))
+    available = estimate.budget(total, free, share)
+    flying = _in_flight(context, total, need.split.pipeline)
+    need = replace(need, split=replace(need.split, in_flight=flying))
+    sizes = f"{_place.gib(free)} free of {_place.gib(total)}"
+    room = f"GPU {index} has {sizes}, vLLM takes {share:g} of it"
     return _compared(need, available, room, place)
 
 
@@ -150,6 +155,15 @@ def _on_host(need: Need, place: Place, context: Context) -> Finding:
     return finding
 
 
+def _in_flight(context: Context, memory: int, pipeline: int) -> int:
+    """Tokens of the steps under way: `max_in_flight_tokens` of vLLM's `config/vllm.py`, whose default for a
+    step goes by the memory of the GPU (`get_batch_defaults`, where the A100 has a default of its own).
+    """
+    default = next(tokens for least, tokens in _STEPS if memory >= least)
+    step = _place.number(context, default, "--max-num-batched-tokens") or default
+    return step * (pipeline if context.has("--no-async-scheduling") else pipeline + 1)
+
+
 def _available() -> int:
     try:
         with open("/proc/meminfo", "rb") as file:
@@ -159,11 +173,11 @@ def _available() -> int:
         return 0
 
 
-def _visible(gpus: Sequence[Gpu], env: Mapping[str, str]) -> list[Gpu]:
-    """Those that CUDA_VISIBLE_DEVICES names by number; all of them where it names them otherwise."""
-    named = env.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    chosen = [one for one in gpus if str(one.index) in (word.strip() for word in named)]
-    return [one for one in chosen or gpus if one.total]
+def _visible(context: Context) -> tuple[Device, ...]:
+    """Those that CUDA shows; all of them where that is not known."""
+    survey = nvml.survey(context.host)
+    devices = survey.devices if survey else ()
+    return nvml.visible(devices, context.env.get("CUDA_VISIBLE_DEVICES")) or devices
 
 
 def _loaded(context: Context) -> float:

@@ -1,4 +1,4 @@
-"""Do the sizes on the command line suit the model: GPUs, length, types?"""
+"""Do the sizes on the command line suit the model: GPUs and length?"""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from vllm_guard.model import Status
     from vllm_guard.probes import Context
     from vllm_guard.probes.server._place import Place
 
 TITLE = "the model's sizes"
 
 _TENSOR = ("--tensor-parallel-size", "-tp")
-_DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 #: What may be the greatest length, the smallest of them counts (vLLM's `derive_max_model_len_and_key`).
 _LENGTHS = (
     *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length"),
@@ -36,8 +34,6 @@ def check(context: Context) -> Iterator[Finding]:
     place = _place.find(context)
     if place is None:
         return
-    yield from _dtype(context)
-    yield from _quantization(context)
     if _place.overrides(context):
         fact = "not compared: --hf-overrides or --config may change heads and length"
         yield Finding("model-heads", "unknown", place.name, fact)
@@ -137,27 +133,3 @@ def _ropes(text: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _is_set(env: Mapping[str, str], name: str) -> bool:
     return env.get(name, "").strip().lower() in ("1", "true")
-
-
-def _dtype(context: Context) -> Iterator[Finding]:
-    word = context.flag("--dtype")
-    if word is not None and word.lower() not in _DTYPES:
-        fix = f"one of {', '.join(_DTYPES)}"
-        yield Finding("model-dtype", "fail", f"--dtype {word}", "vLLM has no such dtype", fix=fix)
-
-
-def _quantization(context: Context) -> Iterator[Finding]:
-    install = _place.install(context)
-    word = context.flag("--quantization", "-q")
-    if word is None or install is None:
-        return
-    known = models.quantizations(install)
-    if not known or word in known or word.lower() == "none":
-        return
-    import difflib
-
-    near = difflib.get_close_matches(word, known, 1)
-    status: Status = "warn" if models.has_plugins(install) else "fail"
-    fact = f"vLLM {install.version} has no such method of quantisation"
-    fix = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
-    yield Finding("model-quantization", status, f"--quantization {word}", fact, fix=fix)

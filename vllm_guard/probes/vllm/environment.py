@@ -29,7 +29,7 @@ def check(context: Context) -> Iterator[Finding]:
         asked = name in changed or name in on_purpose
         if not (name in of_profiles or (asked and finding.id == "debug-left-on")):
             yield finding
-    yield from contradictions.find(context.env, context.argv, _gpus(context.env))
+    yield from contradictions.find(context.env, context.argv, _gpus(context))
     theirs = {name: value for name, value in changed.items() if name not in context.own}
     if theirs:
         from vllm_guard import effects
@@ -38,12 +38,12 @@ def check(context: Context) -> Iterator[Finding]:
         yield from effects.find(theirs, context.argv, known, key, copied)
 
 
-def _gpus(env: Mapping[str, str]) -> int | None:
-    if not any(name in env for name in contradictions.GPUS):
+def _gpus(context: Context) -> int | None:
+    if not any(name in context.env for name in contradictions.GPUS):
         return None
-    from vllm_guard import gpu
+    from vllm_guard import nvml
 
-    return gpu.count()
+    return nvml.count(context.host)
 
 
 def _by_active_shell(env: Mapping[str, str]) -> Collection[str]:
