@@ -14,8 +14,8 @@ from tests.test_install import NEEDS
 from tests.test_marker import mounted
 from tests.test_terminal import screen
 
-ENGINE = 'from vllm import LLM\nllm = LLM("m")\n'
-GUARDED = 'from vllm import LLM\n\nif __name__ == "__main__":\n    llm = LLM("m")\n'
+ENGINE = 'from vllm import LLM\nprint(LLM("m"))\n'
+GUARDED = 'from vllm import LLM\n\nif __name__ == "__main__":\n    print(LLM("m"))\n'
 SERVED = f"from fastapi import FastAPI\n{ENGINE}app = FastAPI()\n"
 
 #: Replaces a file by one that takes a while to write.
@@ -43,7 +43,7 @@ def fix(*words: str, **options) -> tuple[int, str, str]:
 def test_a_diff_by_default(script) -> None:
     diff = (
         "--- s.py\n+++ s.py\n@@ -1,2 +1,4 @@\n from vllm import LLM\n"
-        '-llm = LLM("m")\n+\n+if __name__ == "__main__":\n+    llm = LLM("m")\n'
+        '-print(LLM("m"))\n+\n+if __name__ == "__main__":\n+    print(LLM("m"))\n'
     )
 
     assert fix("s.py") == (0, diff, "vllm-guard: 1 script: 1 to change\n")
@@ -123,7 +123,7 @@ def test_notes_are_said(script) -> None:
     [
         ("gone.py", None, "gone.py: cannot be read: No such file or directory"),
         ("broken.py", "print 'x'\n", "broken.py:1: is not Python 3"),
-        ("awaits.py", f"{ENGINE}await llm\n", "awaits.py:3: 'await' outside function"),
+        ("awaits.py", f"{ENGINE}await 1\n", "awaits.py:3: 'await' outside function"),
         ("n.ipynb", '{"cells": []}', "n.ipynb: a notebook needs no guard"),
         ("feed.py", f"\f{ENGINE}", "feed.py: LibCST does not give it back as it is"),
     ],
@@ -159,6 +159,40 @@ def test_a_folder_is_searched(script) -> None:
     assert script.read_text() == ENGINE
 
 
+@pytest.mark.parametrize(
+    "taking",
+    [
+        "from s import engine",
+        "from s import *",
+        "from .s import other, engine as e",
+        "import s\nprint(s.engine)",
+        "import package.s as p\nprint(p.engine.x)",
+        "from . import s\ns.engine()",
+    ],
+)
+def test_what_a_file_beside_it_imports_is_not_hidden(script, taking) -> None:
+    script.write_text(ENGINE.replace("print(", "engine = ("))
+    (script.parent / "user.py").write_text(f"import os\n{taking}\n")
+
+    status, _, errors = fix("--write", "s.py")
+
+    assert (status, errors.count("error: s.py: user.py:")) == (1, 1), errors
+    assert "__main__" not in script.read_text()
+
+
+@pytest.mark.parametrize(
+    "taking", ["from s import other", "import s\ns.other()", "from t import engine", "import s)"]
+)
+def test_what_a_file_beside_it_does_not_import_may_be_hidden(script, taking) -> None:
+    script.write_text(ENGINE.replace("print(", "engine = ("))
+    (script.parent / "user.py").write_text(f"{taking}\n")
+
+    status, _, errors = fix("--write", "s.py")
+
+    note = "s.py:2: nothing here uses engine: a file that imports it would not find it"
+    assert (status, errors.splitlines()[0]) == (0, f"vllm-guard: note: {note}")
+
+
 def test_stdin(script) -> None:
     def piped(*words: str, text: str) -> tuple[int, str]:
         done = subprocess.run(
@@ -180,7 +214,7 @@ def test_stdin(script) -> None:
 
 
 def test_a_terminal_gets_nothing_that_could_drive_it(script) -> None:
-    script.write_text(f'{ENGINE}print("\x1b[31mred", llm)\n')
+    script.write_text(f'{ENGINE}print("\x1b[31mred")\n')
 
     with screen(*GUARD, "fix", "s.py") as terminal:
         shown = terminal.until("1 to change")

@@ -50,7 +50,7 @@ LAYERS = (
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
         *("estimate", "hub", "hub_api", "model_files"),
         *("notebooks", "scripts", "unguarded"),
-        *("guarding", "overwrite"),
+        *("guarding", "importers", "overwrite"),
     ),
     ("model", "errors", "frozen", "options", "shellwords", "__init__"),
 )

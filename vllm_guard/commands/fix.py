@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import overwrite, report, screen, scripts, voice
+from vllm_guard import importers, overwrite, report, screen, scripts, voice
 from vllm_guard.errors import FAILED, USAGE, GuardError
 from vllm_guard.guarding import mend
 from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vllm_guard.scripts import Script
 
 _MISSING = "`vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'"
+_CALL_IT = "build what is imported in a function, and call that where it is needed"
 _SAME, _CHANGED = 0, -1  #: outcomes; the others are statuses
 _WORDS = ((FAILED, "left as they are"), (USAGE, "not readable"))
 
@@ -86,6 +87,12 @@ def _mend(script: Script) -> Mended:
     except RefusedError as refusal:
         reason = _placed(script, refusal.line, refusal.reason)
         raise GuardError(reason, refusal.hint, exit_code=FAILED) from None
+    taken = importers.first(script.path, mended.hidden) if mended.hidden else None
+    if taken:
+        what = "everything" if taken.name == "*" else repr(taken.name)
+        place = f"{taken.file}:{taken.line}"
+        reason = f"{place} imports {what} from it, and would not find it under a guard"
+        raise GuardError(_placed(script, 0, reason), _CALL_IT, exit_code=FAILED)
     for note in mended.notes:
         voice.say(f"note: {screen.printable(_placed(script, note.line, note.text))}", "note")
     return mended

@@ -25,6 +25,7 @@ class Mended:
 
     source: bytes
     guards: int = 0  #: how many were added
+    hidden: frozenset[str] = frozenset()  #: names that who imports the file will not find any more
     notes: tuple[Note, ...] = ()
 
 
@@ -39,7 +40,8 @@ def mend(source: bytes, path: str, load: Load | None = None) -> Mended:
     written = wrapping.write(source, script.parts, placed.inside)
     _verify(source, written, path, load)
     added = _guards(written, path) - _guards(source, path)
-    return Mended(written, added, placed.notes)
+    hidden = frozenset(name for leaf in placed.inside for name in leaf.binds)
+    return Mended(written, added, hidden, placed.notes)
 
 
 def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None:

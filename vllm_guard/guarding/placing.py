@@ -43,6 +43,7 @@ def place(script: Script) -> Placed:
     sinking.sink(script.parts, table, inside, forced)
     _check(script, inside)
     notes = [*_repeated(forced), *_lacking(table, inside, found), *_unrepeated(inside)]
+    notes += _unused(table, inside)
     written = frozenset(leaf for leaf in inside if not leaf.pinned)
     return Placed(written, tuple(sorted(set(notes))))
 
@@ -173,7 +174,22 @@ def _lacking(table: Table, inside: set[Leaf], found: Iterable[Escape]) -> Iterab
 
 
 def _unrepeated(inside: set[Leaf]) -> Iterable[Note]:
-    """Changes of modules and classes that children do not make."""
+    """Changes of modules and classes that children do not make, and imports."""
     for leaf in inside:
+        if leaf.imports and leaf.starts:
+            yield Note(leaf.first, f"{leaf.starts[0].what}: children do without this import")
         if leaf.reason.endswith(" in children") and not leaf.pinned:
             yield Note(leaf.first, leaf.reason)
+
+
+def _unused(table: Table, inside: set[Leaf]) -> Iterable[Note]:
+    """What is built for others: nothing that runs here reads it."""
+    run = {name for leaf in inside for name in table.reaches(leaf)}
+    for leaf in table.leaves:
+        if leaf.calls and leaf.defines:  # what a decorator may register
+            run |= leaf.deep
+    for leaf in inside:
+        built = isinstance(leaf.node, ast.Assign) and bool(leaf.starts)
+        if built and leaf.binds and not leaf.binds & run:
+            names = ", ".join(sorted(leaf.binds))
+            yield Note(leaf.first, f"nothing here uses {names}: a file that imports it would not find it")

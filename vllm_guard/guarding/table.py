@@ -42,7 +42,14 @@ class Table:
 
     def runs(self, leaf: Leaf) -> set[str]:
         """The names that running the piece reads, in the functions that it calls, too."""
-        found, pending = set(leaf.reads), list(leaf.calls)
+        return self._followed(leaf, leaf.calls)
+
+    def reaches(self, leaf: Leaf) -> set[str]:
+        """The same, with the functions that it passes on."""
+        return self._followed(leaf, leaf.calls | leaf.reads)
+
+    def _followed(self, leaf: Leaf, functions: Iterable[str]) -> set[str]:
+        found, pending = set(leaf.reads), list(functions)
         while pending:
             called = pending.pop()
             for owner in self.owners(called):
