@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 
 import pytest
 import tomli
@@ -52,6 +53,16 @@ def test_the_number_of_guards_is_told(name) -> None:
     lines = [FIXED[name][key].count('if __name__ == "__main__"') for key in ("before", "after")]
 
     assert mended.guards == lines[1] - lines[0] > 0
+
+
+def test_the_document_shows_what_is_printed() -> None:
+    case = CASES["the script of docs"]
+    before, after = (case[key].splitlines() for key in ("before", "after"))
+    diff = "\n".join(difflib.unified_diff(before, after, "offline.py", "offline.py", lineterm=""))
+    text = (ROOT / "docs/fix.md").read_text()
+
+    assert f"$ vllm-guard fix offline.py\n{diff}\n" in text
+    assert all(f"note: offline.py:{note}\n" in text for note in case["notes"])
 
 
 def test_no_line_gets_trailing_blanks() -> None:
