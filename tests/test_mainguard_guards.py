@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.scripts import Came, Case, expected, matrix, pythons, run, write
+from tests.kit.scripts import Came, Case, expected, matrix, on_every_python, run, write
 from tests.test_mainguard_values import ASK
 
 END = "; mark it with '# vllm-guard: main', or put it under the main guard\n"
@@ -357,7 +357,7 @@ ENCODED = {
 }
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 @pytest.mark.parametrize("encoding", ENCODED)
 def test_a_script_runs_whatever_its_encoding(encoding: str, python: str, tmp_path: Path) -> None:
     rest = """
@@ -377,7 +377,7 @@ with get_context("spawn").Pool(1) as pool:
     assert came == Came(0, "top\n(\"'caf\\\\xe9'\", 'def f():')\n", "")
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_a_script_that_starts_nothing_loads_nothing_more(python: str, tmp_path: Path) -> None:
     case = Case("modules", "import sys\nprint(*sorted(sys.modules))\n")
     write(case, tmp_path)

@@ -79,8 +79,8 @@ class _Child:
         names = vars(module)
         names.update(__file__=order["path"], __cached__=None, __package__="")
         names["__builtins__"] = vars(sys.modules["builtins"])
-        if order["name"]:
-            spec = find_spec(order["name"])
+        spec = find_spec(order["name"]) if order["name"] else None
+        if spec is not None:
             names.update(__spec__=spec, __loader__=spec.loader, __cached__=spec.cached)
             names["__package__"] = spec.parent
         return module
