@@ -15,8 +15,9 @@ _UNPICKLED = object()
 def arrive(spawn, order, sent, modules):
     """Called while the preparation data are unpickled: make `spawn` prepare this process our way."""
     original = spawn.prepare
-    child = _Child(marshal.loads(order), sent)
-    child.sender = sending.Sender(child.is_main, lambda: child.order, sent, lambda: modules)
+    parcel = sending.Parcel(marshal.loads(order), order, modules)
+    child = _Child(parcel.order, sent)
+    child.sender = sending.Sender(child.is_main, lambda: parcel, sent)
     sending.watch(spawn, child.sender)
 
     def prepare(data):
