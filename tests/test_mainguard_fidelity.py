@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.kit.scripts import Case, matrix, pythons, run, write
+from tests.kit.scripts import Case, matrix, on_every_python, run, write
 
 SHOW = """
         import sys
@@ -216,7 +214,7 @@ WARNED = Case(
 )
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_a_warning_about_syntax_comes_once(python: str, tmp_path: Path) -> None:
     write(WARNED, tmp_path)
 
@@ -242,7 +240,7 @@ TRACED = Case(
 )
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_the_debugger_stops_in_the_script(python: str, tmp_path: Path) -> None:
     commands = f"b {tmp_path}/s.py:2\nc\np x\nc\nc\np x + 1\nq\n"
     script = Case(
@@ -265,7 +263,7 @@ def test_the_debugger_stops_in_the_script(python: str, tmp_path: Path) -> None:
     assert "(Pdb) 2\n" in came.out
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_the_profiler_counts_what_the_script_calls(python: str, tmp_path: Path) -> None:
     write(TRACED, tmp_path)
     profiled = Case("profiled", "", stdin=TRACED.stdin, flags=("-m", "cProfile"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.scripts import Case, expected, matrix, pythons, run, write
+from tests.kit.scripts import Case, expected, matrix, on_every_python, pythons, run, write
 from tests.test_mainguard_values import ASK
 
 VLLM = os.environ.get("VGUARD_TEST_VLLM", "")  #: has torch
@@ -137,7 +137,7 @@ COVERED = Case(
 )
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_coverage_sees_the_script_in_the_parent_and_in_the_child(
     python: str, tmp_path: Path
 ) -> None:

@@ -15,8 +15,9 @@ _UNPICKLED = object()
 def arrive(spawn, order, sent, modules):
     """Called while the preparation data are unpickled: make `spawn` prepare this process our way."""
     original = spawn.prepare
-    child = _Child(marshal.loads(order), sent)
-    child.sender = sending.Sender(child.is_main, lambda: child.order, sent, lambda: modules)
+    parcel = sending.Parcel(marshal.loads(order), order, modules)
+    child = _Child(parcel.order, sent)
+    child.sender = sending.Sender(child.is_main, lambda: parcel, sent)
     sending.watch(spawn, child.sender)
 
     def prepare(data):
@@ -79,8 +80,8 @@ class _Child:
         names = vars(module)
         names.update(__file__=order["path"], __cached__=None, __package__="")
         names["__builtins__"] = vars(sys.modules["builtins"])
-        if order["name"]:
-            spec = find_spec(order["name"])
+        spec = find_spec(order["name"]) if order["name"] else None
+        if spec is not None:
             names.update(__spec__=spec, __loader__=spec.loader, __cached__=spec.cached)
             names["__package__"] = spec.parent
         return module
