@@ -38,7 +38,6 @@ class Leaf:
 
     node: ast.stmt
     first: int  #: line
-    last: int
     acts: bool  #: it is for the main process only
     starts: tuple[Start, ...]  #: what it starts
     pinned: str  #: "inside" (a guard that is there), "outside" (marked, or for children) or empty
@@ -189,7 +188,6 @@ class _Cutter:
         return Leaf(
             node=node,
             first=first_line(node),
-            last=node.end_lineno or node.lineno,
             acts=acts and pinned != "outside",
             starts=self._starts(node),
             pinned=pinned,
@@ -215,7 +213,6 @@ class _Cutter:
         return Leaf(
             node=node,
             first=node.lineno,
-            last=max(node.lineno, first_line(node.body[0]) - 1),
             acts=False,
             starts=(),
             pinned="",

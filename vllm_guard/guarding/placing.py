@@ -125,13 +125,11 @@ def _refuse_torn(leaf: Leaf, who: str, lost: set[str], inside: set[Leaf]) -> Non
 
 
 def _check(script: Script, inside: set[Leaf]) -> None:
-    """Is every start inside now? Raises RefusedError."""
-    risks_found = risks.needs_import(script.tree, inside)
-    if risks_found:
-        line, reason = risks_found
-        raise RefusedError(
-            line, reason, "build the engine in a function that is called when it is needed"
-        )
+    """Is every start inside now, and nothing that others import? Raises RefusedError."""
+    imported = risks.needs_import(script.tree, inside)
+    if imported:
+        hint = "build the engine in a function that is called when it is needed"
+        raise RefusedError(*imported, hint)
     covered = {start for leaf in inside for start in leaf.starts}
     for start in script.starts:
         if start not in covered:

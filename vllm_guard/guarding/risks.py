@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 #: Calls that give something else each time, or do something to the world.
 _UNREPEATABLE = re.compile(
     r"(uuid\.)?uuid[14]|(time\.)?(time|time_ns|perf_counter|monotonic)|(datetime\.)*(now|utcnow|today)"
-    r"|(\w+\.)*random\.\w+|torch\.rand\w*|secrets\.\w+|tempfile\.\w+|subprocess\.\w+|os\.(system|popen|mkdir|makedirs|remove)"
+    r"|(\w+\.)*random\.\w+|torch\.rand\w*|secrets\.\w+|tempfile\.\w+|subprocess\.\w+"
+    r"|os\.(system|popen|mkdir|makedirs|remove)"
     r"|input|getpass|(\w+\.)*(connect|unlink|rmtree|urandom|mkdtemp|mkstemp|NamedTemporaryFile)"
 )
 _CHANGE_NOTHING = METHODS | words("critical debug error exception info log warn warning")
 _WRITES = re.compile(r"[wax+]")
 #: What a server imports from a script by its name.
 _SERVED = re.compile(r"(\w+\.)*(FastAPI|Flask|Quart|Sanic|Starlette|Litestar|APIFlask)")
-_RUNS_SERVER = re.compile(r"(\w+\.)*(run|serve|run_simple|serve_forever|run_app)")
+_RUNS_SERVER = re.compile(
+    r"(?!(asyncio|anyio|trio|subprocess)\.)(\w+\.)*(run|serve|run_simple|serve_forever|run_app)"
+)
 _IMPORTED = re.compile(r"\w+(\.\w+)*:\w+")
 
 
@@ -42,9 +45,9 @@ def unrepeatable(leaf: Leaf) -> str:
 def method_calls(leaf: Leaf) -> set[str]:
     """`parser` of a statement `parser.add_argument(...)`: it may change what the name stands for."""
     node = leaf.node
-    called = (
-        node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
-    )
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
+        return set()
+    called = node.value.func
     if not isinstance(called, ast.Attribute) or called.attr in _CHANGE_NOTHING:
         return set()
     return {root(called)} - {""}
@@ -63,7 +66,7 @@ def needs_import(tree: ast.Module, inside: Iterable[Leaf]) -> tuple[int, str] | 
         texts = (a.value for a in call.args[:1] if isinstance(a, ast.Constant))
         if any(isinstance(text, str) and _IMPORTED.fullmatch(text) for text in texts):
             return call.lineno, f"{ast.unparse(call.func)}() imports the application by its name"
-    for leaf in () if servers else inside:
+    for leaf in () if servers else sorted(inside, key=lambda leaf: leaf.first):
         if leaf.binds and any(_SERVED.fullmatch(ast.unparse(c.func)) for c in _calls(leaf)):
             name = min(leaf.binds)
             return (
