@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ast
 import difflib
+from pathlib import Path
 
 import pytest
 import tomli
 
 from tests.kit import ROOT
+from tests.test_public_scripts import CORPUS, SCRIPTS
+from vllm_guard import scripts
 from vllm_guard.guarding import mend
 from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
 from vllm_guard.inside.mainguard import starts
 
 CASES = tomli.loads((ROOT / "tests/data/fix.toml").read_text())
 REFUSED = [name for name, case in CASES.items() if "refused" in case]
+PUBLIC = [key for key, row in SCRIPTS.items() if CORPUS and row["verdict"] == "yes"]
 FIXED = {name: case for name, case in CASES.items() if "after" in case}
 
 ENGINE = 'from vllm import LLM\nllm = LLM("m")\nprint("é")\n'
@@ -116,4 +120,18 @@ def test_the_detector_finds_nothing_in_a_fixed_script(name) -> None:
     found = starts.find(ast.parse(FIXED[name]["after"]))
 
     assert found
+    assert [start for start in found if not start.guarded and start.confidence != "info"] == []
+
+
+@pytest.mark.parametrize("key", PUBLIC)
+def test_a_public_script_that_needs_a_guard_gets_one(key) -> None:
+    path = Path(CORPUS, key, Path(SCRIPTS[key]["path"]).name)
+    load = scripts.neighbours(str(path))
+    source = path.read_bytes()
+
+    mended = mend(source, str(path), load)
+
+    assert mended.guards > 0
+    assert mend(mended.source, str(path), load).source == mended.source
+    found = starts.read(ast.parse(mended.source), load).starts
     assert [start for start in found if not start.guarded and start.confidence != "info"] == []
