@@ -138,7 +138,7 @@ MAIN = [
     ("for w in llm: pass", "uses 'llm', which line 7 sets in the main process only"),
     ("if llm: x = 1", "uses 'llm', which line 7 sets in the main process only"),
     ("if TEXT: print(1)", "calls print()"),
-    ("del TABLE['a']", "deletes what the main process only has"),
+    ("del TABLE['a']", "deletes other things than names"),
     ("if __name__ == '__main__': kept()", "the main guard"),
     ("x = 1  # vllm-guard: main", "marked '# vllm-guard: main'"),
 ]

@@ -151,6 +151,20 @@ CASES = (
         stdin="x\n",
     ),
     Case(
+        "large-and-marked-values",
+        ASK
+        + """
+        text = input() * (1 << 20)
+        size = int(input())
+        twice = (lambda x: 2 * x)(size)  # vllm-guard: child
+        def f():
+            return len(text), twice
+        print(ask(f))
+        """,
+        "(1048576, 6)\n",
+        stdin="x\n3\n",
+    ),
+    Case(
         "instance-as-global",
         ASK
         + """
