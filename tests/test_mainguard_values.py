@@ -217,6 +217,30 @@ CASES = (
         "1 [1] (0, [])\n",
     ),
     Case(
+        "name-that-only-a-function-sets",
+        ASK
+        + """
+        def setup():
+            global handle, size
+            handle, size = open("s.py"), int(input())
+        setup()
+        def f():
+            return size
+        def g():
+            return handle
+        print(ask(f))
+        try:
+            ask(g)
+        except NameError as error:
+            print(error)
+        """,
+        "4\nname 'handle' is not defined in this child process: s.py sets it in the main process only. Its"
+        " value was not sent: it is an _io.TextIOWrapper, not plain data. Pass it to the function as an"
+        " argument.\n",
+        stdin="4\n",
+        flags=("-W", "ignore"),
+    ),
+    Case(
         "monkeypatch",
         ASK
         + """
