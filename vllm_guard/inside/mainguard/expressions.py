@@ -3,7 +3,7 @@
 import ast
 
 from .names import COMPREHENSIONS, binds, reads, root
-from .scope import CONTAINER, DEFINITION, IMPORT, VALUE
+from .scope import CONTAINER, IMPORT, VALUE
 from .tables import (
     BUILTINS,
     CALLERS,
