@@ -186,6 +186,26 @@ TORCH = (
         "[1.0, 1.0] 1\n",
     ),
 )
+COMPILED = Case(
+    "torch-compile",
+    """
+    import torch, torch.multiprocessing as mp
+    scale, sizes = float(input()), [1.0]
+    sizes.append(scale)
+    @torch.compile(backend="eager", fullgraph=True)
+    def f(x):
+        return x * scale + max(sizes)
+    def work(queue):
+        queue.put(f(torch.ones(2)).tolist())
+    queue = mp.get_context("spawn").SimpleQueue()
+    process = mp.get_context("spawn").Process(target=work, args=(queue,))
+    process.start()
+    process.join()
+    print(process.exitcode or queue.get())
+    """,
+    "[6.0, 6.0]\n",
+    stdin="3\n",
+)
 RANKS = Case(
     "ranks",
     """
@@ -200,7 +220,7 @@ RANKS = Case(
 
 
 @pytest.mark.skipif(not VLLM, reason="VGUARD_TEST_VLLM names no environment with torch")
-@pytest.mark.parametrize("case", TORCH, ids=str)
+@pytest.mark.parametrize("case", [*TORCH, COMPILED], ids=str)
 def test_torch_multiprocessing(case: Case, tmp_path: Path) -> None:
     write(case, tmp_path)
 

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from . import errors, sending
 from .sending import CUTOFF, STANDARD, CutOffError
 
-_UNPICKLED = object()
+_FAILED = object()
+_SMALL = 64 << 10  #: bytes; a larger value is unpickled when it is first read
 
 
 def arrive(spawn, order, sent, modules):
@@ -72,6 +73,7 @@ class _Child:
             self._run_statements(namespace)
         sys.argv[:1] = argument
         sys.modules["__main__"] = module
+        self._set_small_values(namespace)
 
     def _new_module(self):
         """With the names that an import of the main module gives it."""
@@ -95,7 +97,8 @@ class _Child:
 
     def _run_statements(self, namespace):
         self.lost = dict(self.order["lost"])
-        if not set(self.order["fresh"]).issuperset(self.order["wanted"]):
+        there = {*self.order["fresh"], *self._small()}
+        if self.order["marked"] or not there.issuperset(self.order["wanted"]):
             self._explain_missing_names(namespace)
         for line, names, code in self.order["statements"]:
             fresh = self._fresh(names)
@@ -107,13 +110,24 @@ class _Child:
         if self.lost or self._sent:
             namespace["__getattr__"] = self._attribute_getter(namespace.get("__getattr__"))
 
+    def _small(self):
+        return [name for name, pickled in self._sent.items() if len(pickled) <= _SMALL]
+
+    def _set_small_values(self, namespace):
+        """Not only when they are read: torch.compile looks for names without running the code."""
+        for name in self._small():
+            if name not in namespace:
+                value = self._unpickled(name)
+                if value is not _FAILED:
+                    namespace[name] = value
+
     def _fresh(self, names):
         """The values that the parent sent for these names, which we might set otherwise."""
         found = {}
         for name in names:
             if name in self.order["fresh"] and name in self._sent:
                 value = self._unpickled(name)
-                if value is not _UNPICKLED:
+                if value is not _FAILED:
                     found[name] = value
         return found
 
@@ -146,7 +160,7 @@ class _Child:
         """The value that was sent for a name that is read for the first time. Raises NameError."""
         if name in self._sent:
             value = self._unpickled(name)
-            if value is not _UNPICKLED:
+            if value is not _FAILED:
                 namespace[name] = value
                 return value
         raise NameError(self._missing(name))
@@ -156,7 +170,7 @@ class _Child:
             return pickle.loads(self._sent[name])  # noqa: S301  (our parent's)
         except Exception as error:
             self._refused[name] = f"unpickling it failed ({type(error).__name__}: {error})"
-            return _UNPICKLED
+            return _FAILED
 
     def knows(self, name):
         """Is it a name that the main process has?"""
