@@ -70,8 +70,10 @@ def fake(torch):
     class PyNcclCommunicator:
         disabled = True
         def __init__(self, group, device): pass
-    name = "vllm.distributed.device_communicators.pynccl"
-    sys.modules[name] = types.SimpleNamespace(PyNcclCommunicator=PyNcclCommunicator)
+    name, namespace = "vllm.distributed.device_communicators.pynccl", types.SimpleNamespace
+    sys.modules[name] = namespace(PyNcclCommunicator=PyNcclCommunicator)
+    sys.modules[name + "_wrapper"] = namespace(NCCLLibrary=lambda: None)
+    sys.modules["vllm"] = namespace(envs=namespace(VLLM_DISABLE_PYNCCL=False))
 builtins.__import__ = patched
 """
 
