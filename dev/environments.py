@@ -42,7 +42,10 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 VLLM = "0.32.0"
 VLLM_PYTHONS = ("3.11", "3.12", "3.13")  #: the best first
 GUARD_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-NOT_TO_INSTALL = ("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv")
+NOT_TO_INSTALL = (
+    *("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv"),
+    *("libcst", "pyyaml-ft"),  # an extra, and what it needs
+)
 
 HEARTBEAT = 15.0  #: seconds between signs of life
 SHOWN = 15  #: lines of a failed program's output
@@ -210,7 +213,7 @@ def dev_recipe() -> Recipe:
 
 
 def guard_recipe(version: str) -> Recipe:
-    """What vllm-guard needs to be built and to run, without itself. Raises SetupError: no such Python."""
+    """What vllm-guard and its tests' scripts need, without itself. Raises SetupError: no such Python."""
     python = find_python([version])
     lines = (DEV / "requirements-dev.txt").read_text().splitlines()
     wanted = [line for line in lines if line and not line.startswith(("#", *NOT_TO_INSTALL))]

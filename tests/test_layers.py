@@ -50,6 +50,7 @@ LAYERS = (
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
         *("estimate", "hub", "hub_api", "model_files"),
         *("notebooks", "scripts", "unguarded"),
+        *("guarding", "importers", "overwrite"),
     ),
     ("model", "errors", "frozen", "options", "shellwords", "__init__"),
 )
@@ -59,6 +60,9 @@ PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
     *("notebooks", "unguarded"),
+    *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
+    *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
+    "guarding.wrapping",
 )
 IMPURE_IMPORTS = {
     *("subprocess", "signal", "_signal", "time", "datetime", "socket", "pathlib", "io", "tempfile"),

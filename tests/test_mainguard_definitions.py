@@ -129,6 +129,28 @@ CASES = (
         "without\n(None, False)\n",
     ),
     Case(
+        "block-of-which-a-child-runs-a-part",
+        ASK
+        + """
+        try:
+            import json
+            size = int(input())
+        except ValueError:
+            size = 0
+        else:
+            sure = True
+        if json:
+            def double(x):
+                return 2 * x
+            print("top", flush=True)
+        def f():
+            return json.dumps(double(size)), sure
+        print(ask(f))
+        """,
+        "top\n('8', True)\n",
+        stdin="4\n",
+    ),
+    Case(
         "star-import",
         ASK
         + """

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tests.kit.scripts import Case, matrix, pythons, run, write
+from tests.kit.scripts import Case, matrix, on_every_python, run, write
 
 SHOW = """
         import sys
@@ -88,6 +86,35 @@ CASES = (
             mode=mode,
         )
         for mode in ("auto", "definitions")
+    ),
+    *(
+        Case(
+            f"names-in-children-{mode}-{words[0]}",
+            """
+            '''Doc.'''
+            import sys
+            from multiprocessing import get_context, parent_process
+            class At:
+                imported = sys.argv[0], sys.modules["__main__"].__name__, parent_process()
+            class A:
+                pass
+            def f():
+                names = sorted(n for n in globals() if n.startswith("__") and n != "__getattr__")
+                print(names, __name__, __doc__, __file__, __package__, __cached__)
+                print(__spec__ and __spec__.name, __loader__ and __loader__.name, sys.argv)
+                print(At.imported, isinstance(__builtins__, dict))
+                main = sys.modules["__main__"]
+                print(main.__name__, main is sys.modules["__mp_main__"], A.__module__, main.A is A)
+            if __name__ == "__main__":
+                process = get_context("spawn").Process(target=f)
+                process.start()
+                process.join()
+            """,
+            mode=mode,
+            words=words,
+        )
+        for mode in ("auto", "definitions", "cutoff")
+        for words in (("s.py", "a"), ("-m", "s", "a"))
     ),
     Case(
         "source",
@@ -187,7 +214,7 @@ WARNED = Case(
 )
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_a_warning_about_syntax_comes_once(python: str, tmp_path: Path) -> None:
     write(WARNED, tmp_path)
 
@@ -213,7 +240,7 @@ TRACED = Case(
 )
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_the_debugger_stops_in_the_script(python: str, tmp_path: Path) -> None:
     commands = f"b {tmp_path}/s.py:2\nc\np x\nc\nc\np x + 1\nq\n"
     script = Case(
@@ -236,7 +263,7 @@ def test_the_debugger_stops_in_the_script(python: str, tmp_path: Path) -> None:
     assert "(Pdb) 2\n" in came.out
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_the_profiler_counts_what_the_script_calls(python: str, tmp_path: Path) -> None:
     write(TRACED, tmp_path)
     profiled = Case("profiled", "", stdin=TRACED.stdin, flags=("-m", "cProfile"))

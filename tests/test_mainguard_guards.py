@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.scripts import Came, Case, expected, matrix, pythons, run, write
+from tests.kit.scripts import Came, Case, expected, matrix, on_every_python, pythons, run, write
 from tests.test_mainguard_values import ASK
 
 END = "; mark it with '# vllm-guard: main', or put it under the main guard\n"
@@ -357,7 +357,7 @@ ENCODED = {
 }
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 @pytest.mark.parametrize("encoding", ENCODED)
 def test_a_script_runs_whatever_its_encoding(encoding: str, python: str, tmp_path: Path) -> None:
     rest = """
@@ -377,7 +377,7 @@ with get_context("spawn").Pool(1) as pool:
     assert came == Came(0, "top\n(\"'caf\\\\xe9'\", 'def f():')\n", "")
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_a_script_that_starts_nothing_loads_nothing_more(python: str, tmp_path: Path) -> None:
     case = Case("modules", "import sys\nprint(*sorted(sys.modules))\n")
     write(case, tmp_path)
@@ -387,3 +387,27 @@ def test_a_script_that_starts_nothing_loads_nothing_more(python: str, tmp_path: 
 
     more = set(came.out.split()) - set(bare.out.split())
     assert more == {"_vllm_guard_main", "_vllm_guard_main.parent"}
+
+
+@pytest.mark.skipif(len(pythons()) < 2, reason="there is one Python only")
+def test_a_child_of_another_python_says_so(tmp_path: Path) -> None:
+    one, *_, other = sorted(pythons())
+    case = Case(
+        "another-python",
+        f"""
+        import multiprocessing as mp
+        mp.set_start_method("spawn")
+        process = mp.Process(target=print)
+        mp.set_executable({pythons()[other]!r})
+        process.start()
+        process.join()
+        print(process.exitcode)
+        """,
+    )
+    write(case, tmp_path)
+
+    came = run(case, tmp_path, one)
+
+    assert came.out == "1\n"
+    assert f"vllm-guard: this child process is Python {other}." in came.err
+    assert f"its parent {one}." in came.err

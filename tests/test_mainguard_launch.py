@@ -38,6 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "bin/tool": f"#!{PYTHON}\n{UNGUARDED}",
         "bin/torchrun": f"#!{PYTHON}\n",
         "bin/python": f'#!/bin/sh\nexec {PYTHON} "$@"\n',
+        "bin/python3.7": "#!/bin/sh\necho \"('/x', '3.7.17', ('/y',), '/z')\"\n",
         ".venv/pyvenv.cfg": f"home = {os.path.dirname(PYTHON)}\n",
     }
     for name, text in files.items():
@@ -76,6 +77,7 @@ COMMANDS = [
     ("bin/uv run s.py a", "bin/uv run {venv}/python H s.py a"),
     ("bin/uv run --no-sync -m pkg.mod a", "bin/uv run --no-sync {venv}/python H -m pkg.mod a"),
     ("bin/uv run python s.py", "bin/uv run python H s.py"),
+    (f"{PYTHON} s.py torch.distributed.run", f"{PYTHON} H s.py torch.distributed.run"),
     # children do not import these, or nobody can tell what they run
     (f"{PYTHON} -c pass", ""),
     (f"{PYTHON}", ""),
@@ -90,6 +92,8 @@ COMMANDS = [
     ("bin/torchrun --no-python ./shebang", ""),
     ("bin/torchrun --run-path s.py", ""),
     ("bin/torchrun", ""),
+    ("bin/python3.7 s.py", ""),
+    ("bin/torchrun nowhere.py", ""),
     ("bin/uv run --with torch s.py", ""),
     (f"{PYTHON} -m vllm.entrypoints.openai.api_server", ""),
 ]
@@ -134,3 +138,10 @@ def test_the_dry_run_shows_the_command(mode: str) -> None:
 
     shown = {"auto": f"{HARNESS} ", "off": ""}.get(mode, f"{HARNESS} --main-guard {mode} ")
     assert f"  {PYTHON} {shown}s.py a\n" in done.stderr.decode() + done.stdout.decode()
+
+
+def test_a_mode_for_what_is_no_script_is_told() -> None:
+    done = guard("-n", "--main-guard", "cutoff", "--", PYTHON, "-c", "pass")
+
+    told = "main-guard-not-applied: cutoff: the command runs no script"
+    assert told in done.stdout.decode() + done.stderr.decode()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.scripts import Case, expected, matrix, pythons, run, write
+from tests.kit.scripts import Case, expected, matrix, on_every_python, pythons, run, write
 from tests.test_mainguard_values import ASK
 
 VLLM = os.environ.get("VGUARD_TEST_VLLM", "")  #: has torch
@@ -137,7 +137,7 @@ COVERED = Case(
 )
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 def test_coverage_sees_the_script_in_the_parent_and_in_the_child(
     python: str, tmp_path: Path
 ) -> None:
@@ -186,6 +186,26 @@ TORCH = (
         "[1.0, 1.0] 1\n",
     ),
 )
+COMPILED = Case(
+    "torch-compile",
+    """
+    import torch, torch.multiprocessing as mp
+    scale, sizes = float(input()), [1.0]
+    sizes.append(scale)
+    @torch.compile(backend="eager", fullgraph=True)
+    def f(x):
+        return x * scale + max(sizes)
+    def work(queue):
+        queue.put(f(torch.ones(2)).tolist())
+    queue = mp.get_context("spawn").SimpleQueue()
+    process = mp.get_context("spawn").Process(target=work, args=(queue,))
+    process.start()
+    process.join()
+    print(process.exitcode or queue.get())
+    """,
+    "[6.0, 6.0]\n",
+    stdin="3\n",
+)
 RANKS = Case(
     "ranks",
     """
@@ -200,7 +220,7 @@ RANKS = Case(
 
 
 @pytest.mark.skipif(not VLLM, reason="VGUARD_TEST_VLLM names no environment with torch")
-@pytest.mark.parametrize("case", TORCH, ids=str)
+@pytest.mark.parametrize("case", [*TORCH, COMPILED], ids=str)
 def test_torch_multiprocessing(case: Case, tmp_path: Path) -> None:
     write(case, tmp_path)
 

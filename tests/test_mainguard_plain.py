@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.kit import ROOT
-from tests.kit.scripts import pythons
+from tests.kit.scripts import on_every_python, pythons
 
 PACK = """
 import argparse, collections, dataclasses, datetime, decimal, enum, fractions, functools, io, pathlib
@@ -123,13 +123,13 @@ def answers(python: str) -> dict[str, str]:
     return dict(zip(given, told.splitlines(), strict=True))
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 @pytest.mark.parametrize("value", SENT)
 def test_plain_data_is_sent(value: str, python: str) -> None:
     assert answers(python)[value] == "sent"
 
 
-@pytest.mark.parametrize("python", sorted(pythons()))
+@on_every_python()
 @pytest.mark.parametrize(("value", "why"), REFUSED, ids=[value for value, _ in REFUSED])
 def test_anything_else_is_refused(value: str, why: str, python: str) -> None:
     assert answers(python)[value] == why

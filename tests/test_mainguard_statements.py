@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,8 @@ CHILD = [
     "x = lambda y: llm.generate(y)",
     "x = (y := 3) + y",
     "x = 1 if TEXT else 2",
+    "x = list(map(str.upper, filter(None, WORDS)))",
+    "x = list(map(re.compile, WORDS))",
     "x = max(WORDS, key=len)",
     "x = sorted(WORDS, key=lambda w: w.lower())",
     "x = Path(__file__).resolve().parent / 'data'",
@@ -60,6 +63,7 @@ CHILD = [
     "x = SamplingParams(temperature=0)",
     "x = tuple(int(p) for p in torch.__version__.split('.')[:2])",
     "x = torch.float16",
+    "x = sys.platform.startswith('linux')",
     "x = __name__",
     "WORDS += ['b']",
     "WORDS.append('b')",
@@ -98,6 +102,7 @@ MAIN = [
     ("x = Kept.get()", "calls Kept.get()"),
     ("x = sorted(WORDS, key=kept)", "calls sorted()"),
     ("x = list(map(kept, WORDS))", "calls map()"),
+    ("x = list(map(requests.get, WORDS))", "calls map()"),
     ("x = list(map(lambda w: print(w), WORDS))", "calls print()"),
     ("x = [print(w) for w in WORDS]", "calls print()"),
     ("x = (lambda: 1)()", "calls (...)()"),
@@ -136,7 +141,7 @@ MAIN = [
     ("for w in llm: pass", "uses 'llm', which line 7 sets in the main process only"),
     ("if llm: x = 1", "uses 'llm', which line 7 sets in the main process only"),
     ("if TEXT: print(1)", "calls print()"),
-    ("del TABLE['a']", "deletes what the main process only has"),
+    ("del TABLE['a']", "deletes other things than names"),
     ("if __name__ == '__main__': kept()", "the main guard"),
     ("x = 1  # vllm-guard: main", "marked '# vllm-guard: main'"),
 ]
@@ -269,6 +274,27 @@ def test_annotations_are_read_unless_they_are_postponed() -> None:
 
     assert of(source).statements[-1].verdict == "main"
     assert of("from __future__ import annotations\n" + source).statements[-1].verdict == "child"
+
+
+STDLIB = sorted(Path(ast.__file__).parent.glob("*.py"))[::3]
+
+
+@pytest.mark.parametrize("path", STDLIB, ids=lambda path: path.stem)
+def test_what_is_kept_of_any_module_compiles_and_every_statement_has_its_verdict(
+    path: Path,
+) -> None:
+    source = path.read_bytes()
+
+    found = classify(source, str(path))
+
+    for node in found.tree.body:
+        compile(ast.Module([node], []), str(path), "exec", dont_inherit=True)
+    assert len(found.statements) == len(found.whole.body)
+    assert found.available.isdisjoint(found.lost)
+    for row in found.statements:
+        assert row.verdict in ("child", "main", "inherited", "partly")
+        assert row.reason
+        assert set(row.lost) == set() or row.verdict != "child"
 
 
 MARKED = [

@@ -151,6 +151,20 @@ CASES = (
         stdin="x\n",
     ),
     Case(
+        "large-and-marked-values",
+        ASK
+        + """
+        text = input() * (1 << 20)
+        size = int(input())
+        twice = (lambda x: 2 * x)(size)  # vllm-guard: child
+        def f():
+            return len(text), twice
+        print(ask(f))
+        """,
+        "(1048576, 6)\n",
+        stdin="x\n3\n",
+    ),
+    Case(
         "instance-as-global",
         ASK
         + """
@@ -201,6 +215,30 @@ CASES = (
         print(count, seen, ask(f))
         """,
         "1 [1] (0, [])\n",
+    ),
+    Case(
+        "name-that-only-a-function-sets",
+        ASK
+        + """
+        def setup():
+            global handle, size
+            handle, size = open("s.py"), int(input())
+        setup()
+        def f():
+            return size
+        def g():
+            return handle
+        print(ask(f))
+        try:
+            ask(g)
+        except NameError as error:
+            print(error)
+        """,
+        "4\nname 'handle' is not defined in this child process: s.py sets it in the main process only. Its"
+        " value was not sent: it is an _io.TextIOWrapper, not plain data. Pass it to the function as an"
+        " argument.\n",
+        stdin="4\n",
+        flags=("-W", "ignore"),
     ),
     Case(
         "monkeypatch",

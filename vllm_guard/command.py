@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 from vllm_guard.host import Host
+from vllm_guard.model import Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vllm_guard.model import Finding, Part
+    from vllm_guard.model import Part
     from vllm_guard.options import RunOptions
     from vllm_guard.target import Target
 
@@ -31,7 +32,12 @@ def complete(
 
         defaults, findings = engine.as_defaults(engine.wanted_options(parts))
         return _by_harness(options, found, ("--engine", defaults)), findings
-    return _with_flags(options, parts, found) if wants_engine else (options.command, [])
+    words, findings = _with_flags(options, parts, found) if wants_engine else (options.command, [])
+    if options.main_guard not in ("auto", "off"):
+        fact = "the command runs no script that its child processes would import"
+        mode = f"--main-guard {options.main_guard}"
+        findings = [*findings, Finding("main-guard-not-applied", "warn", mode, fact)]
+    return words, findings
 
 
 def value_of(words: Sequence[str], option: str) -> str:

@@ -62,12 +62,24 @@ def pythons() -> dict[str, str]:
     return {OWN: sys.executable, **{v: p for v, p in found.items() if v in VERSIONS}}
 
 
+def _marks(python: str) -> list[pytest.MarkDecorator]:
+    """The oldest, the newest and our own always; the others under `soak`."""
+    known = sorted(pythons())
+    return [] if python in (OWN, known[0], known[-1]) else [pytest.mark.soak]
+
+
+def on_every_python() -> pytest.MarkDecorator:
+    """The test's argument `python`."""
+    known = sorted(pythons())
+    return pytest.mark.parametrize("python", [pytest.param(p, marks=_marks(p)) for p in known])
+
+
 def matrix(cases: Sequence[Case]) -> pytest.MarkDecorator:
     """The test's arguments `case` and `python`: every case on every Python that understands it."""
     return pytest.mark.parametrize(
         ("case", "python"),
         [
-            pytest.param(case, python, id=f"{case}-{python}")
+            pytest.param(case, python, id=f"{case}-{python}", marks=_marks(python))
             for case in cases
             for python in sorted(pythons())
             if (3, int(python[2:])) >= case.since

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 _HELP = ("-h", "--help")
 _SETTINGS = {"help_option_names": list(_HELP)}
 _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.1 has none
-_VERBS = ("check", "completion", "doctor", "env", "profile", "runs")  #: each a module of `commands`
+_VERBS = (
+    "check",
+    "completion",
+    "doctor",
+    "env",
+    "fix",
+    "profile",
+    "runs",
+)  #: modules of `commands`
 _EPILOG = "The bare form `vllm-guard [RUN OPTIONS] -- COMMAND` is short for `vllm-guard run`."
 
 

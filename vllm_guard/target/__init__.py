@@ -43,6 +43,7 @@ __all__ = [
 
 _TAKES_VALUE = ("-c", "-m", "-W", "-X", "--check-hash-based-pycs")
 _ENDS_OPTIONS = ("-c", "-m")
+_TOO_OLD = ("2.", "3.5.", "3.6.", "3.7.")  #: for the harness of the main guard
 _CLI = "vllm.entrypoints.cli.main"
 _SERVER = "vllm.entrypoints.openai.api_server"
 
@@ -103,7 +104,9 @@ def find_target(
     if asked is None:
         return Target(path, *what, problem=problem)
     search_path = tuple(_search_path(place, call, asked))
-    script = _script(argv, command, call, search_path) if command else None
+    script = None
+    if command and not asked.version.startswith(_TOO_OLD):
+        script = _script(argv, command, call, search_path)
     vllm = find_vllm(search_path)
     return Target(asked.executable, *what, asked.version, search_path, vllm, script)
 

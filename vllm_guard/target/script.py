@@ -17,7 +17,7 @@ else:
     from vllm_guard.frozen import dataclass
 
 _MODULE = ("-m", "--module")
-_TORCHRUN_MODULES = [("torch.distributed.run",), ("torch.distributed.launch",)]
+_TORCHRUN_MODULES = [("-m", "torch.distributed.run"), ("-m", "torch.distributed.launch")]
 #: The options of torchrun that take a value; with the others of these it does not run `python SCRIPT`:
 #: `torch/distributed/run.py` of 2.13. It takes `_` for `-`.
 _TORCHRUN_TAKES_VALUE = (
@@ -58,8 +58,9 @@ def find_script(
     """
     count = len(arguments) + (1 if script else 2)
     options, own = command.words[1:-count], command.words[-count:]
-    if os.path.basename(script) == "torchrun" or own[1:2] in _TORCHRUN_MODULES:
-        return _of_torchrun(argv, arguments)
+    is_torchrun = os.path.basename(script) == "torchrun" or own[:2] in _TORCHRUN_MODULES
+    if is_torchrun:
+        return _of_torchrun(argv, arguments, command.cwd)
     at = len(argv) - count
     if at < 0 or tuple(argv[at + 1 :]) != own[1:] or "-x" in options:
         return None  # -x: Python skips the first line
@@ -109,7 +110,7 @@ def _is_module(own: Sequence[str], search_path: Sequence[str]) -> bool:
     return not any(map(os.path.isfile, mains))
 
 
-def _of_torchrun(argv: Sequence[str], words: Sequence[str]) -> Script | None:
+def _of_torchrun(argv: Sequence[str], words: Sequence[str], cwd: str) -> Script | None:
     """The script that torchrun starts once for each rank."""
     with_dashes = [_dashed(word) if word.startswith("--") else word for word in words]
     options, own = read_options(with_dashes, _TORCHRUN_TAKES_VALUE.split())
@@ -119,7 +120,8 @@ def _of_torchrun(argv: Sequence[str], words: Sequence[str]) -> Script | None:
     if not own or tuple(argv[at:]) != tuple(own) or given & _TORCHRUN_OTHER:
         return None
     if given.isdisjoint(_MODULE):
-        return Script(tuple(argv[:at]), tuple(own)) if os.path.isfile(own[0]) else None
+        is_script = _is_script(own[0], own[0], cwd)
+        return Script(tuple(argv[:at]), tuple(own)) if is_script else None
     if argv[at - 1] not in _MODULE:
         return None
     return Script(tuple(argv[: at - 1]), ("-m", *own))

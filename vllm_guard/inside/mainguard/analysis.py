@@ -26,6 +26,7 @@ def order(script):
     lost       name -> (line, reason), of the names that a child lacks
     wanted     the names whose values are sent
     fresh      those of them that a child could set by itself, but perhaps to another value
+    marked     may a marker have a child run what reads names that it lacks?
     """
     try:
         return _order(script)
@@ -38,38 +39,33 @@ def order(script):
 
 def _order(script):
     doc = script.module.__doc__
-    found = {
+    order = {
+        "mode": CUTOFF,
         "path": script.path,
         "name": script.spec.name if script.spec else "",
         "doc": doc if isinstance(doc, str) else None,
         "source": script.source,
         "engine": script.engine,
+        "marked": b"vllm-guard" in script.source,
+        "lost": {},
+        "wanted": [],
+        "fresh": [],
     }
     if script.mode == CUTOFF:
-        code = _compile(script.source, script.path)
-        return {**found, **_told(CUTOFF, [(1, [], code)])}
-    classified = classify(script.source, script.path)
-    flags = _future_flags(classified.whole)
+        return {**order, "statements": [(1, [], _compile(script.source, script.path))]}
+    found = classify(script.source, script.path)
+    flags = _future_flags(found.whole)
     rows = []
-    for node in classified.tree.body:
+    for node in found.tree.body:
         code = _compile(ast.Module([node], []), script.path, flags)
         rows.append((node.lineno, binds(node), code))
     reads = {name for _, _, code in rows for name in _reads(code)}
-    fresh = [name for name in classified.environment if name in reads]
-    unknown = reads - classified.available - vars(builtins).keys() | reads & classified.lost.keys()
-    mode = script.mode if script.mode == DEFINITIONS or not _is_safe(classified) else STANDARD
-    told = _told(mode if mode != "auto" else DEFINITIONS, rows)
-    return {
-        **found,
-        **told,
-        "lost": classified.lost,
-        "wanted": sorted({*unknown, *fresh}),
-        "fresh": fresh,
-    }
-
-
-def _told(mode, rows):
-    return {"mode": mode, "statements": rows, "lost": {}, "wanted": [], "fresh": []}
+    fresh = reads & found.environment
+    unknown = reads - found.available - vars(builtins).keys()
+    wanted = unknown | fresh | reads & found.lost.keys()
+    mode = STANDARD if script.mode == "auto" and _is_safe(found) else DEFINITIONS
+    names = {"lost": found.lost, "wanted": sorted(wanted), "fresh": sorted(fresh)}
+    return {**order, **names, "mode": mode, "statements": rows}
 
 
 def _is_safe(classified):

@@ -95,8 +95,8 @@ class Blocks(Judge):
         for handler in node.handlers:
             judged += [self._main(statement, reason) for statement in handler.body]
         judged += [self._main(statement, reason) for statement in (*node.orelse, *node.finalbody)]
-        quiet = ast.ExceptHandler(type=None, name=None, body=[ast.Pass()])
-        handlers = [ast.copy_location(quiet, node)]
+        quiet = ast.ExceptHandler(ast.Name("Exception", ast.Load()), None, [ast.Pass()])
+        handlers = [ast.fix_missing_locations(ast.copy_location(quiet, node))]
         body = body or [ast.Pass()]
         return _block(node, judged, body=body, handlers=handlers, orelse=[], finalbody=[])
 

@@ -4,20 +4,23 @@ import linecache
 import marshal
 import pickle
 import sys
+from importlib.util import find_spec
 
 from . import engine, errors, sending
 from .sending import CUTOFF, STANDARD, CutOffError
 
-_UNPICKLED = object()
+_FAILED = object()
+_SMALL = 64 << 10  #: bytes; a larger value is unpickled when it is first read
 
 
 def arrive(spawn, order, sent, modules):
     """Called while the preparation data are unpickled: make `spawn` prepare this process our way."""
     original = spawn.prepare
-    child = _Child(marshal.loads(order), sent)
-    if child.order["engine"]:
-        engine.set_defaults(child.order["engine"], aloud=False)
-    child.sender = sending.Sender(child.is_main, lambda: child.order, sent, lambda: modules)
+    parcel = sending.Parcel(marshal.loads(order), order, modules)
+    if parcel.order["engine"]:
+        engine.set_defaults(parcel.order["engine"], aloud=False)
+    child = _Child(parcel.order, sent)
+    child.sender = sending.Sender(child.is_main, lambda: parcel, sent)
     sending.watch(spawn, child.sender)
 
     def prepare(data):
@@ -72,14 +75,19 @@ class _Child:
             self._run_statements(namespace)
         sys.argv[:1] = argument
         sys.modules["__main__"] = module
+        self._set_small_values(namespace)
 
     def _new_module(self):
+        """With the names that an import of the main module gives it."""
         order = self.order
         module = type(sys)("__mp_main__", order["doc"])
-        package = order["name"].rpartition(".")[0]
-        spec = _spec(order["name"]) if order["name"] else None
-        vars(module).update(__file__=order["path"], __cached__=None, __package__=package)
-        vars(module).update(__spec__=spec, __builtins__=sys.modules["builtins"])
+        names = vars(module)
+        names.update(__file__=order["path"], __cached__=None, __package__="")
+        names["__builtins__"] = vars(sys.modules["builtins"])
+        spec = find_spec(order["name"]) if order["name"] else None
+        if spec is not None:
+            names.update(__spec__=spec, __loader__=spec.loader, __cached__=spec.cached)
+            names["__package__"] = spec.parent
         return module
 
     def _run_until_start(self, namespace):
@@ -91,7 +99,8 @@ class _Child:
 
     def _run_statements(self, namespace):
         self.lost = dict(self.order["lost"])
-        if not set(self.order["fresh"]).issuperset(self.order["wanted"]):
+        there = {*self.order["fresh"], *self._small()}
+        if self.order["marked"] or not there.issuperset(self.order["wanted"]):
             self._explain_missing_names(namespace)
         for line, names, code in self.order["statements"]:
             fresh = self._fresh(names)
@@ -103,13 +112,24 @@ class _Child:
         if self.lost or self._sent:
             namespace["__getattr__"] = self._attribute_getter(namespace.get("__getattr__"))
 
+    def _small(self):
+        return [name for name, pickled in self._sent.items() if len(pickled) <= _SMALL]
+
+    def _set_small_values(self, namespace):
+        """Not only when they are read: torch.compile looks for names without running the code."""
+        for name in self._small():
+            if name not in namespace:
+                value = self._unpickled(name)
+                if value is not _FAILED:
+                    namespace[name] = value
+
     def _fresh(self, names):
         """The values that the parent sent for these names, which we might set otherwise."""
         found = {}
         for name in names:
             if name in self.order["fresh"] and name in self._sent:
                 value = self._unpickled(name)
-                if value is not _UNPICKLED:
+                if value is not _FAILED:
                     found[name] = value
         return found
 
@@ -142,7 +162,7 @@ class _Child:
         """The value that was sent for a name that is read for the first time. Raises NameError."""
         if name in self._sent:
             value = self._unpickled(name)
-            if value is not _UNPICKLED:
+            if value is not _FAILED:
                 namespace[name] = value
                 return value
         raise NameError(self._missing(name))
@@ -152,7 +172,7 @@ class _Child:
             return pickle.loads(self._sent[name])  # noqa: S301  (our parent's)
         except Exception as error:
             self._refused[name] = f"unpickling it failed ({type(error).__name__}: {error})"
-            return _UNPICKLED
+            return _FAILED
 
     def knows(self, name):
         """Is it a name that the main process has?"""
@@ -202,12 +222,6 @@ class _Builtins(dict):
         if self._child.knows(name):
             return self._child.value(name, self._namespace)
         raise KeyError(name)
-
-
-def _spec(name):
-    from importlib.util import find_spec
-
-    return find_spec(name)
 
 
 def _line_in(traceback, path):

@@ -3,7 +3,7 @@
 import ast
 
 from .names import COMPREHENSIONS, binds, reads, root
-from .scope import CONTAINER, DEFINITION, IMPORT, VALUE
+from .scope import CONTAINER, IMPORT, VALUE
 from .tables import (
     BUILTINS,
     CALLERS,
@@ -12,6 +12,7 @@ from .tables import (
     ENVIRONMENT_METHODS,
     METHODS,
     PURE,
+    TEXTS,
     words,
 )
 
@@ -110,31 +111,40 @@ class Expressions:
             lost = root(node.func) in self._scope.lost
             return self._scope.missing(root(node.func)) if lost else calls(node)
         if name in CALLERS:
-            why = self._given_functions(node, own)
+            why = self._given_functions(node, name, own)
             if why:
                 return why
         return self._all([node.func, *node.args, *node.keywords], own)
 
-    def _given_functions(self, node, own):
-        """`map(f, ...)`: what it calls must be such a call, too."""
-        given = [*node.args[:1], *(k.value for k in node.keywords if k.arg == "key")]
+    def _given_functions(self, node, name, own):
+        """`map(f, ...)`, `sorted(..., key=f)`: what it calls must be such a call, too."""
+        given = [keyword.value for keyword in node.keywords if keyword.arg == "key"]
+        given += node.args[:1] if name in ("filter", "map") else []
         for function in given:
             if isinstance(function, ast.Lambda):
                 arguments = frozenset(argument.arg for argument in function.args.args)
                 why = self.why_not(function.body, own | arguments)
             else:
-                called = isinstance(function, ast.Name) and self._scope.kinds.get(function.id)
-                why = calls(node) if called == DEFINITION else ""
+                why = "" if self._is_harmless(function) else calls(node)
             if why:
                 return why
         return ""
+
+    def _is_harmless(self, function):
+        """`None`, `len`, `str.lower`, `re.compile`."""
+        name = self.dotted(function)
+        kind, _, method = name.partition(".")
+        is_method = kind in BUILTINS and method in METHODS
+        is_none = isinstance(function, ast.Constant)
+        return is_none or name in BUILTINS or name in PURE or is_method
 
     def _is_value(self, node, own):
         """Is it no module, class or function, whose method of the same name may do anything?"""
         if isinstance(node, ast.Name):
             return node.id in own or self._scope.kinds.get(node.id) in (VALUE, CONTAINER)
         if isinstance(node, ast.Attribute) and self.dotted(node):
-            return node.attr == "__version__" or self.dotted(node) in ENVIRONMENT
+            known = self.dotted(node)
+            return node.attr == "__version__" or known in ENVIRONMENT or known in TEXTS
         if isinstance(node, (ast.Attribute, ast.Subscript)):
             return self._is_value(node.value, own)
         return True

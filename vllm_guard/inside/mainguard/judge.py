@@ -209,7 +209,7 @@ class Judge:
         if all(_is_inherited(target, Expressions(self.scope)) for target in targets):
             return Judged(INHERITED_ALREADY, "children inherit it")
         if not all(isinstance(t, ast.Name) and t.id in self.scope.kinds for t in targets):
-            return self._main(node, "deletes what the main process only has")
+            return self._main(node, "deletes other things than names")
         for target in targets:
             self.scope.forget(target.id)
         return Judged(CHILD, "deletes names", (node,))

@@ -149,25 +149,26 @@ def _watch(script):
 def _patch(spawn, script):
     sending = load("sending")
     if script.sender is None:
-        script.sender = sending.Sender(script.is_main, _Analysis(script), {}, sending.shipped)
+        script.sender = sending.Sender(script.is_main, _Parcel(script, sending), {})
     sending.watch(spawn, script.sender)
 
 
-class _Analysis:
-    """The script's order for its children, made when the first one asks; threads may ask at once."""
+class _Parcel:
+    """What the script's children are sent, made when the first one starts; threads may start some at once."""
 
-    def __init__(self, script):
+    def __init__(self, script, sending):
         from threading import Lock
 
-        self._script = script
+        self._script, self._sending = script, sending
         self._lock = Lock()
-        self._order = None
+        self._made = []
 
     def __call__(self):
         with self._lock:
-            if self._order is None:
-                self._order = load("analysis").order(self._script)
-        return self._order
+            if not self._made:
+                order = load("analysis").order(self._script)
+                self._made.append(self._sending.pack(order))
+        return self._made[0]
 
 
 def _show_without_ours(harness):

@@ -42,42 +42,52 @@ class CutOffError(BaseException):
     """The script starts a process while a child is only loading it."""
 
 
+class Parcel:
+    """What is the same for every child of a script."""
+
+    def __init__(self, order, packed, modules):
+        self.order = order  #: what `analysis.order` says
+        self.packed = packed  #: the same, marshalled
+        self.modules = modules  #: of this package, marshalled
+
+
 class Sender:
     """What one process sends to those that it starts."""
 
-    def __init__(self, is_main, order, kept, modules):
+    def __init__(self, is_main, parcel, kept):
         self._is_main = is_main  #: tells whether the script still is the main module
-        self.order = order  #: called at the first start; returns `analysis.order`
+        self._parcel = (
+            parcel  #: called at every start; returns a Parcel, or None for nothing to send
+        )
         self._kept = kept  #: name -> pickled value, of names that this process itself was sent
-        self._modules = modules  #: called once; the code of this package, marshalled
         self.loading = False  #: is this process itself loading the script?
 
     def added(self, data, spawn):
         """The preparation data of multiprocessing with ours; the main module is not imported by it."""
         if not self._is_main():
             return data
-        order = self.order()
-        if order is None:
+        parcel = self._parcel()
+        if parcel is None:
             return data
-        if order["mode"] != STANDARD:
+        if parcel.order["mode"] != STANDARD:
             data.pop("init_main_from_name", None)
             data.pop("init_main_from_path", None)
         data[_KEY] = _Stowaway(
             magic=MAGIC_NUMBER,
             version=sys.version.split()[0],
             package=PACKAGE,
-            modules=self._modules(),
+            modules=parcel.modules,
             spawn=spawn.__name__,
-            order=marshal.dumps(order),
-            sent=self._sent(order),
+            order=parcel.packed,
+            sent=self._sent(parcel.order["wanted"]),
         )
         return data
 
-    def _sent(self, order):
+    def _sent(self, wanted):
         """Name -> pickled value, or the reason why it is not sent."""
         namespace = vars(sys.modules["__main__"])
         sent = {}
-        for name in order["wanted"]:
+        for name in wanted:
             if name not in namespace:
                 if name in self._kept:
                     sent[name] = self._kept[name]
@@ -111,7 +121,12 @@ def watch(spawn, sender):
     spawn.get_preparation_data = get_preparation_data
 
 
-def shipped():
+def pack(order):
+    """The Parcel of an order; None of None."""
+    return order and Parcel(order, marshal.dumps(order), _shipped())
+
+
+def _shipped():
     """The modules that a child needs, marshalled: (name, file, code) of each."""
     modules = [sys.modules[PACKAGE], *map(load, _SHIPPED)]
     rows = [(m.__name__, m.__file__, m.__spec__.loader.get_code(m.__name__)) for m in modules]

@@ -41,15 +41,19 @@ PURE = Table(
     copy.deepcopy dataclasses.field dataclasses.make_dataclass datetime.date datetime.datetime
     datetime.time datetime.timedelta datetime.timezone decimal.Decimal enum.* fractions.Fraction
     functools.cache functools.lru_cache functools.partial functools.partialmethod
-    importlib.import_module inspect.cleandoc itertools.* json.dumps json.loads logging.Formatter
-    logging.getLogger math.* multiprocess.get_context multiprocessing.get_context numpy.arange
-    numpy.array numpy.dtype numpy.linspace numpy.ones numpy.zeros operator.* os.fspath os.path.*
-    packaging.version.parse packaging.version.Version pathlib.* re.compile re.escape re.match re.search
-    re.sub string.Template struct.calcsize struct.Struct textwrap.* threading.Condition threading.Event
-    threading.local threading.Lock threading.RLock threading.Semaphore torch.device torch.dtype
-    torch.multiprocessing.get_context torch.Size types.MappingProxyType types.SimpleNamespace typing.*
-    typing_extensions.* uuid.UUID vllm.sampling_params.* vllm.SamplingParams weakref.WeakKeyDictionary
-    weakref.WeakSet weakref.WeakValueDictionary
+    importlib.import_module inspect.cleandoc itertools.batched itertools.chain
+    itertools.chain.from_iterable itertools.combinations itertools.count itertools.cycle
+    itertools.islice itertools.pairwise itertools.permutations itertools.product itertools.repeat
+    itertools.zip_longest json.dumps json.loads logging.Formatter logging.getLogger math.*
+    multiprocess.get_context multiprocessing.get_context numpy.arange numpy.array numpy.dtype
+    numpy.linspace numpy.ones numpy.zeros operator.attrgetter operator.itemgetter operator.methodcaller
+    os.fspath os.path.* packaging.version.parse packaging.version.Version pathlib.* re.compile re.escape
+    re.match re.search re.sub string.Template struct.calcsize struct.Struct textwrap.*
+    threading.Condition threading.Event threading.local threading.Lock threading.RLock
+    threading.Semaphore torch.device torch.dtype torch.multiprocessing.get_context torch.Size
+    types.MappingProxyType types.SimpleNamespace typing.* typing_extensions.* uuid.UUID
+    vllm.sampling_params.* vllm.SamplingParams weakref.WeakKeyDictionary weakref.WeakSet
+    weakref.WeakValueDictionary
     """
 )
 
@@ -66,6 +70,11 @@ ENVIRONMENT_CALLS = Table(
     """
 )
 ENVIRONMENT_METHODS = words("absolute exists expanduser is_dir is_file resolve")
+
+#: Texts among what is imported.
+TEXTS = Table(
+    "os.linesep os.name os.sep string.* sys.byteorder sys.executable sys.platform sys.version"
+)
 
 #: Methods of text, paths and containers that change nothing.
 METHODS = words(

@@ -1,0 +1,471 @@
+"""`vllm-guard fix` as a program: what it prints and writes, and what is left when it is stopped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kit import GUARD, PATIENCE, guard, guard_env, wait_for
+from tests.test_install import NEEDS
+from tests.test_marker import mounted
+from tests.test_terminal import screen
+
+ENGINE = 'from vllm import LLM\nprint(LLM("m"))\n'
+GUARDED = 'from vllm import LLM\n\nif __name__ == "__main__":\n    print(LLM("m"))\n'
+SERVED = f"from fastapi import FastAPI\n{ENGINE}app = FastAPI()\n"
+
+#: Replaces a file by one that takes a while to write.
+SLOWLY = """
+import sys
+from vllm_guard.overwrite import overwrite
+overwrite(sys.argv[1], b"old", bytes(1 << 29))
+"""
+
+
+@pytest.fixture
+def script(clean_world: Path, monkeypatch) -> Path:
+    """A script in the current folder that needs a guard."""
+    monkeypatch.chdir(clean_world)
+    path = clean_world / "s.py"
+    path.write_text(ENGINE)
+    return path
+
+
+def fix(*words: str, **options) -> tuple[int, str, str]:
+    done = guard("fix", *words, **options)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_a_diff_by_default(script) -> None:
+    diff = (
+        "--- s.py\n+++ s.py\n@@ -1,2 +1,4 @@\n from vllm import LLM\n"
+        '-print(LLM("m"))\n+\n+if __name__ == "__main__":\n+    print(LLM("m"))\n'
+    )
+
+    assert fix("s.py") == (0, diff, "vllm-guard: 1 script: 1 to change\n")
+    assert script.read_text() == ENGINE
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(ENGINE.encode(), id="plain"),
+        pytest.param(ENGINE.rstrip().encode(), id="no end of line"),
+        pytest.param(ENGINE.replace("\n", "\r\n").encode(), id="crlf"),
+        pytest.param(b"# coding: latin-1\n# \xe9\x0c\x1b\n" + ENGINE.encode(), id="latin-1"),
+    ],
+)
+def test_the_diff_is_one_that_patch_takes(script, source) -> None:
+    script.write_bytes(source)
+    diff = guard("fix", "s.py").stdout
+
+    assert guard("fix", "--write", "s.py").returncode == 0
+    written = script.read_bytes()
+    script.write_bytes(source)
+    words = ["patch", "--binary", "-p0", "--posix"]
+    subprocess.run(words, input=diff, check=True, capture_output=True, timeout=PATIENCE)
+
+    assert written != source
+    assert script.read_bytes() == written
+
+
+def test_write(script) -> None:
+    assert fix("--write", "s.py") == (
+        0,
+        "s.py: 1 main guard\n",
+        "vllm-guard: 1 script: 1 changed\n",
+    )
+    assert script.read_text() == GUARDED
+    assert fix("--write", "s.py") == (0, "", "vllm-guard: 1 script: nothing to do\n")
+    assert list(script.parent.glob(".*")) == []
+
+
+def test_check_changes_nothing_and_fails_where_something_would(script) -> None:
+    (script.parent / "fine.py").write_text(GUARDED)
+
+    status = fix("--check", "s.py", "fine.py")
+    assert status == (1, "s.py: 1 main guard\n", "vllm-guard: 2 scripts: 1 to change\n")
+    assert script.read_text() == ENGINE
+    assert fix("--check", "fine.py") == (0, "", "vllm-guard: 1 script: nothing to do\n")
+
+
+def test_a_refusal_names_line_reason_and_way_out(script) -> None:
+    (script.parent / "served.py").write_text(SERVED)
+
+    reason = "a server imports 'app' from this file: it must be outside a guard"
+
+    status, said, errors = fix("--write", "served.py", "s.py")
+
+    assert (status, said) == (1, "s.py: 1 main guard\n")
+    assert errors.splitlines() == [
+        f"vllm-guard: error: served.py:4: {reason}",
+        "vllm-guard: hint: build the engine in a function that is called when it is needed",
+        "vllm-guard: 2 scripts: 1 changed, 1 left as they are",
+    ]
+    assert (script.parent / "served.py").read_text() == SERVED
+
+
+def test_notes_are_said(script) -> None:
+    script.write_text(f"import vllm\nvllm.envs.A = ask()\n{ENGINE}")
+
+    _, _, errors = fix("--check", "s.py")
+
+    note = "note: s.py:2: calls ask(): vllm.envs.A is not changed in children"
+    assert errors.splitlines()[0] == f"vllm-guard: {note}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("gone.py", None, "gone.py: cannot be read: No such file or directory"),
+        ("broken.py", "print 'x'\n", "broken.py:1: is not Python 3"),
+        ("awaits.py", f"{ENGINE}await 1\n", "awaits.py:3: 'await' outside function"),
+        ("n.ipynb", '{"cells": []}', "n.ipynb: a notebook needs no guard"),
+        ("feed.py", f"\f{ENGINE}", "feed.py: LibCST does not give it back as it is"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error_of_its_own(script, name, content, said) -> None:
+    if content is not None:
+        (script.parent / name).write_text(content)
+
+    status, output, errors = fix(name, "s.py")
+
+    assert status == 2
+    assert errors.startswith(f"vllm-guard: error: {said}")
+    assert output.startswith("--- s.py\n"), "one that cannot be read does not stop the others"
+
+
+def test_usage(script) -> None:
+    assert fix()[0] == 2
+    status, _, errors = fix("--write", "--check", "s.py")
+    assert (status, errors) == (
+        2,
+        "vllm-guard: error: --write and --check cannot be used together\n",
+    )
+
+
+def test_a_folder_is_searched(script) -> None:
+    inner = script.parent / "a/b.py"
+    inner.parent.mkdir()
+    inner.write_text(ENGINE)
+
+    status, said, _ = fix("--write", "a")
+
+    assert (status, said, inner.read_text()) == (0, "a/b.py: 1 main guard\n", GUARDED)
+    assert script.read_text() == ENGINE
+
+
+@pytest.mark.parametrize(
+    "taking",
+    [
+        "from s import engine",
+        "from s import *",
+        "from .s import other, engine as e",
+        "import s\nprint(s.engine)",
+        "import package.s as p\nprint(p.engine.x)",
+        "from . import s\ns.engine()",
+    ],
+)
+def test_what_a_file_beside_it_imports_is_not_hidden(script, taking) -> None:
+    script.write_text(ENGINE.replace("print(", "engine = ("))
+    (script.parent / "user.py").write_text(f"import os\n{taking}\n")
+
+    status, _, errors = fix("--write", "s.py")
+
+    assert (status, errors.count("error: s.py: user.py:")) == (1, 1), errors
+    assert "__main__" not in script.read_text()
+
+
+@pytest.mark.parametrize(
+    "taking", ["from s import other", "import s\ns.other()", "from t import engine", "import s)"]
+)
+def test_what_a_file_beside_it_does_not_import_may_be_hidden(script, taking) -> None:
+    script.write_text(ENGINE.replace("print(", "engine = ("))
+    (script.parent / "user.py").write_text(f"{taking}\n")
+
+    status, _, errors = fix("--write", "s.py")
+
+    note = "s.py:2: nothing here uses engine: a file that imports it would not find it"
+    assert (status, errors.splitlines()[0]) == (0, f"vllm-guard: note: {note}")
+
+
+def test_stdin(script) -> None:
+    def piped(*words: str, text: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*GUARD, "fix", *words, "-"],
+            input=text,
+            env=guard_env(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        return done.returncode, done.stdout
+
+    assert piped("--write", text=ENGINE) == (0, GUARDED)
+    assert piped("--write", text=GUARDED) == (0, GUARDED)
+    assert piped("--write", text=SERVED) == (1, "")
+    assert piped(text=ENGINE)[1].startswith("--- -\n+++ -\n")
+    assert piped("--check", text=ENGINE) == (1, "-: 1 main guard\n")
+
+
+def test_a_terminal_gets_nothing_that_could_drive_it(script) -> None:
+    script.write_text(f'{ENGINE}print("\x1b[31mred")\n')
+
+    with screen(*GUARD, "fix", "s.py") as terminal:
+        shown = terminal.until("1 to change")
+        assert terminal.ended() == 0
+
+    assert "\x1b[31m" not in shown
+    assert r"\x1b[31mred" in shown
+
+
+# ---- files
+
+
+def test_mode_owner_and_attributes_are_kept(script) -> None:
+    script.chmod(0o751)
+    if os.geteuid() == 0:
+        os.chown(script, 12345, 54321)
+    os.setxattr(script, "user.kind", b"mine")
+    before = script.stat()
+
+    assert fix("--write", "s.py")[0] == 0
+
+    after = script.stat()
+    assert script.read_text() == GUARDED
+    assert [after.st_mode, after.st_uid, after.st_gid] == [
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    ]
+    assert os.getxattr(script, "user.kind") == b"mine"
+
+
+def test_a_link_is_followed(script) -> None:
+    link = script.parent / "links/to.py"
+    link.parent.mkdir()
+    link.symlink_to("../s.py")
+
+    assert fix("--write", "links/to.py")[0] == 0
+
+    assert link.is_symlink()
+    assert script.read_text() == GUARDED
+    assert list(link.parent.iterdir()) == [link]
+
+
+def test_a_file_that_may_not_be_written_is_not_replaced(script) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write every file")
+    script.chmod(0o444)
+
+    assert fix("--write", "s.py")[0] == 1
+    assert script.read_text() == ENGINE
+
+
+def test_a_read_only_folder(script) -> None:
+    with mounted(script.parent / "mounted", "size=1m") as folder:
+        path = Path(folder, "s.py")
+        path.write_text(ENGINE)
+        remount = ["mount", "-o", "remount,ro", folder]
+        subprocess.run(remount, check=True, timeout=PATIENCE)
+
+        status, _, errors = fix("--write", "mounted/s.py")
+
+        assert (status, path.read_text()) == (1, ENGINE)
+        assert "error: mounted/s.py: cannot be written: it may not be written" in errors
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(script) -> None:
+    source = ENGINE + "# filling\n" * 1000
+    with mounted(script.parent / "mounted", "size=16k") as folder:
+        path = Path(folder, "s.py")
+        path.write_text(source)
+
+        status, _, errors = fix("--write", "mounted/s.py")
+
+        assert "error: mounted/s.py: cannot be written: No space left on device" in errors
+        assert (status, path.read_text()) == (1, source)
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_kill_leaves_the_old_file_whole(script) -> None:
+    script.write_text("old")
+    writer = subprocess.Popen([sys.executable, "-c", SLOWLY, "s.py"], env=guard_env())
+    beside = script.parent / f".s.py.{writer.pid}.new"
+
+    wait_for(lambda: beside.exists() and beside.stat().st_size, "the new file")
+    writer.kill()
+
+    assert writer.wait(PATIENCE) == -9
+    assert script.read_text() == "old"
+    beside.unlink()
+
+
+def test_a_file_that_was_changed_meanwhile_is_left_as_it_is(script) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SLOWLY, "s.py"],
+        env=guard_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+
+    assert "it was changed meanwhile" in done.stderr
+    assert script.read_text() == ENGINE
+
+
+# ---- LibCST
+
+
+@pytest.mark.skipif("3.11" not in NEEDS, reason="no environment without LibCST")
+def test_without_libcst_one_line_says_how_to_get_it(script) -> None:
+    python = Path(NEEDS["3.11"], "bin/python")
+    words = [python, "-m", "vllm_guard", "fix", "s.py"]
+    done = subprocess.run(
+        words, env=guard_env(), capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+
+    said = "vllm-guard: error: `vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+def test_libcst_is_loaded_for_what_is_written_only(script) -> None:
+    (script.parent / "fine.py").write_text(GUARDED)
+    tell = (
+        "import sys; from vllm_guard import cli; from vllm_guard.commands import group;"
+        "group.main(sys.argv[1:]); print('libcst' in sys.modules)"
+    )
+
+    def loads(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", tell, *words],
+            env=guard_env(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        return done.stdout.splitlines()[-1]
+
+    assert loads("fix", "s.py") == "True"
+    assert [loads("fix", "fine.py"), loads("check", "s.py"), loads("--help")] == ["False"] * 3
+
+
+# ---- real runs
+
+RUNS = {
+    "a worker that reads the arguments": """\
+import argparse
+import multiprocessing
+from time import sleep
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--n", type=int, default=3)
+args = parser.parse_args()
+multiprocessing.set_start_method("spawn")
+print("start", flush=True)
+
+
+def work():
+    print("worker", args.n, flush=True)
+
+
+p = multiprocessing.Process(target=work)
+p.start()
+p.join()
+print("end", p.exitcode, flush=True)
+""",
+    "a pool of an executor": """\
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+FACTOR = 2; print("start", flush=True); UNUSED = 1
+LENGTHS = {}
+for word in ("a", "bb"):
+    LENGTHS[word] = len(word)
+
+
+def work(word):
+    return LENGTHS[word] * FACTOR
+
+
+with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+    print(list(pool.map(work, LENGTHS)), flush=True)
+print("end 0")
+""",
+    "an object that is sent": """\
+from multiprocessing import get_context
+import collections
+
+
+class Job(collections.namedtuple("Job", "name")):
+    text = \"\"\"of
+  two lines\"\"\"
+
+    def run(self):
+        print(self.name, self.text, flush=True)
+
+
+job = Job("a job")
+context = get_context("spawn")
+
+process = context.Process(target=job.run)
+process.start(); process.join(); print("end", process.exitcode, flush=True)
+""",
+    "a main function": """\
+import multiprocessing as mp
+
+
+def work(total):
+    total.value = 7
+
+
+def main():
+    context = mp.get_context("spawn")
+    total = context.Value("i")
+    process = context.Process(target=work, args=(total,))
+    process.start()
+    process.join()
+    print("total", total.value)
+    print("end", process.exitcode)
+
+
+main()
+""",
+}
+SAID = {
+    "a worker that reads the arguments": "start\nworker 3\nend 0\n",
+    "a pool of an executor": "start\n[2, 4]\nend 0\n",
+    "an object that is sent": "a job of\n  two lines\nend 0\n",
+    "a main function": "total 7\nend 0\n",
+}
+
+
+def run_script(script: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, script.name],
+        cwd=script.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=2 * PATIENCE,
+    )
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_failed_under_spawn_works_when_it_is_fixed(script, name) -> None:
+    script.write_text(RUNS[name])
+    before = run_script(script)
+    assert "RuntimeError: " in before.stderr
+    assert before.stdout != SAID[name]
+
+    assert fix("--write", "s.py")[0] == 0
+    after = run_script(script)
+
+    assert (after.returncode, after.stdout, after.stderr) == (0, SAID[name], "")

@@ -1,0 +1,139 @@
+"""`vllm-guard fix`: writes `if __name__ == "__main__":` into scripts that need it."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import click
+
+from vllm_guard import importers, overwrite, report, screen, scripts, voice
+from vllm_guard.errors import FAILED, USAGE, GuardError
+from vllm_guard.guarding import mend
+from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from vllm_guard.guarding import Mended
+    from vllm_guard.scripts import Script
+
+_MISSING = "`vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'"
+_CALL_IT = "build what is imported in a function, and call that where it is needed"
+_SAME, _CHANGED = 0, -1  #: outcomes; the others are statuses
+_WORDS = ((FAILED, "left as they are"), (USAGE, "not readable"))
+
+
+@click.command()
+@click.option("--write", is_flag=True, help="Change the files; without it a diff is printed.")
+@click.option("--check", is_flag=True, help="Only say which would change; status 1 if one would.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+def fix(write: bool, check: bool, paths: tuple[str, ...]) -> int:
+    """Write the main guard into scripts that start processes without one.
+
+    PATH is a script, a folder (the *.py below it) or - for stdin, whose new text --write prints. Nothing is
+    imported or run.
+
+    Exit status: 0 nothing to do, or done; 1 refused, or (--check) one would change; 2 one could not be read.
+    """
+    if write and check:
+        raise GuardError("--write and --check cannot be used together", exit_code=USAGE)
+    if find_spec("libcst") is None:
+        raise GuardError(_MISSING, exit_code=USAGE)
+    give = _write if write else _count if check else _print_diff
+    names = [name for path in paths for name in scripts.found(path)]
+    outcomes = [_fix(name, give) for name in names]
+    changed = outcomes.count(_CHANGED)
+    voice.say(_summary(len(names), changed, "changed" if write else "to change", outcomes))
+    return max(*outcomes, FAILED if check and changed else 0, 0)
+
+
+def _fix(name: str, give: Callable[[Script, Mended], None]) -> int:
+    """`_CHANGED`, `_SAME`, or the status of what went wrong."""
+    script = scripts.read(name)
+    try:
+        mended = _mend(script)
+        give(script, mended)
+    except GuardError as error:
+        voice.say_error(error)
+        return error.exit_code
+    return _CHANGED if mended.guards else _SAME
+
+
+def _summary(looked: int, changed: int, done: str, outcomes: Sequence[int]) -> str:
+    """`3 scripts: 1 to change, 1 refused`."""
+    numbers = ((changed, done), *((outcomes.count(status), what) for status, what in _WORDS))
+    words = [f"{number} {what}" for number, what in numbers if number]
+    return f"{report.count(looked, 'script')}: {', '.join(words) or 'nothing to do'}"
+
+
+def _mend(script: Script) -> Mended:
+    """With its notes said. Raises GuardError."""
+    if script.problem:
+        raise GuardError(_placed(script, script.problem_line, script.problem), exit_code=USAGE)
+    if script.is_notebook:
+        reason = "a notebook needs no guard: the children of its kernel do not import it"
+        raise GuardError(_placed(script, 0, reason), exit_code=USAGE)
+    try:
+        mended = mend(script.source, script.path, scripts.neighbours(script.path))
+    except SyntaxError as error:
+        raise GuardError(_placed(script, error.lineno or 0, error.msg), exit_code=USAGE) from None
+    except UnwritableError as error:
+        raise GuardError(_placed(script, 0, str(error)), exit_code=USAGE) from None
+    except RecursionError:
+        raise GuardError(_placed(script, 0, "is nested too deeply"), exit_code=USAGE) from None
+    except RefusedError as refusal:
+        reason = _placed(script, refusal.line, refusal.reason)
+        raise GuardError(reason, refusal.hint, exit_code=FAILED) from None
+    taken = importers.first(script.path, mended.hidden) if mended.hidden else None
+    if taken:
+        what = "everything" if taken.name == "*" else repr(taken.name)
+        place = f"{taken.file}:{taken.line}"
+        reason = f"{place} imports {what} from it, and would not find it under a guard"
+        raise GuardError(_placed(script, 0, reason), _CALL_IT, exit_code=FAILED)
+    for note in mended.notes:
+        voice.say(f"note: {screen.printable(_placed(script, note.line, note.text))}", "note")
+    return mended
+
+
+def _placed(script: Script, line: int, text: str) -> str:
+    """`s.py:14: TEXT`, as compilers write it."""
+    return f"{script.path}:{line}: {text}" if line else f"{script.path}: {text}"
+
+
+def _write(script: Script, mended: Mended) -> None:
+    if script.path == scripts.STDIN:
+        click.echo(mended.source, nl=False)
+        return
+    if not mended.guards:
+        return
+    try:
+        overwrite.overwrite(script.path, script.source, mended.source)
+    except OSError as error:
+        reason = _placed(script, 0, f"cannot be written: {error.strerror}")
+        raise GuardError(reason, exit_code=FAILED) from None
+    _count(script, mended)
+
+
+def _count(script: Script, mended: Mended) -> None:
+    if mended.guards:
+        click.echo(f"{screen.printable(script.path)}: {report.count(mended.guards, 'main guard')}")
+
+
+def _print_diff(script: Script, mended: Mended) -> None:
+    """As `patch` reads it, byte for byte; a terminal gets nothing that could drive it."""
+    for line in _diff(script, mended.source):
+        if sys.stdout.isatty():
+            text = line.decode("utf-8", "surrogateescape").rstrip("\r\n").replace("\t", " " * 8)
+            click.echo(screen.printable(text))
+        else:
+            click.echo(line, nl=False)
+
+
+def _diff(script: Script, new: bytes) -> Iterator[bytes]:
+    name = script.path.encode("utf-8", "surrogateescape")
+    lines = [source.splitlines(keepends=True) for source in (script.source, new)]
+    for line in difflib.diff_bytes(difflib.unified_diff, lines[0], lines[1], name, name):
+        yield line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"

@@ -1,0 +1,92 @@
+"""Main guards for scripts that start processes without one: source in, source out. Pure.
+
+`leaves` cuts the script, `placing` decides, `wrapping` writes, and what is written is verified here.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vllm_guard.guarding import leaves, placing
+from vllm_guard.guarding.outcomes import RefusedError
+from vllm_guard.inside.mainguard import starts
+
+if TYPE_CHECKING:
+    from vllm_guard.guarding.outcomes import Note
+    from vllm_guard.inside.mainguard.walk import Load
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A script that may be started in every process; `source` is the old one when nothing is to be done."""
+
+    source: bytes
+    guards: int = 0  #: how many were added
+    hidden: frozenset[str] = frozenset()  #: names that who imports the file will not find any more
+    notes: tuple[Note, ...] = ()
+
+
+def mend(source: bytes, path: str, load: Load | None = None) -> Mended:
+    """The script with guards; `load` gives modules that lie beside it. Needs LibCST.
+
+    Raises SyntaxError, RefusedError and UnwritableError.
+    """
+    script = leaves.read(source, path, load)
+    if not script.starts:
+        return Mended(source)
+    placed = placing.place(script)
+    from vllm_guard.guarding import wrapping
+
+    written = wrapping.write(source, script.parts, placed.inside)
+    _verify(source, written, path, load)
+    added = _guards(written, path) - _guards(source, path)
+    hidden = frozenset(name for leaf in placed.inside for name in leaf.binds)
+    return Mended(written, added, hidden, placed.notes)
+
+
+def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None:
+    """Is it the same program but for the guards, and does no child start anything? Raises RefusedError."""
+    hint = "this is a mistake of vllm-guard: please report it with the script"
+    try:
+        new = _parsed(written, path)
+    except SyntaxError as error:
+        raise RefusedError(
+            error.lineno or 1, f"what was written cannot be parsed: {error.msg}", hint
+        ) from None
+    if ast.dump(_bare(new)) != ast.dump(_bare(_parsed(source, path))):
+        raise RefusedError(1, "what was written does more than to add guards", hint)
+    for start in leaves.needing_a_guard(_parsed(written, path), load):
+        raise RefusedError(
+            leaves.top_line(start), f"{start.what}, outside of what was written", hint
+        )
+
+
+def _guards(source: bytes, path: str) -> int:
+    return sum(starts.guard_test(node) for node in ast.walk(_parsed(source, path)))  # type: ignore[arg-type]
+
+
+def _parsed(source: bytes, path: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compile(source, path, "exec", dont_inherit=True)
+        return ast.parse(source, path)
+
+
+def _bare(tree: ast.Module) -> ast.Module:
+    """The tree with the statements of plain guards in the guards' place."""
+    for node in ast.walk(tree):
+        for field, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                setattr(node, field, list(_opened(value)))
+    return tree
+
+
+def _opened(nodes: list[ast.AST]) -> list[ast.AST]:
+    found: list[ast.AST] = []
+    for node in nodes:
+        plain = isinstance(node, ast.If) and not node.orelse and starts.guard_test(node)
+        found += _opened(list(node.body)) if plain else [node]  # type: ignore[attr-defined]
+    return found

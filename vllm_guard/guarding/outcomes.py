@@ -1,0 +1,26 @@
+"""What may come of writing guards, besides a script with guards."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class RefusedError(Exception):
+    """The script cannot be guarded safely: `reason` in one line, and the way out."""
+
+    def __init__(self, line: int, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.reason = reason
+        self.hint = hint
+
+
+class UnwritableError(Exception):
+    """LibCST cannot read the source, or not without changing it."""
+
+
+class Note(NamedTuple):
+    """What the reader of the change should know."""
+
+    line: int
+    text: str

@@ -1,0 +1,74 @@
+"""The pieces of a script by the names that they bind, change and read. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vllm_guard.guarding import risks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from vllm_guard.guarding.leaves import Leaf
+
+
+class Table:
+    """The pieces by the names that they bind, change and read."""
+
+    def __init__(self, leaves: Sequence[Leaf]) -> None:
+        self.leaves = leaves
+        self.plain: set[str] = set()  #: names of imports and definitions only
+        self._binders: dict[str, list[Leaf]] = {}
+        self._changers: dict[str, list[Leaf]] = {}
+        for leaf in leaves:
+            for name in leaf.binds:
+                self._binders.setdefault(name, []).append(leaf)
+            for name in leaf.mutates | risks.method_calls(leaf):
+                self._changers.setdefault(name, []).append(leaf)
+        for name, binders in self._binders.items():
+            if all(leaf.defines or leaf.imports for leaf in binders):
+                self.plain.add(name)
+
+    def owners(self, name: str) -> list[Leaf]:
+        """What binds the name; for a value also what changes it, or may."""
+        binders = self._binders.get(name, [])
+        if any(leaf.pinned == "outside" for leaf in binders):  # it is what children have
+            binders = [leaf for leaf in binders if leaf.pinned != "inside"]
+        changers = self._changers.get(name, [])
+        if name in self.plain:
+            defined = any(leaf.defines for leaf in binders)
+            changers = [leaf for leaf in changers if name in leaf.mutates and defined]
+        return list(dict.fromkeys([*binders, *changers]))
+
+    def runs(self, leaf: Leaf) -> set[str]:
+        """The names that running the piece reads, in the functions that it calls, too."""
+        return self._followed(leaf, leaf.calls)
+
+    def reaches(self, leaf: Leaf) -> set[str]:
+        """The same, with the functions that it passes on."""
+        return self._followed(leaf, leaf.calls | leaf.reads)
+
+    def _followed(self, leaf: Leaf, functions: Iterable[str]) -> set[str]:
+        found, pending = set(leaf.reads), list(functions)
+        while pending:
+            called = pending.pop()
+            for owner in self.owners(called):
+                if owner.defines and called in owner.binds and not owner.deep <= found:
+                    pending += owner.deep - found
+                    found |= owner.deep
+        return found
+
+    def taken(self, inside: Iterable[Leaf]) -> set[str]:
+        """The names that children do not have, or not with the value that they have in the end."""
+        found: set[str] = set()
+        for leaf in inside:
+            if not leaf.pinned:  # what the author guards is his to decide
+                found |= leaf.binds
+        return found
+
+    def changed(self, inside: set[Leaf]) -> set[str]:
+        """Names of values that are changed inside, and read by somebody outside."""
+        names = {name for leaf in inside if not leaf.pinned for name in leaf.mutates - self.plain}
+        return {
+            n for n in names if any(n in leaf.deep for leaf in self.leaves if leaf not in inside)
+        }
