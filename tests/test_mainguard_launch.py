@@ -143,5 +143,5 @@ def test_the_dry_run_shows_the_command(mode: str) -> None:
 def test_a_mode_for_what_is_no_script_is_told() -> None:
     done = guard("-n", "--main-guard", "cutoff", "--", PYTHON, "-c", "pass")
 
-    told = "main-guard-not-applied: cutoff: the command runs no script"
+    told = "main-guard-not-applied: --main-guard cutoff: the command runs no script"
     assert told in done.stdout.decode() + done.stderr.decode()
