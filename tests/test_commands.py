@@ -362,6 +362,28 @@ def test_a_reader_that_leaves_is_no_failure(reader: str) -> None:
         assert (result.returncode, result.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("reader", ["true", "head -1"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["doctor", "--", "no-such-program"],
+        ["doctor", "--json", "--", "no-such-program"],
+        ["profile", "check", "/no/such.toml"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_verdict_outlives_its_reader(verb: list[str], reader: str) -> None:
+    whole = guard(*verb)
+    piped = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" | {reader}', "bash", *GUARD, *verb],
+        env=guard_env(),
+        capture_output=True,
+        check=False,
+    )
+
+    assert piped.returncode == whole.returncode != 0
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_an_answer_that_cannot_be_written_is_a_failure_in_one_line(verb: list[str]) -> None:
     for to, why in ((">&-", b"closed"), (">/dev/full", b"No space left on device")):

@@ -88,10 +88,12 @@ def test_the_findings_of_a_command_are_those_of_its_launch(tmp_path: Path) -> No
 
 def test_without_a_command_the_rest_is_listed_as_not_checked() -> None:
     text = doctor(env=guard_env(PATH="/usr/bin:/bin"))
+    whole = doctor("-v", env=guard_env(PATH="/usr/bin:/bin"))
 
+    assert "checks (-v names them): needs a `vllm serve` command\n" in text
     for name in ("model", "port", "rendezvous"):
         assert re.search(
-            rf"^not checked: .*\b{name}\b.*: needs a `vllm serve` command$", text, re.MULTILINE
+            rf"^not checked: .*\b{name}\b.*: needs a `vllm serve` command$", whole, re.MULTILINE
         )
     assert re.search(r"^\w+ +machine +[1-9]", text, re.MULTILINE)
     assert re.search(r"^\d+ checks in \d+ ms, \d+ not checked: ", text.splitlines()[-1])

@@ -60,8 +60,8 @@ def fake(torch):
         return
     nothing = lambda *_: None
     torch.cuda.device_count, torch.cuda.set_device, torch.cuda.synchronize = lambda: 1, nothing, nothing
-    join, ones = torch.distributed.init_process_group, torch.ones
-    torch.distributed.init_process_group = lambda _, where, **more: join("gloo", where, **more)
+    group, ones = torch.distributed.new_group, torch.ones
+    torch.distributed.new_group = lambda backend, **more: group(backend="gloo", **more)
     def on_gpu(size, device):
         if device == "cuda" and os.uname().nodename == "b" and "NCCL_P2P_DISABLE" not in os.environ:
             raise RuntimeError("unhandled cuda error")
@@ -70,8 +70,10 @@ def fake(torch):
     class PyNcclCommunicator:
         disabled = True
         def __init__(self, group, device): pass
-    name = "vllm.distributed.device_communicators.pynccl"
-    sys.modules[name] = types.SimpleNamespace(PyNcclCommunicator=PyNcclCommunicator)
+    name, namespace = "vllm.distributed.device_communicators.pynccl", types.SimpleNamespace
+    sys.modules[name] = namespace(PyNcclCommunicator=PyNcclCommunicator)
+    sys.modules[name + "_wrapper"] = namespace(NCCLLibrary=lambda: None)
+    sys.modules["vllm"] = namespace(envs=namespace(VLLM_DISABLE_PYNCCL=False))
 builtins.__import__ = patched
 """
 

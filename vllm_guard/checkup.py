@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vllm_guard import aside, kept, prepare, probes, report, trial
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, USAGE, GuardError
 from vllm_guard.frozen import plain
-from vllm_guard.model import Finding
+from vllm_guard.model import SEVERITY, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Progress = Callable[[str, float], None]
 
 _LIMIT = 5.0  #: seconds for a quick probe that does not say otherwise
-_WORST: tuple[Status, ...] = ("fail", "warn", "unknown", "note", "ok", "skip")
 NEEDS = {
     "command": "nothing",
     "python": "the command's Python",
@@ -119,7 +118,7 @@ def run(
 def worst(findings: Iterable[Finding]) -> Status:
     """The status that counts; `ok` where nothing was found."""
     there = {finding.status for finding in findings}
-    return next((status for status in _WORST if status in there), "ok")
+    return next((status for status in SEVERITY if status in there), "ok")
 
 
 def _in_folders(*folders: str) -> Iterator[Check]:

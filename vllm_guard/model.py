@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from dataclasses import dataclass
     from typing import Any, Literal
 
@@ -109,6 +109,15 @@ class Finding:
     why: str = ""
     uri: str = ""
     evidence: tuple[str, ...] = ()
+
+
+#: The worst first.
+SEVERITY: tuple[Status, ...] = ("fail", "warn", "unknown", "note", "ok", "skip")
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """In the order of severity; equal ones as they come."""
+    return sorted(findings, key=lambda finding: SEVERITY.index(finding.status))
 
 
 @dataclass(frozen=True)

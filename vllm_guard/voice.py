@@ -7,6 +7,7 @@ import select
 import sys
 
 from vllm_guard import screen
+from vllm_guard.model import worst_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def say_error(error: GuardError) -> None:
 
 
 def say_findings(findings: Sequence[Finding], verbose: bool) -> None:
-    """One line for a finding (status, id, subject, fact), then its fix, then why under `verbose`."""
-    for finding in findings:
+    """The worst first: one line for each (status, id, subject, fact), its fix, then why under `verbose`."""
+    for finding in worst_first(findings):
         say(
             f"{finding.status} {finding.id}: "
             f"{screen.shortened(finding.subject, 200)}: {screen.printable(finding.fact)}",

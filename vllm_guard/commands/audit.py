@@ -92,14 +92,14 @@ def env_audit(  # noqa: PLR0913, PLR0917  (click passes one argument for each op
     found = list(_merged(_look(scene, vllm, command) for scene in scenes))
     where = [] if files else list(inside.findings(scenes[0].env))
     version = vllm.version if vllm else ""
-    if as_json:
-        output.print_json(
-            version, findings=[*found, *where], looked_at=[s.label or "environment" for s in scenes]
-        )
-    else:
-        output.print_findings(found)
-        click.echo(_summary(scenes, vllm, found))
-        output.print_findings(where)
+    with output.readable():
+        if as_json:
+            labels = [scene.label or "environment" for scene in scenes]
+            output.print_json(version, findings=[*found, *where], looked_at=labels)
+        else:
+            output.print_findings(found)
+            click.echo(_summary(scenes, vllm, found))
+            output.print_findings(where)
     return output.verdict(found, strict)
 
 

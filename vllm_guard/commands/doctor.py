@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vllm_guard.prepare import Prepared
 
 _FORMS = ("text", "json", "nagios", "github", "junit")
-_NOT_CHECKED = ("skip", "unknown")
+_MOST_NAMED = 7  #: checks that are not made for the same reason
 _NAGIOS_UNKNOWN = 3
 
 
@@ -27,9 +27,11 @@ _NAGIOS_UNKNOWN = 3
 @click.option("--full", is_flag=True, help="Also the full checks: minutes, in the target's Python.")
 @click.option("--only", multiple=True, metavar="ID", help="Only this check (of any tier).")
 @click.option("--skip", multiple=True, metavar="ID", help="Not this check.")
-@click.option("--ignore", multiple=True, metavar="ID", help="As for `run`.")
+@click.option("--ignore", multiple=True, metavar="ID", help="A failing finding becomes a warning.")
 @click.option("--list", "as_list", is_flag=True, help="List the checks; check nothing.")
-@click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="As for `run`.")
+@click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="As under it.")
+@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="As with this variable.")
+@click.option("--unset", multiple=True, metavar="NAME", help="As without this variable.")
 @output.python_option
 @output.strict_option
 @click.option("-v", "--verbose", is_flag=True, help="Every finding, and how long each check took.")
@@ -54,29 +56,39 @@ def _doctor(form: str, asked: dict[str, Any]) -> int:
     prepared = _prepared(asked)
     start = time.monotonic()
     done = list(checkup.run(prepared, checks, run.run, voice.progress))
-    found = [finding for checked in done for finding in checked.findings]
-    if form == "text":
-        _print(done, asked["verbose"], time.monotonic() - start)
-    elif form == "json":
-        output.print_json(planned.version_of(prepared), **_sections(done))
-    else:
-        from vllm_guard import formats  # its XML costs 15 ms
+    with output.readable():
+        if form == "text":
+            _print(done, asked["verbose"], time.monotonic() - start)
+        elif form == "json":
+            output.print_json(planned.version_of(prepared), **_sections(done))
+        else:
+            return _print_for_programs(done, form, asked["strict"])
+    return _verdict(done, asked["strict"])
 
-        if form == "nagios":
-            line, status = formats.nagios(done)
-            click.echo(line)
-            return status
-        lines = formats.github(done) if form == "github" else formats.junit(done)
-        click.echo("\n".join(lines))
-    return output.verdict(found, asked["strict"])
+
+def _verdict(done: Sequence[Checked], strict: bool) -> int:
+    return output.verdict([finding for item in done for finding in item.findings], strict)
+
+
+def _print_for_programs(done: Sequence[Checked], form: str, strict: bool) -> int:
+    from vllm_guard import formats  # its XML costs 15 ms
+
+    if form == "nagios":
+        line, status = formats.nagios(done)
+        click.echo(line)
+        return status
+    lines = formats.github(done) if form == "github" else formats.junit(done)
+    click.echo("\n".join(lines))
+    return _verdict(done, strict)
 
 
 def _prepared(asked: dict[str, Any]) -> Prepared:
     """What a launch would do, planned only."""
     python = asked["python"] or ""
     command = asked["command"] or _stand_in(python)
-    values = {"profiles": asked["profiles"], "ignore": asked["ignore"], "python": python}
-    prepared = prepare.prepare(finish_values({**values, "command": command, "preflight": "off"}))
+    values = {name: asked[name] for name in ("profiles", "env", "unset", "ignore")}
+    values |= {"python": python, "command": command, "preflight": "off"}
+    prepared = prepare.prepare(finish_values(values))
     found = prepared.target
     if python and found and found.problem:
         raise GuardError(f"--python: {found.problem}", "name a Python", exit_code=USAGE)
@@ -139,11 +151,13 @@ def _print(done: Sequence[Checked], verbose: bool, seconds: float) -> None:
     if shown:
         click.echo()
         output.print_findings(shown, verbose)
-    missing = [item for item in done if item.status in _NOT_CHECKED]
+    missing = [item for item in done if item.status == "skip"]
     if missing:
         click.echo()
         for why, ids in _not_checked(missing).items():
-            click.echo(f"not checked: {', '.join(ids)}: {screen.printable(why)}")
+            many = len(ids) > _MOST_NAMED and not verbose
+            which = f"{len(ids)} checks (-v names them)" if many else ", ".join(ids)
+            click.echo(f"not checked: {which}: {screen.printable(why)}")
     click.echo(_summary(done, seconds))
 
 
@@ -151,7 +165,7 @@ def _not_checked(missing: Sequence[Checked]) -> dict[str, list[str]]:
     """Why -> the checks for which that is the reason."""
     found: dict[str, list[str]] = {}
     for item in missing:
-        reasons = (f.fact for f in item.findings if f.status in _NOT_CHECKED)
+        reasons = (finding.fact for finding in item.findings)
         found.setdefault("; ".join(reasons), []).append(item.check.id)
     return found
 

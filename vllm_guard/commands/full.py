@@ -8,6 +8,7 @@ from vllm_guard import checkup, voice
 from vllm_guard.frozen import replace
 
 if TYPE_CHECKING:
+    from vllm_guard.model import Finding
     from vllm_guard.prepare import Prepared
     from vllm_guard.trial import Start
 
@@ -17,6 +18,12 @@ def added(prepared: Prepared, start: Start) -> Prepared:
     if prepared.refused or prepared.options.dry_run:
         return prepared
     checks = checkup.select(prepared.full_probes, (), full=True)
-    done = checkup.run(prepared, checks, start, voice.progress, keep=True)
-    found = [finding for checked in done for finding in checked.findings]
+    loud = not prepared.options.quiet
+    if loud and checks:
+        voice.say(f"full checks first: {', '.join(check.id for check in checks)}")
+    found: list[Finding] = []
+    for done in checkup.run(prepared, checks, start, voice.progress, keep=True):
+        if loud:
+            voice.say(f"  {done.check.id}: {done.status} after {done.seconds:.1f} s")
+        found += done.findings
     return replace(prepared, findings=(*prepared.findings, *found))  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vllm_guard import __version__, screen
+from vllm_guard import __version__, model, screen, voice
 from vllm_guard.frozen import plain
 from vllm_guard.record import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from vllm_guard.model import Finding
 
@@ -24,6 +25,7 @@ python_option = click.option(
 )
 strict_option = click.option("--strict", is_flag=True, help="Warnings count as failures.")
 
+_LONGEST = 700  #: characters of a fact, unless all is asked for
 _COLOURS = {"fail": "red", "warn": "yellow", "ok": "green", "note": "cyan"}
 
 
@@ -52,7 +54,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(screen.printable(cell)) for cell in row))
+        cells = (screen.printable(cell) for cell in row)
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in cells))
     with console.capture() as captured:
         console.print(table)
     text = "\n".join(line.rstrip() for line in captured.get().splitlines())
@@ -60,11 +63,14 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_findings(findings: Iterable[Finding], verbose: bool = False) -> None:
-    """One line a finding on stdout, then its evidence and its fix; then why under `verbose`."""
-    for finding in findings:
+    """The worst first: one line each on stdout, then its evidence and its fix; then why under `verbose`."""
+    for finding in model.worst_first(findings):
         status = click.style(finding.status, fg=_COLOURS.get(finding.status))
         subject = screen.shortened(finding.subject, 200)
-        click.echo(f"{status} {finding.id}: {subject}: {screen.printable(finding.fact)}")
+        fact = (
+            screen.printable(finding.fact) if verbose else screen.shortened(finding.fact, _LONGEST)
+        )
+        click.echo(f"{status} {finding.id}: {subject}: {fact}")
         for line in finding.evidence:
             click.echo(f"  {screen.printable(line)}")
         if finding.fix:
@@ -73,6 +79,15 @@ def print_findings(findings: Iterable[Finding], verbose: bool = False) -> None:
             click.echo(f"  why: {screen.printable(finding.why)}")
         if verbose and finding.uri:
             click.echo(f"  see: {screen.printable(finding.uri)}")
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Whoever reads may leave: what is printed after that is lost, and the verdict is not."""
+    try:
+        yield
+    except BrokenPipeError:
+        voice.silence_stdout()
 
 
 def verdict(findings: Iterable[Finding], strict: bool) -> int:

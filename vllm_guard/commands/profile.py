@@ -98,12 +98,13 @@ def check(names: tuple[str, ...], python: str | None, strict: bool, as_json: boo
             )
         )
     version = vllm.version if vllm else ""
-    if as_json:
-        output.print_json(version, findings=findings)
-    else:
-        output.print_findings(findings)
-        against = f"vLLM {version}" if version else "the schema only"
-        click.echo(f"{report.count(len(wanted), 'profile')} checked against {against}")
+    with output.readable():
+        if as_json:
+            output.print_json(version, findings=findings)
+        else:
+            output.print_findings(findings)
+            against = f"vLLM {version}" if version else "the schema only"
+            click.echo(f"{report.count(len(wanted), 'profile')} checked against {against}")
     return output.verdict(findings, strict)
 
 

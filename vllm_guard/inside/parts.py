@@ -63,6 +63,7 @@ def _expect(data, wanted):
 def _pynccl(report, group, local):
     """PyNccl, vLLM's own binding of NCCL, plainly and replayed from a CUDA graph."""
     import torch
+    import torch.distributed as dist
 
     try:
         from vllm.distributed.device_communicators.pynccl import PyNcclCommunicator
@@ -73,14 +74,14 @@ def _pynccl(report, group, local):
         return False
     if communicator.disabled:
         if local == 0:
-            _without_pynccl(report, communicator.world_size)
+            _without_pynccl(report, dist.get_world_size(group))
         return True
 
     def plain():
         data = torch.ones(1 << 20, device="cuda")
         out = communicator.all_reduce(data)
         torch.cuda.synchronize()
-        _expect(data if out is None else out, communicator.world_size)
+        _expect(data if out is None else out, dist.get_world_size(group))
         return "4 MiB"
 
     def graph():

@@ -91,11 +91,12 @@ def judged(name: str, subject: str, answer: Answer, fix: str = "") -> Iterator[F
     for rows in _alike(answer.failed()):
         row = rows[0]
         who = ", ".join(who_of(each) for each in rows if each["who"])
-        if row["part"] == "import" and row["fact"].endswith("No module named 'torch'"):
-            yield Finding(f"{name}-import", "skip", subject, row["fact"])
+        fact = " ".join(row["fact"].split())
+        if row["part"] == "import" and fact.endswith("No module named 'torch'"):
+            yield Finding(f"{name}-import", "skip", subject, fact)
         else:
             what = _what(who or subject, row)
-            yield Finding(f"{name}-{_id(row)}", "fail", what, row["fact"], row.get("fix") or fix)
+            yield Finding(f"{name}-{_id(row)}", "fail", what, fact, row.get("fix") or fix)
     yield from _end(name, subject, answer)
     well = [row for row in answer.rows if row["state"] == "ok"]
     if answer.is_well:
