@@ -263,6 +263,14 @@ def test_functions_of_a_module_beside_the_script_are_followed(script, place, via
     assert f"vllm.LLM is constructed in helper.py, line 4, at top level{via}\n" in check("s.py")[1]
 
 
+def test_a_folder_called_vllm_is_not_taken_for_a_helper(folder) -> None:
+    (folder / "vllm").mkdir()
+    (folder / "vllm/__init__.py").write_text("def __getattr__(name): ...\n# vllm\n")
+    (folder / "s.py").write_text("import vllm\nvllm.LLM('m')\n")
+
+    assert rows("s.py") == [("main-guard-missing", "fail", "s.py", 2, 1)]
+
+
 def test_a_module_that_starts_something_when_imported_is_a_start(folder) -> None:
     (folder / "helper.py").write_text(BARE)
     (folder / "s.py").write_text("import os\nfrom helper import llm\n")

@@ -83,33 +83,32 @@ def neighbours(path: str) -> Callable[[str], tuple[str, ast.Module] | None]:
     folder = "." if path == STDIN else os.path.dirname(path) or "."
 
     def load(name: str) -> tuple[str, ast.Module] | None:
-        base, parts = _base(folder, name)
-        stem = os.path.join(base, *parts)
-        for file in (f"{stem}.py", os.path.join(stem, "__init__.py")):
-            tree = _tree(file) if parts and os.path.isfile(file) else None
+        stem = _stem(folder, name)
+        for file in (f"{stem}.py", os.path.join(stem, "__init__.py")) if stem else ():
+            tree = _tree(os.path.join(folder, file))
             if tree is not None:
-                return os.path.relpath(file, folder), tree
+                return file, tree
         return None
 
     return load
 
 
-def _base(folder: str, name: str) -> tuple[str, list[str]]:
-    """Where a module is looked for: in the folder, or where the package lies to which the folder belongs."""
+def _stem(folder: str, name: str) -> str:
+    """Where a module lies, seen from the folder: in it, or where the package lies that the folder is in."""
     module = name.lstrip(".")
     parts = module.split(".") if module else []
     ups = max(0, len(name) - len(module) - 1)
-    above = os.path.abspath(folder).split(os.sep)[:-4:-1]  # nearest first
-    if parts and module == name and parts[0] in above:
+    above = os.path.normpath(os.path.join(paths.cwd(), folder)).split(os.sep)[:-4:-1]
+    if parts and module == name and parts[0] in above:  # nearest first
         ups = above.index(parts[0]) + 1
-    return os.path.join(folder, *[os.pardir] * ups), parts
+    return os.path.join(*[os.pardir] * ups, *parts) if parts else ""
 
 
 @lru_cache(maxsize=64)
 def _tree(file: str) -> ast.Module | None:
     try:
         content = paths.peek(file, _LIMIT)
-    except OSError:
+    except (OSError, ValueError):
         return None
     if not _STARTING.search(content):
         return None

@@ -61,11 +61,9 @@ class Calls:
         self.cuda: list[Event] = []
         self.env: dict[str, str] = {}
         self.guarded = False
-        self.commands: Things[Thing] = (
-            NOTHING  #: functions that calling a typer application may run
-        )
-        self._keywords: dict[ast.AST, dict[str, object]] = {}
         self.conditional = False
+        self.commands: Things[Thing] = NOTHING  #: what calling a typer application may run
+        self._keywords: dict[ast.AST, dict[str, object]] = {}
         self._block = block
         self._method = ""
         self._remote = False

@@ -79,6 +79,11 @@ _CUDA = re.compile(
 )
 
 
+_PACKAGES = re.compile(
+    r"(vllm|torch|multiprocess(ing)?|concurrent|langchain(_community)?|llama_index|outlines|lm_eval"
+    r"|distilabel|lighteval|unsloth|trl)(\..*)?"
+)
+
 UNKNOWN = object()  #: a value that is not written down in the script
 
 
@@ -112,6 +117,11 @@ def judge(name: str, facts: Facts) -> Hit | None:
         if re.fullmatch(pattern, name) and (not keyword or facts.keywords.get(keyword) == value):
             return Hit(what, confidence, confidence != "info")
     return None
+
+
+def is_judged(module: str) -> bool:
+    """Does this module belong to a package whose names are judged here?"""
+    return _PACKAGES.fullmatch(module) is not None
 
 
 def initialises_cuda(name: str) -> bool:

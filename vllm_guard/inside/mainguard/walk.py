@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from . import catalog
 from .arguments import Given
 from .calls import Calls
 from .syntax import never, parts
@@ -146,6 +147,8 @@ class Walk:
 
     def _module(self, name: str, node: ast.stmt) -> Things[Thing]:
         """A module that lies beside the script, its code having run; nothing for any other."""
+        if catalog.is_judged(name):  # such a folder is often the library's own
+            return NOTHING
         if name not in self._modules:
             self._modules[name] = NOTHING
             found = self._load(name) if self._load and len(self._modules) < _MODULES else None
