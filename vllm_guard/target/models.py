@@ -152,6 +152,12 @@ def has_plugins(install: VllmInstall) -> bool:
     return False
 
 
+def takes_gguf(install: VllmInstall) -> bool:
+    """Can it load a file in GGUF: by its own code, or perhaps by a plug-in?"""
+    own = os.path.isfile(_quantization(install, "gguf"))
+    return own or has_plugins(install)
+
+
 def transformers_classes(install: VllmInstall) -> bytes | None:
     """The text that lists the models of the Transformers beside it; None where there are none."""
     path = os.path.join(

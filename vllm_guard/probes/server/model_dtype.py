@@ -29,6 +29,7 @@ REFUSAL = b"Bfloat16 is only supported on GPUs"  #: and the words that it refuse
 def check(context: Context) -> Iterator[Finding]:
     place, install = _place.find(context), _place.install(context)
     if place is None:
+        yield from _place.unread(context, _ID)
         return
     word = _word(context)
     if word not in _WORDS:

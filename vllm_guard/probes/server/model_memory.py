@@ -52,6 +52,7 @@ class Need:
 def check(context: Context) -> Iterator[Finding]:
     place, install = _place.find(context), _place.install(context)
     if place is None or install is None:
+        yield from _place.unread(context, _ID)
         return
     need = _need(context, place)
     if isinstance(need, str):

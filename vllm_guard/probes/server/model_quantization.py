@@ -31,6 +31,7 @@ _CACHES = {"fp8": 89, "bfloat16": 80}
 def check(context: Context) -> Iterator[Finding]:
     place, install = _place.find(context), _place.install(context)
     if place is None or install is None:
+        yield from _place.unread(context, _ID)
         return
     known = models.quantizations(install)
     word = context.flag("--quantization", "-q")
