@@ -32,9 +32,10 @@ _ENDING = 30.0  #: seconds that the end of a run may take
 _SAID_LINES = 12
 _SAID_BYTES = 16_384
 _CAUSE_CHARS = 1000
-#: An exception's own line, plain or as vLLM logs it: `(EngineCore pid=7) ERROR 11-28 23:26:01 [core.py:9] KeyError: 'x'`.
+#: An exception's own line, plain or as vLLM logs it: `(EngineCore pid=7) ERROR 11-28 23:26:01 [core.py:9]` first.
 _CAUSE = re.compile(
-    r"^(?:\([^)\n]*\) )?(?:ERROR [^\[\n]*\[[^\]\n]*\] +)?[\w.]*(?:Error|Exception): .*", re.MULTILINE
+    r"^(?:\([^)\n]*\) )?(?:ERROR [^\[\n]*\[[^\]\n]*\] +)?[\w.]*(?:Error|Exception): .*",
+    re.MULTILINE,
 )
 _GENERIC = "Engine core initialization failed"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")

@@ -85,7 +85,7 @@ def _requirement(install: VllmInstall, module: str, kind: str) -> Requirement:
 
     path = _quantization(install, module.replace(".", "/"))
     found: Requirement | None = parsed(path, parse, f"needs-{kind}")
-    return found or {"capability": None, "dtypes": []}
+    return found or {"capability": None, "dtypes": [], "files": []}
 
 
 def _quantization(install: VllmInstall, module: str) -> str:
@@ -122,6 +122,17 @@ def utilization(install: VllmInstall) -> float | None:
         if found is not None:
             return float(found)
     return None
+
+
+def bounds(install: VllmInstall, file: str) -> dict[str, dict[str, float]]:
+    """`vllm_models.read_bounds` of a file of its package; none where that cannot be read."""
+
+    def parse(source: bytes) -> dict[str, dict[str, float]]:
+        from vllm_guard.vllm_models import read_bounds
+
+        return read_bounds(source)
+
+    return parsed(os.path.join(install.package, file), parse, "bounds") or {}
 
 
 def model_source(install: VllmInstall, module: str) -> bytes:
