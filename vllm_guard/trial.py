@@ -32,7 +32,7 @@ _ENDING = 30.0  #: seconds that the end of a run may take
 _SAID_LINES = 12
 _SAID_BYTES = 16_384
 _CAUSE_CHARS = 1000
-#: An exception's own line, plain or as vLLM logs it: `(EngineCore pid=7) ERROR 11-28 23:26:01 [core.py:9]` first.
+#: An exception's own line; before it may stand `(EngineCore pid=7) ERROR 11-28 23:26:01 [core.py:9]`.
 _CAUSE = re.compile(
     r"^(?:\([^)\n]*\) )?(?:ERROR [^\[\n]*\[[^\]\n]*\] +)?[\w.]*(?:Error|Exception): .*",
     re.MULTILINE,

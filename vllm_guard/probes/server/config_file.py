@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from vllm_guard import config_file
 from vllm_guard.model import Finding
 
@@ -37,6 +39,9 @@ def _read(context: Context, path: str) -> Finding:
         fact = "not read: there is no PyYAML beside vllm-guard; port, sizes and model may be in it"
         return Finding(_ID, "skip", path, fact, fix="pip install pyyaml")
     except ValueError as error:
+        if not context.host.exists(os.path.abspath(path)):
+            fix = "check the path, or mount the volume"
+            return Finding(_ID, "fail", path, "no such file", fix=fix)
         return Finding(_ID, "fail", path, str(error), fix="a YAML file with `option: value` rows")
     if "--model" not in found and _names_no_model(context):
         fact = "names no model, and vLLM takes no other word for it than the first"
