@@ -46,7 +46,7 @@ def capability(context: Context) -> int | None:
         nvml.survey(context.host),
         parallel.sizes(context),
     )
-    of_cpu = install is None or install.version.endswith("+cpu")
+    of_cpu = install is None or install.is_for_cpu
     if of_cpu or survey is None or sizes is None or context.has("--device-ids"):
         return None
     seen = nvml.visible(survey.devices, context.env.get("CUDA_VISIBLE_DEVICES")) or ()
