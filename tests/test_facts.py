@@ -102,7 +102,8 @@ def test_every_row_of_the_facts_keeps_to_the_schema(path: Path) -> None:
     assert table.get("source", "").startswith("https://") or not rows
     assert {name: breaches(row) for name, row in rows.items() if breaches(row)} == {}
     assert all(
-        set(row) <= {"name", "last", "absent", "instead", "reason"} for row in table.get("removed", ())
+        set(row) <= {"name", "last", "absent", "instead", "reason"}
+        for row in table.get("removed", ())
     )
 
 

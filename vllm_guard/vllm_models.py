@@ -187,10 +187,16 @@ def _returned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
 
 def _bounds(words: list[ast.keyword]) -> Iterator[tuple[str, float]]:
     for word in words:
-        if word.arg in ("gt", "ge", "lt", "le"):
-            limit = ast.literal_eval(word.value)
-            if isinstance(limit, (int, float)):
-                yield word.arg, limit
+        match word:
+            case ast.keyword(
+                "gt" | "ge" | "lt" | "le" as name, ast.Constant(int() | float() as limit)
+            ):
+                yield name, limit
+            case ast.keyword(
+                "gt" | "ge" | "lt" | "le" as name,
+                ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as limit)),
+            ):
+                yield name, -limit
 
 
 def _whole(value: ast.expr) -> int | None:
