@@ -1,4 +1,4 @@
-"""Is vLLM started by a shell, whose words are not looked at?"""
+"""Where no Python is known: is it hidden in a shell, or, without a command, is there none?"""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
     from vllm_guard.probes import Context
 
-TITLE = "a shell before the command"
+TITLE = "where vLLM is started"
 
 _SHELLS = ("ash", "bash", "dash", "ksh", "sh", "zsh")
 
 
 def check(context: Context) -> Iterator[Finding]:
-    text = _text(context.argv)
-    if context.target is None and "vllm" in text:
+    if context.target is not None:
+        return
+    if context.is_bare:
+        fix = "activate the environment that has it, or name its Python with --python"
+        yield Finding("vllm-not-found", "warn", "vllm", "is not on PATH, nor is python", fix=fix)
+    elif "vllm" in _text(context.argv):
         fact = "what a shell runs is not looked at: model, flags, GPUs and port were not checked"
         fix = "give the command itself: vllm-guard doctor -- vllm serve MODEL"
         yield Finding("command-shell", "note", context.argv[0], fact, fix=fix)
