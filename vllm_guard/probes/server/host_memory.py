@@ -58,7 +58,7 @@ def _weights(context: Context, memory: Memory, limit: Limit | None, size: int) -
     available, where = memory.available + memory.swap, "memory and swap"
     if limit is not None and limit.left < available:
         available, where = limit.left, limit.path
-    fact = f"{available / _GIB:.1f} GiB available; the weights are {_place.gib(size)}"
+    fact = f"{_place.gib(available)} available; the weights are {_place.gib(size)}"
     if size <= available:
         return Finding("host-memory", "ok", where, fact)
     vllm = context.target.vllm if context.target else None
