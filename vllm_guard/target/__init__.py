@@ -61,7 +61,9 @@ class Target:
     vllm: VllmInstall | None = None
     script: Script | None = None  #: what the main guard can be put around
     problem: str = ""  #: why the interpreter could not be asked
-    file: str = ""  #: what Python is given to run, absolute; empty for `-c`, `-m` and standard input
+    file: str = (
+        ""  #: what Python is given to run, absolute; empty for `-c`, `-m` and standard input
+    )
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def find_target(
     if command and not asked.version.startswith(_TOO_OLD):
         script = _script(argv, command, call, search_path)
     vllm = find_vllm(search_path)
-    found = (asked.version, search_path, vllm, script)
-    return Target(asked.executable, *what, *found, file=file)
+    version = asked.version
+    return Target(asked.executable, *what, version, search_path, vllm, script, file=file)
 
 
 def _named(command: Command) -> tuple[str, str]:
