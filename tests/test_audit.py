@@ -169,8 +169,12 @@ REMOVED = [
     [
         ("VLLM_LOGGING_LEVEL", "DEBUG", None),
         ("VLLM_PORT", "8000", None),
-        ("VLLM_PORT", "eight", ("variable-value", "fail", "not an integer", "")),
-        ("VLLM_SKIP", "yes", ("variable-value", "warn", "would be read as false", "")),
+        ("VLLM_PORT", "eight", ("variable-value", "fail", "not an integer", "unset VLLM_PORT")),
+        (
+            "VLLM_SKIP",
+            "yes",
+            ("variable-value", "warn", "would be read as false", "did you mean 1?"),
+        ),
         (
             "VLLM_LOGING_LEVEL",
             "DEBUG",

@@ -144,7 +144,7 @@ def test_the_finding_names_the_options_and_none_of_their_values(file) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "fact"),
     [
-        (["m", "--config", "/no/such.yaml"], "fail", "cannot be read"),
+        (["m", "--config", "/no/such.yaml"], "fail", "no such file"),
         (["m", "--config", "/no/such.json"], "fail", "is not called"),
         (["m", "--config"], "fail", "names no file"),
         (["m", "--config", "a.yaml", "--config", "b.yaml"], "fail", "is given twice"),

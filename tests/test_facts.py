@@ -39,6 +39,7 @@ TEXTS = (
     "needs",
     "wrong",
     "cost",
+    "unit",
 )
 KEYS = {
     **dict.fromkeys((*TEXTS, "type", "risk", "group", "default", "separator", "status"), str),
@@ -101,7 +102,8 @@ def test_every_row_of_the_facts_keeps_to_the_schema(path: Path) -> None:
     assert table.get("source", "").startswith("https://") or not rows
     assert {name: breaches(row) for name, row in rows.items() if breaches(row)} == {}
     assert all(
-        set(row) <= {"name", "last", "absent", "instead"} for row in table.get("removed", ())
+        set(row) <= {"name", "last", "absent", "instead", "reason"}
+        for row in table.get("removed", ())
     )
 
 

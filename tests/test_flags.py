@@ -28,6 +28,13 @@ class EngineArgs:
         group.add_argument("--compilation-config", "-cc", help="--not a flag")
 """
 SERVER = "class FrontendArgs:\n    api_key: list[str] | None = None\n    enable_offline_docs: bool = False\n"
+CONFIG = {
+    "cache": "class C:\n    gpu_memory_utilization: float = Field(default=0.92, gt=0, le=1)\n",
+    "parallel": "class P:\n    tensor_parallel_size: int = Field(default=1, ge=1)\n",
+    "model": "class M:\n    max_model_len: int = Field(default=None, ge=-1)\n",
+    "scheduler": "class S:\n    max_num_batched_tokens: int = Field(default=N, ge=1)\n"
+    "    max_num_seqs: int = 128\n",
+}
 KNOWN = ["--api-key", "--compilation-config", "--enable-offline-docs", "--max-model-len"]
 PARSER = """
 import json
@@ -108,8 +115,10 @@ def test_beside_a_plug_in_it_is_a_warning(look, package: Path) -> None:
 def test_what_is_known_is_ok_and_words_that_are_no_flags_are_not_looked_at(look) -> None:
     (found,) = look("m", "-tp", "2", "--api-key", "-x", "--", "--no-flag")
 
-    assert (found.id, found.status, found.fact) == ("flags", "ok", "vLLM 0.32.0 has all 1")
+    assert (found.id, found.status, found.fact) == ("flags", "ok", "vLLM 0.32.0 has --api-key")
     assert look("m", "-tp", "2") == []
+    (both,) = look("m", "--api-key", "x", "--max-model-len", "8")
+    assert both.fact == "vLLM 0.32.0 has all 2 of them"
 
 
 def test_of_a_file_of_options_a_false_one_that_vllm_has_not_is_passed_over(look, tmp_path) -> None:
@@ -118,6 +127,15 @@ def test_of_a_file_of_options_a_false_one_that_vllm_has_not_is_passed_over(look,
         file.write_text(f"{text}\nenable-offline-docs: false\n")
         found = look("m", "--config", str(file))
         assert [one.id for one in found if one.status != "ok"] == ids
+
+
+def test_a_misspelt_option_of_a_file_is_told_with_the_file(look, tmp_path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("max-model-length: 8\n")
+    of_file, own = look("m", "--config", str(file), "--api-kez", "x")
+
+    assert of_file.fact == f"vLLM 0.32.0 has no such flag, which {file} names"
+    assert own.fact == "vLLM 0.32.0 has no such flag"
 
 
 def test_where_a_part_of_them_is_not_found_nothing_is_said(look, package: Path) -> None:
@@ -135,6 +153,11 @@ def test_where_a_part_of_them_is_not_found_nothing_is_said(look, package: Path) 
         (["--chat-template", "own.jinja"], set()),
         (["--ssl-keyfile", "{template}", "--ssl-certfile={template}.pem"], {"ok", "fail"}),
         (["--api-key", "/no/such"], set()),
+        (["--tokenizer", "/no/such"], {"fail"}),
+        (["--tokenizer", "./no/such"], {"fail"}),
+        (["--tokenizer", "./no/such", "--skip-tokenizer-init"], set()),
+        (["--tokenizer", "org/tokenizer"], set()),
+        (["--tokenizer", "{template}"], {"ok"}),
     ],
 )
 def test_a_file_that_a_flag_names_and_that_is_not_there_refuses(
@@ -150,6 +173,95 @@ def test_a_file_that_a_flag_names_and_that_is_not_there_refuses(
 
     assert {finding.status for finding in found} == expected
     assert {finding.id for finding in found} <= {"flag-file"}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "fact"),
+    [
+        (["--gpu-memory-utilization", "0.9"], "ok", "more than 0 and at most 1"),
+        (["--gpu-memory-utilization=1"], "ok", "more than 0"),
+        (["--gpu-memory-utilization", "0"], "fail", "must be more than 0 and at most 1"),
+        (["--gpu-memory-utilization", "90"], "fail", "must be more than 0 and at most 1"),
+        (["--gpu_memory_utilization", "nan"], "fail", "must be"),
+        (["--gpu-memory-utilization", "90%"], "fail", "is not a number"),
+        (["-tp", "2"], "ok", "at least 1"),
+        (["-tp", "0"], "fail", "must be at least 1"),
+        (["--tensor-parallel-size", "2.0"], "fail", "is not a whole number"),
+        (["--max-model-len", "8k"], "ok", "at least -1"),
+        (["--max-model-len", "25.6k"], "ok", "at least -1"),
+        (["--max-model-len", "AUTO"], "ok", "at least -1"),
+        (["--max-model-len", "-1"], "ok", "at least -1"),
+        (["--max-model-len", "-2"], "fail", "must be at least -1"),
+        (["--max-model-len", "1.5K"], "fail", "is not a whole number, 8k, 8K or auto"),
+        (["--max-model-len", "4q"], "fail", "is not a whole number, 8k, 8K or auto"),
+        (["--max-num-batched-tokens", "8K"], "ok", "at least 1"),
+        (["--max-num-batched-tokens", "auto"], "fail", "is not a whole number, 8k or 8K"),
+    ],
+)
+def test_a_number_is_held_against_the_bounds_in_the_source(
+    look, package: Path, words: list[str], status: str, fact: str
+) -> None:
+    (package / "config").mkdir()
+    for name, text in CONFIG.items():
+        (package / f"config/{name}.py").write_text(text)
+    (found,) = look("m", *words, probe="flag_value")
+
+    assert (found.id, found.status) == ("flag-value", status)
+    assert fact in found.fact
+
+
+@pytest.mark.parametrize(
+    "words", [["-tp", "0"], ["--max-num-seqs", "0"], ["--api-key", "x"], ["-tp", "None"]]
+)
+def test_without_bounds_in_the_source_nothing_is_said_of_a_number(
+    look, package: Path, words: list[str]
+) -> None:
+    (package / "config").mkdir()
+    (package / "config/scheduler.py").write_text(CONFIG["scheduler"])
+
+    assert look("m", *words, probe="flag_value") == []
+
+
+CLI = {
+    "serve.py": 'class S(CLISubcommand):\n    name = "serve"\n',
+    "chat.py": 'class C:\n    def __init__(self):\n        self.name = "chat"\n',
+    "benchmark/main.py": 'class B:\n    name = "bench"\n',
+    "benchmark/latency.py": 'class L:\n    name = "latency"\n',
+    "types.py": "class T:\n    name: str\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "files", "fix"),
+    [
+        ("vllm server m", CLI, "did you mean serve?"),
+        ("vllm zzz m", CLI, "one of bench, chat, serve"),
+        ("vllm serve m", CLI, ""),
+        ("vllm bench serve", CLI, ""),
+        ("vllm --version", CLI, ""),
+        ("vllm server m --omni", CLI, ""),
+        ("vllm server m", {"chat.py": CLI["chat.py"]}, ""),
+        ("vllm server m", {"serve.py": "def ("}, ""),
+        ("vllm server m", {}, ""),
+    ],
+)
+def test_a_subcommand_that_is_not_there_is_refused(
+    package: Path, words: str, files: dict[str, str], fix: str
+) -> None:
+    for name, text in files.items():
+        file = package / "entrypoints/cli" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    argv = tuple(words.split())
+    subcommand = "" if argv[1].startswith("-") else argv[1]
+    target = Target(
+        sys.executable, "vllm-cli", subcommand, 2, vllm=VllmInstall("0.32.0", str(package))
+    )
+    context = probes.Context(argv, {}, {}, target, (), (), record.Shelf(os.environ))
+    found = list(probes.run_one("vllm", "subcommand", context))
+
+    told = [("subcommand-unknown", "fail", fix)] if fix else []
+    assert [(one.id, one.status, one.fix) for one in found] == told
 
 
 @pytest.mark.vllm

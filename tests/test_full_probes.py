@@ -14,6 +14,7 @@ import pytest
 
 from tests.kit import ROOT, guard, guard_env, schema
 from tests.kit.serving import Machine, vllm_env
+from vllm_guard import trial
 from vllm_guard.model import Finding
 from vllm_guard.probes import full
 from vllm_guard.probes.full import Answer, collective
@@ -297,6 +298,30 @@ def test_how_an_answer_is_judged(answer: Answer, expected: list[tuple[str, str]]
     found: list[Finding] = list(full.judged("x", "subject", answer))
 
     assert [(f.id, f.status) for f in found] == expected
+
+
+LOGGED = "(Worker-0 pid=7) ERROR 11-28 23:30:09 [multiproc_executor.py:953] "
+AFTER = [f"line {n}" for n in range(30)]
+GENERIC = "RuntimeError: Engine core initialization failed. See root cause above."
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        ([f"{LOGGED}ValueError: too little", *AFTER, GENERIC], f"{LOGGED}ValueError: too little"),
+        (["\x1b[31mKeyError: 'x'\x1b[0m", "OSError: y", *AFTER], "KeyError: 'x'"),
+        (["a.b.MyException: \x1b]0;title\x07y", *AFTER], "a.b.MyException: y"),
+        (["KeyError: " + "x" * 5000, *AFTER], "KeyError: " + "x" * 990),
+        (["WARNING [a.py:1] ImportError: y", "no Error: here", GENERIC, *AFTER], None),
+        (AFTER, None),
+        (["", *AFTER[:3], "KeyError: 'x'"], None),  # it is among the last
+    ],
+)
+def test_what_a_step_said_begins_with_the_cause(lines: list[str], cause: str | None) -> None:
+    said = trial._said("\n".join(lines))
+
+    last = [line for line in lines if line][-12:]
+    assert said == ([cause] if cause else []) + last
 
 
 def test_the_steps_are_python_3_8() -> None:

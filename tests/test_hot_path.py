@@ -42,6 +42,7 @@ vllm_guard.libc vllm_guard.log vllm_guard.marker vllm_guard.model vllm_guard.opt
 vllm_guard.paths
 vllm_guard.plan vllm_guard.prepare
 vllm_guard.probes vllm_guard.probes.command vllm_guard.probes.command.dead_runs
+vllm_guard.probes.command.no_python
 vllm_guard.profiles vllm_guard.pump vllm_guard.record vllm_guard.redact vllm_guard.report
 vllm_guard.screen vllm_guard.segments vllm_guard.signals vllm_guard.target
 vllm_guard.target.rewrite vllm_guard.target.words vllm_guard.terminal vllm_guard.tree
@@ -49,7 +50,8 @@ vllm_guard.voice
 __future__ _ctypes errno gc select
 """
 WITH_PYTHON = """
-vllm_guard.probes.python vllm_guard.probes.python.network vllm_guard.probes.python.vllm_install
+vllm_guard.probes.python vllm_guard.probes.python.network vllm_guard.probes.python.script
+vllm_guard.probes.python.vllm_install
 vllm_guard.target.install vllm_guard.target.python
 """
 

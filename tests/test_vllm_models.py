@@ -27,6 +27,7 @@ from vllm_guard.target.models import (
 )
 from vllm_guard.vllm_models import (
     read_architectures,
+    read_bounds,
     read_choices,
     read_keys,
     read_methods,
@@ -182,6 +183,9 @@ class Base(QuantizationConfig):
     def get_supported_act_dtypes(self):
         return [torch.half, torch.bfloat16, torch.float]
 
+    def get_config_filenames():
+        return ["quant_config.json", "quantize_config.json"]
+
 class Child(Base):
     @classmethod
     def get_min_capability(cls) -> int:
@@ -216,7 +220,22 @@ def test_methods_of_quantisation_and_their_classes_are_read() -> None:
 def test_what_a_class_of_quantisation_asks_for_is_read(kind, capability, dtypes) -> None:
     found = read_requirement(CLASSES.encode(), kind)
 
-    assert found == {"capability": capability, "dtypes": dtypes}
+    files = ["quant_config.json", "quantize_config.json"] if dtypes else []
+    assert found == {"capability": capability, "dtypes": dtypes, "files": files}
+
+
+def test_bounds_are_those_of_the_fields() -> None:
+    text = b"""
+class C:
+    a: int = Field(default=X, ge=1)
+    b: float = Field(default=0.9, gt=0, le=1)
+    c: int = Field(default=1, ge=LEAST)
+    d: int = 1
+    e: int = field(default=1)
+    f: str = Field(default="x")
+    g: int = Field(default=None, ge=-1)
+"""
+    assert read_bounds(text) == {"a": {"ge": 1}, "b": {"gt": 0, "le": 1}, "g": {"ge": -1}}
 
 
 def test_keys_are_those_of_the_source() -> None:
@@ -227,7 +246,8 @@ def test_keys_are_those_of_the_source() -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [read_methods, lambda t: read_requirement(t, "X"), lambda t: read_keys(t, "X")]
+    "read",
+    [read_bounds, read_methods, lambda t: read_requirement(t, "X"), lambda t: read_keys(t, "X")],
 )
 def test_a_text_that_is_no_python_is_one_line(read) -> None:
     with pytest.raises(ValueError, match=r"^cannot read .+") as told:

@@ -151,7 +151,8 @@ def _name_and_value(
         wrong = values.problem(value, fact, read)
         if wrong:
             uri = fact["source"] if fact else _URI
-            yield Finding("variable-value", wrong[0], subject, wrong[1], uri=uri)
+            fix = _other_value(name, values.nearest(value, fact, read), fact or {})
+            yield Finding("variable-value", wrong[0], subject, wrong[1], fix=fix, uri=uri)
     elif name in known["removed"] and (vllm is not None or fact is None):
         yield _removed(subject, known["removed"][name])
     elif _is_vllms(name, vllm):
@@ -160,6 +161,13 @@ def _name_and_value(
         yield Finding("variable-unknown", "warn", subject, text, fix=fix, uri=_URI)
     elif fact is None:
         yield from _misspelt(name, subject, known)
+
+
+def _other_value(name: str, near: str, fact: Mapping[str, Any]) -> str:
+    if not near:
+        return f"unset {name}"
+    unit = f" It is a whole number of {fact['unit']}" if "unit" in fact else ""
+    return f"did you mean {near}?{unit}"
 
 
 def _is_vllms(name: str, vllm: Table) -> bool:
@@ -180,13 +188,16 @@ def _dated(name: str, subject: str, fact: Mapping[str, Any]) -> Iterator[Finding
 
 
 def _removed(subject: str, row: Mapping[str, str]) -> Finding:
-    instead = row.get("instead", "")
+    if "instead" in row:
+        fix = f"use {row['instead']}"
+    else:
+        fix = f"leave it out: {row.get('reason', 'there is no replacement')}"
     return Finding(
         "variable-removed",
         "warn",
         subject,
         f"vLLM reads it no more: last in {row['last']}, gone in {row['absent']}",
-        fix=f"use {instead}" if instead else "leave it out; there is no replacement",
+        fix=fix,
         uri=_URI,
     )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 OPTION = "--config"
+UNREADABLE = "cannot be read"
 _ENDINGS = (".yaml", ".yml")
 _known: dict[str, tuple[str, ...]] = {}  #: by the file's text: many probes ask for the words
 
@@ -35,7 +36,7 @@ def options(path: str, text: str | None) -> tuple[str, ...]:
     if not path.endswith(_ENDINGS):
         raise ValueError("is not called .yaml or .yml")
     if text is None:
-        raise ValueError("cannot be read")
+        raise ValueError(UNREADABLE)
     if text not in _known:
         _known[text] = tuple(word for row in _rows(text).items() for word in _words(*row))
     return _known[text]

@@ -73,6 +73,22 @@ def read_json(path: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def json_problem(path: str) -> str:
+    """Why a file holds no JSON object, and where; empty where it does, or cannot be read."""
+    import json
+
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(_JSON_MAX))
+    except OSError:
+        return ""
+    except json.JSONDecodeError as error:
+        return f"is no JSON: {error.msg}, line {error.lineno} column {error.colno}"
+    except (ValueError, RecursionError):
+        return "is no JSON"
+    return "" if isinstance(found, dict) else "holds no object: {...}"
+
+
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of the configuration that is about the language model: all of it, or a nested one."""
     thinker = config.get("thinker_config")

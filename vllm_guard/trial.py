@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,14 @@ _SPARE = 4.0  #: seconds from the dump of the stacks to the deadline
 _ENDING = 30.0  #: seconds that the end of a run may take
 _SAID_LINES = 12
 _SAID_BYTES = 16_384
+_CAUSE_CHARS = 1000
+#: An exception's own line; before it may stand `(EngineCore pid=7) ERROR 11-28 23:26:01 [core.py:9]`.
+_CAUSE = re.compile(
+    r"^(?:\([^)\n]*\) )?(?:ERROR [^\[\n]*\[[^\]\n]*\] +)?[\w.]*(?:Error|Exception): .*",
+    re.MULTILINE,
+)
+_GENERIC = "Engine core initialization failed"
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
 @dataclass(frozen=True)
@@ -128,12 +137,22 @@ def _found(folder: str) -> dict[str, Any]:
     rows = [json.loads(line) for line in _text(os.path.join(folder, "rows")).splitlines()]
     stacks = os.path.join(folder, "stacks")
     texts = {name: _text(os.path.join(stacks, name)) for name in sorted(os.listdir(stacks))}
-    said = _text(os.path.join(folder, "said"))[-_SAID_BYTES:].splitlines()
     return {
         "rows": rows,
-        "said": [line for line in said if line.strip()][-_SAID_LINES:],
+        "said": _said(_text(os.path.join(folder, "said"))),
         "stacks": {name: text.splitlines() for name, text in texts.items() if text},
     }
+
+
+def _said(text: str) -> list[str]:
+    """The last lines of what it wrote; before them the first that names an error, if that is further up.
+
+    What ends a start of vLLM is "Engine core initialization failed. See root cause above."
+    """
+    plain = _ESCAPES.sub("", text)
+    cause = next((found[0] for found in _CAUSE.finditer(plain) if _GENERIC not in found[0]), "")
+    lines = [line for line in plain[-_SAID_BYTES:].splitlines() if line.strip()][-_SAID_LINES:]
+    return [cause[:_CAUSE_CHARS], *lines] if cause and cause not in lines else lines
 
 
 def _text(path: str) -> str:

@@ -35,6 +35,8 @@ _LISTS = ("choices", "algorithms")  #: a fact's types of values that hold severa
 #: What turns off, in words; of some types it is only that.
 _ONLY_OFF = {"nonempty": ("",), "python-flag": ("", "0")}
 _OFF = ("", "0", "false", "off", "no")
+#: What people write for a yes and for a no.
+_YES, _NO = ("1", "true", "yes", "on", "y", "t"), ("0", "false", "no", "off", "n", "f")
 READ_AS_FALSE = "would be read as false"  #: the program starts all the same: no certain failure
 
 
@@ -54,6 +56,31 @@ def problem(
             wrong = fact.get("wrong")
             found = ("fail" if wrong else "warn", f"{text}: {wrong}" if wrong else text)
     return found
+
+
+def nearest(value: str, fact: Mapping[str, Any] | None, read: Mapping[str, Any] | None) -> str:
+    """The value that was probably meant by one that is not understood; empty where that is not to be told."""
+    row = fact or {}
+    style = read["style"] if read is not None else row.get("type", "")
+    choices = list((read or {}).get("choices") or row.get("values", ()))
+    if choices:
+        words = [word.strip() for word in value.split(",")]
+        unknown = next((word for word in words if word not in choices), "")
+        return _nearest_word(unknown, choices)
+    if style in _TRUE_STYLES or style in ("int-bool", "flag", *_WORDS):
+        word = value.strip().lower()
+        true, false = ("true", "false") if style == "true" else ("1", "0")
+        return true if word in _YES else false if word in _NO else ""
+    digits = value.strip()[: len(value.strip()) - len(value.strip().lstrip("0123456789"))]
+    return digits if style == "int" else ""
+
+
+def _nearest_word(word: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    folded = {one.lower(): one for one in known}
+    near = get_close_matches(word.lower(), folded, 1)
+    return folded[near[0]] if near else ""
 
 
 def is_left_on(value: str, fact: Mapping[str, Any], read: Mapping[str, Any] | None) -> bool:

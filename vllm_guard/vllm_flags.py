@@ -1,4 +1,7 @@
-"""The flags of `vllm serve` in vLLM's own source text. As in `vllm_source`, it is parsed, never executed."""
+"""The subcommands of `vllm`, and the flags of its `serve`, in vLLM's own source text.
+
+As in `vllm_source`, the text is parsed, never executed.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,22 @@ def read_flags(source: bytes) -> list[str]:
     with one_line_errors("the text with the flags"):
         module = parse(source, "flags")
         return sorted({*_literals(module), *_fields(module)})
+
+
+def read_names(source: bytes) -> list[str]:
+    """The texts that this text of `vllm/entrypoints/cli` assigns to `name` or `self.name`, sorted.
+
+    By these its subcommands are called. Raises ValueError, with one line, as above.
+    """
+    with one_line_errors("the text with the subcommands"):
+        found = set()
+        for node in ast.walk(parse(source, "subcommands")):
+            match node:
+                case ast.Assign(
+                    [ast.Name(id="name") | ast.Attribute(attr="name")], ast.Constant(str(text))
+                ):
+                    found.add(text)
+        return sorted(found)
 
 
 def _literals(module: ast.Module) -> Iterator[str]:

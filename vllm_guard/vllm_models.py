@@ -29,6 +29,7 @@ if TYPE_CHECKING:
             int | None
         )  #: the least compute capability, 75 for 7.5; None where it is not told
         dtypes: list[str]  #: the types that it computes in; empty where they are not told
+        files: list[str]  #: ends of the names of JSON files that may hold its configuration
 
 
 _QUANTIZATION = "vllm.model_executor.layers.quantization."
@@ -77,8 +78,7 @@ def read_choices(source: bytes, name: str) -> list[str]:
                 case _:
                     continue
             if found == name:
-                texts = [node.value for node in ast.walk(values) if isinstance(node, ast.Constant)]
-                return [text for text in texts if isinstance(text, str)]
+                return _texts(values)
         return []
 
 
@@ -88,6 +88,23 @@ def read_utilization(source: bytes) -> float:
     if found is None:
         raise ValueError("cannot read cache.py: no gpu_memory_utilization")
     return float(found[1])
+
+
+def read_bounds(source: bytes) -> dict[str, dict[str, float]]:
+    """Field -> its bounds (`gt`, `ge`, `lt`, `le`), in the text of a module of `vllm/config`.
+
+    They stand in `name: int = Field(default=1, ge=1)`; pydantic refuses what is out of them. Raises
+    ValueError, with one line, if this Python cannot parse the text.
+    """
+    with one_line_errors("config"):
+        found: dict[str, dict[str, float]] = {}
+        for node in ast.walk(parse(source, "config")):
+            match node:
+                case ast.AnnAssign(
+                    target=ast.Name(id=name), value=ast.Call(ast.Name("Field"), keywords=words)
+                ):
+                    found[name] = dict(_bounds(words))
+        return {name: bounds for name, bounds in found.items() if bounds}
 
 
 def read_methods(source: bytes) -> dict[str, tuple[str, str]]:
@@ -122,7 +139,7 @@ def read_requirement(source: bytes, kind: str) -> Requirement:
             for node in ast.walk(parse(source, kind))
             if isinstance(node, ast.ClassDef)
         }
-        found: Requirement = {"capability": None, "dtypes": []}
+        found: Requirement = {"capability": None, "dtypes": [], "files": []}
         waiting = [kind]
         while waiting:
             node = classes.get(waiting.pop(0))
@@ -134,6 +151,8 @@ def read_requirement(source: bytes, kind: str) -> Requirement:
                     found["capability"] = _whole(value)
                 elif name == "get_supported_act_dtypes" and not found["dtypes"]:
                     found["dtypes"] = _dtypes(value)
+                elif name == "get_config_filenames" and not found["files"]:
+                    found["files"] = _texts(value)
         return found
 
 
@@ -166,11 +185,30 @@ def _returned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
                 yield name, value
 
 
+def _bounds(words: list[ast.keyword]) -> Iterator[tuple[str, float]]:
+    for word in words:
+        match word:
+            case ast.keyword(
+                "gt" | "ge" | "lt" | "le" as name, ast.Constant(int() | float() as limit)
+            ):
+                yield name, limit
+            case ast.keyword(
+                "gt" | "ge" | "lt" | "le" as name,
+                ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as limit)),
+            ):
+                yield name, -limit
+
+
 def _whole(value: ast.expr) -> int | None:
     match value:
         case ast.Constant(int(number)):
             return number
     return None
+
+
+def _texts(value: ast.expr) -> list[str]:
+    constants = [node.value for node in ast.walk(value) if isinstance(node, ast.Constant)]
+    return [text for text in constants if isinstance(text, str)]
 
 
 def _dtypes(value: ast.expr) -> list[str]:

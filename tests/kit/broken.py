@@ -224,6 +224,10 @@ def clone_first(scene: Scene) -> None:
     scene.env["PYTHONPATH"] += f":{scene.world}/clone"
 
 
+def unknown_subcommand(scene: Scene) -> None:
+    scene.program = ("vllm", "server")
+
+
 def other_python(scene: Scene) -> None:
     """Its base, which the environment was made of."""
     python = (Path(os.environ["VGUARD_TEST_VLLM"]) / "bin/python").resolve()
@@ -237,6 +241,11 @@ def no_compiler(scene: Scene) -> None:
 
 def little_memory(scene: Scene) -> None:
     _in_cgroup(scene, cgroups.memory(512 << 20))
+
+
+def all_of_the_memory(scene: Scene) -> None:
+    del scene.env["VLLM_CPU_KVCACHE_SPACE"]  # without which the share does not count
+    scene.flags += ("--gpu-memory-utilization", "1")
 
 
 def few_processes(scene: Scene) -> None:
@@ -255,6 +264,7 @@ WAYS: Mapping[str, Callable[[Scene], None]] = {
     for way in (
         *(no_architecture, busy_port, other_python, clone_first, no_compiler),
         *(no_metadata, metadata_of_another_name, no_torch, other_torchvision, moved_environment),
+        *(unknown_subcommand, all_of_the_memory),
         *(little_memory, few_processes, unknown_model, unknown_revision, gated_model),
     )
 }

@@ -61,6 +61,9 @@ class Target:
     vllm: VllmInstall | None = None
     script: Script | None = None  #: what the main guard can be put around
     problem: str = ""  #: why the interpreter could not be asked
+    file: str = (
+        ""  #: what Python is given to run, absolute; empty for `-c`, `-m` and standard input
+    )
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,20 @@ def find_target(
     call = _read(command) if command else _Call()
     what = (call.kind, call.subcommand, _args_at(argv, call))
     place = command or given
+    file = os.path.join(place.cwd, call.script) if call.script not in ("", "-") else ""
     try:
         asked = ask(path, place.env, place.cwd) if not problem else None
     except GuardError as error:
         asked, problem = None, error.message
     if asked is None:
-        return Target(path, *what, problem=problem)
+        return Target(path, *what, problem=problem, file=file)
     search_path = tuple(_search_path(place, call, asked))
     script = None
     if command and not asked.version.startswith(_TOO_OLD):
         script = _script(argv, command, call, search_path)
     vllm = find_vllm(search_path)
-    return Target(asked.executable, *what, asked.version, search_path, vllm, script)
+    version = asked.version
+    return Target(asked.executable, *what, version, search_path, vllm, script, file=file)
 
 
 def _named(command: Command) -> tuple[str, str]:

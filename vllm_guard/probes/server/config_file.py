@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from vllm_guard import config_file
 from vllm_guard.model import Finding
 
@@ -37,7 +39,11 @@ def _read(context: Context, path: str) -> Finding:
         fact = "not read: there is no PyYAML beside vllm-guard; port, sizes and model may be in it"
         return Finding(_ID, "skip", path, fact, fix="pip install pyyaml")
     except ValueError as error:
-        return Finding(_ID, "fail", path, str(error), fix="a YAML file with `option: value` rows")
+        fact, fix = str(error), "a YAML file with `option: value` rows"
+        if fact == config_file.UNREADABLE:
+            is_there = context.host.exists(os.path.abspath(path))
+            fact, fix = fact if is_there else "no such file", "check the path, or mount the volume"
+        return Finding(_ID, "fail", path, fact, fix=fix)
     if "--model" not in found and _names_no_model(context):
         fact = "names no model, and vLLM takes no other word for it than the first"
         return Finding(_ID, "fail", path, fact, fix=f"vllm serve MODEL --config {path}")

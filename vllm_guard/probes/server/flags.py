@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vllm_guard import config_file
 from vllm_guard.model import Finding
 from vllm_guard.probes.server import _place
 from vllm_guard.target import models
@@ -27,18 +28,19 @@ def check(context: Context) -> Iterator[Finding]:
     known = flags(install)
     if not known:
         return
-    passed_over = set(given) - set(
-        _given(context.given_words)
-    )  # `x: false` of --config, if unknown
+    of_file = set(given) - set(_given(context.given_words))
     unknown = [
         name
         for name in given
-        if not is_flag(name, known) and not (name in passed_over and name.startswith("--no-"))
-    ]
+        if not is_flag(name, known) and not (name in of_file and name.startswith("--no-"))
+    ]  # `x: false` in a file is passed over
+    path = config_file.named(context.given_words)
     for name in unknown:
-        yield _unknown(name, known, install)
+        where = f", which {path} names" if name in of_file else ""
+        yield _unknown(name, known, install, where)
     if not unknown:
-        yield Finding("flags", "ok", "flags", f"vLLM {install.version} has all {len(given)}")
+        what = f"all {len(given)} of them" if len(given) > 1 else given[0]
+        yield Finding("flags", "ok", "flags", f"vLLM {install.version} has {what}")
 
 
 def is_flag(name: str, known: Collection[str]) -> bool:
@@ -58,11 +60,11 @@ def _given(words: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _unknown(name: str, known: Sequence[str], install: VllmInstall) -> Finding:
+def _unknown(name: str, known: Sequence[str], install: VllmInstall, where: str) -> Finding:
     """A name that is nearly a known one is misspelt; another may be of a plug-in."""
     from difflib import get_close_matches
 
-    fact = f"vLLM {install.version} has no such flag"
+    fact = f"vLLM {install.version} has no such flag{where}"
     near = get_close_matches(name.replace("_", "-"), known, 1, _LIKE)
     if not near:
         fix = "vllm serve --help=all lists them"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vllm_guard.model import Finding
 from vllm_guard.probes import places
+from vllm_guard.probes.server import _place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def _weights(context: Context, memory: Memory, limit: Limit | None, size: int) -
     available, where = memory.available + memory.swap, "memory and swap"
     if limit is not None and limit.left < available:
         available, where = limit.left, limit.path
-    fact = f"{available / _GIB:.1f} GiB available; the weights are {size / _GIB:.1f} GiB"
+    fact = f"{_place.gib(available)} available; the weights are {_place.gib(size)}"
     if size <= available:
         return Finding("host-memory", "ok", where, fact)
     vllm = context.target.vllm if context.target else None
-    if vllm is not None and "cpu" in vllm.version:
+    if vllm is not None and vllm.is_for_cpu:
         fix = "a smaller or quantised model, or more memory"
         return Finding("host-memory", "warn", where, f"{fact}, and stay there", fix=fix)
     fact += ": they cannot stay in the page cache, so each start reads the disk"

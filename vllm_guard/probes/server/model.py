@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import hub
+from vllm_guard import hub, model_files
 from vllm_guard.model import Finding
 from vllm_guard.probes.server import _place
+from vllm_guard.target import models
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 TITLE = "the model"
 
 _SHORT = 12  #: characters that tell a commit
+_LIKE = 0.8  #: how like a folder's name a misspelt one is
 _FORMATS = ("config.json", "params.json")  #: Hugging Face's and Mistral's
 
 
@@ -28,16 +30,51 @@ def check(context: Context) -> Iterator[Finding]:
     if os.path.isdir(name):
         yield from _folder(name, _place.certain(context))
     elif os.path.isfile(name):
-        yield Finding("model-path", "ok", name, f"{os.path.getsize(name) >> 20} MiB")
+        yield _file(name, context)
     elif name.startswith("~"):
         full = os.path.expanduser(name)
         yield Finding("model-path", "fail", name, "vLLM does not expand ~", fix=f"write {full}")
     elif name.startswith(("/", "./", "../")):
-        yield Finding(
-            "model-path", "fail", name, "no such folder", fix="check the path, or mount the volume"
-        )
+        fix = _did_you_mean(name) or "check the path, or mount the volume"
+        yield Finding("model-path", "fail", name, "no such folder", fix=fix)
     else:
         yield from _hub(name, context)
+
+
+def _broken_config(name: str, folder: str, status: Status) -> Iterator[Finding]:
+    wrong = model_files.json_problem(os.path.join(folder, "config.json"))
+    if wrong:
+        fix = "mend it, or download it again"
+        yield Finding("model-config", status, name, f"config.json {wrong}", fix=fix)
+
+
+def _file(path: str, context: Context) -> Finding:
+    """A file is a model only for a vLLM that reads GGUF by itself, or by a plug-in."""
+    install = _place.install(context)
+    if path.endswith(".gguf") and (install is None or models.takes_gguf(install)):
+        return Finding("model-path", "ok", path, _place.gib(os.path.getsize(path)))
+    # Transformers takes a file that is JSON for the configuration itself.
+    status = "warn" if path.endswith(".json") else _place.certain(context)
+    folder = os.path.dirname(path) or "."
+    if not path.endswith(".gguf"):
+        return Finding("model-path", status, path, "is a file", fix=f"name its folder: {folder}")
+    fact = f"vLLM {install.version} reads no GGUF" if install else ""
+    fix = "a folder with config.json and *.safetensors"
+    return Finding("model-path", status, path, fact, fix=fix)
+
+
+def _did_you_mean(path: str) -> str:
+    """The model's folder beside it whose name is nearly the given one; empty for none."""
+    from difflib import get_close_matches
+
+    above, name = os.path.split(path.rstrip("/"))
+    try:
+        beside = [entry.name for entry in os.scandir(above or ".") if entry.is_dir()]
+    except OSError:
+        return ""
+    folders = [one for one in beside if os.path.isfile(os.path.join(above, one, "config.json"))]
+    near = get_close_matches(name, folders, 1, _LIKE)
+    return f"did you mean {os.path.join(above or '.', near[0])}?" if near else ""
 
 
 def _folder(path: str, status: Status) -> Iterator[Finding]:
@@ -51,7 +88,8 @@ def _folder(path: str, status: Status) -> Iterator[Finding]:
         )
         return
     sizes = [entry.stat().st_size for entry in os.scandir(path) if entry.is_file()]
-    yield Finding("model-path", "ok", path, f"{len(sizes)} files, {sum(sizes) >> 20} MiB")
+    yield from _broken_config(path, path, status)
+    yield Finding("model-path", "ok", path, f"{len(sizes)} files, {_place.gib(sum(sizes))}")
 
 
 def _hub(name: str, context: Context) -> Iterator[Finding]:
@@ -60,26 +98,28 @@ def _hub(name: str, context: Context) -> Iterator[Finding]:
     snapshot = hub.snapshot(context.host, cache, name, revision)
     others = len(hub.snapshots(context.host, cache, name))
     what = f"revision {revision}, only {others} other(s)" if others else "it"
-    offline = hub.offline(context.env)
+    offline, near = hub.offline(context.env), "" if snapshot else _did_you_mean(name)
     if snapshot:
         fact = f"revision {revision} in {cache}, commit {os.path.basename(snapshot)[:_SHORT]}"
         yield Finding("model-cached", "ok", name, fact)
+        sure = _place.certain(context) if offline else "warn"  # it may be downloaded again
+        yield from _broken_config(name, context.host.root + snapshot, sure)
     elif offline:
         yield Finding(
             "model-not-cached",
             _place.certain(context),
             name,
             f"{offline} is set and {cache} does not hold {what}",
-            fix=f"hf download {repository}   (with {offline} unset)",
+            fix=near or f"hf download {repository}   (with {offline} unset)",
         )
     elif repository.count("/") > 1:
         fact = "no such folder; a name at Hugging Face is OWNER/MODEL"
-        yield Finding("model-path", "warn", name, fact, fix="check the path")
+        yield Finding("model-path", "warn", name, fact, fix=near or "check the path")
     else:
         yield Finding(
             "model-not-cached",
             "note",
             name,
             f"{cache} does not hold {what}: vLLM will download it first",
-            fix=f"hf download {repository}   (shows progress)",
+            fix=near or f"hf download {repository}   (shows progress)",
         )

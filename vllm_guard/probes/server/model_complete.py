@@ -27,6 +27,7 @@ _NAMED = 3  #: files named in one line
 def check(context: Context) -> Iterator[Finding]:
     place = _place.find(context)
     if place is None:
+        yield from _place.unread(context, "model-complete")
         return
     loader = context.flag("--load-format") or "auto"
     if loader in _LOADERS:

@@ -29,6 +29,7 @@ REFUSAL = b"Bfloat16 is only supported on GPUs"  #: and the words that it refuse
 def check(context: Context) -> Iterator[Finding]:
     place, install = _place.find(context), _place.install(context)
     if place is None:
+        yield from _place.unread(context, _ID)
         return
     word = _word(context)
     if word not in _WORDS:
@@ -45,7 +46,7 @@ def capability(context: Context) -> int | None:
         nvml.survey(context.host),
         parallel.sizes(context),
     )
-    of_cpu = install is None or install.version.endswith("+cpu")
+    of_cpu = install is None or install.is_for_cpu
     if of_cpu or survey is None or sizes is None or context.has("--device-ids"):
         return None
     seen = nvml.visible(survey.devices, context.env.get("CUDA_VISIBLE_DEVICES")) or ()

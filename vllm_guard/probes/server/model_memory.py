@@ -5,7 +5,7 @@ from __future__ import annotations
 from vllm_guard import estimate, model_files, nvml
 from vllm_guard.frozen import replace
 from vllm_guard.model import Finding
-from vllm_guard.probes.server import _place
+from vllm_guard.probes.server import _cpu_memory, _place
 from vllm_guard.target import models
 
 TYPE_CHECKING = False
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vllm_guard.estimate import Shape, Split
     from vllm_guard.nvml import Device
     from vllm_guard.probes import Context
+    from vllm_guard.probes.server._cpu_memory import Share
     from vllm_guard.probes.server._place import Place
     from vllm_guard.target.install import VllmInstall
 else:
@@ -51,13 +52,20 @@ class Need:
 
 def check(context: Context) -> Iterator[Finding]:
     place, install = _place.find(context), _place.install(context)
+    on_cpu = install is not None and install.is_for_cpu
+    share = _cpu_memory.taken(context, install) if install and on_cpu else None
+    if share and share.is_too_much:
+        weights = model_files.weights(place.folder).size if place else 0
+        yield _cpu_memory.too_much(share, weights)
+        return
     if place is None or install is None:
+        yield from _place.unread(context, _ID)
         return
     need = _need(context, place)
     if isinstance(need, str):
         yield Finding(_ID, "skip", place.name, f"no estimate: {need}")
-    elif install.version.endswith("+cpu"):
-        yield _on_host(need, place, context)
+    elif on_cpu:
+        yield _on_host(need, place, context, share)
     else:
         yield _on_gpus(need, place, context, install)
 
@@ -122,7 +130,7 @@ def _cached(need: Need, left: int, said: str, place: Place) -> Finding:
     """Does one sequence of the full length fit in what is left?"""
     held = estimate.sequences(need.shape, need.length, need.split, left)
     if held >= 1:
-        fact = f"{said}: {held:.1f} sequences of {need.length} tokens"
+        fact = f"{said}: {_rounded(held)} sequences of {need.length} tokens"
         return Finding(_ID, "ok", place.name, fact)
     most = estimate.longest(need.shape, need.split, left, need.length)
     fact = f"{said}: at most {most} of {need.length} tokens of a sequence"
@@ -132,16 +140,25 @@ def _cached(need: Need, left: int, said: str, place: Place) -> Finding:
     return Finding(_ID, "warn", place.name, fact, fix=fix)
 
 
-def _on_host(need: Need, place: Place, context: Context) -> Finding:
+def _rounded(count: float) -> str:
+    return f"{count:.0f}" if count >= 10 else f"{count:.1f}"
+
+
+def _on_host(need: Need, place: Place, context: Context, share: Share | None) -> Finding:
     """A vLLM for the CPU: all ranks share the host's memory, and the KV cache has a size of its own."""
-    free = _available()
+    memory = context.host.memory()
+    free = memory.available if memory else 0
     if not free:
         return Finding(_ID, "unknown", place.name, "/proc/meminfo does not tell what is free")
     weights = _place.gib(need.weights)
     said = f"estimate: weights {weights}; the host has {_place.gib(free)} of memory available"
     if need.weights > free:
         return Finding(_ID, "warn", place.name, said, fix="a smaller or quantised model")
-    word = context.env.get("VLLM_CPU_KVCACHE_SPACE", "")
+    if share:
+        left = share.wanted - estimate.weights_per_gpu(need.weights, need.split)
+        said += f"; each rank takes {share.share:g} of {_place.gib(share.node.total)}"
+        return _cached(need, max(left, 0), said, place)
+    word = context.env.get(_cpu_memory.SPACE, "")
     if not word.isdigit() or not int(word):
         return Finding(_ID, "ok", place.name, said)
     space = int(word) * _GIB
@@ -162,15 +179,6 @@ def _in_flight(context: Context, memory: int, pipeline: int) -> int:
     default = next(tokens for least, tokens in _STEPS if memory >= least)
     step = _place.number(context, default, "--max-num-batched-tokens") or default
     return step * (pipeline if context.has("--no-async-scheduling") else pipeline + 1)
-
-
-def _available() -> int:
-    try:
-        with open("/proc/meminfo", "rb") as file:
-            rows = dict(line.split(b":", 1) for line in file)
-        return int(rows[b"MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError, IndexError):
-        return 0
 
 
 def _visible(context: Context) -> tuple[Device, ...]:

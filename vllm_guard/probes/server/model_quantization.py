@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from vllm_guard.model import Finding
 from vllm_guard.probes.server import _place, model_dtype
 from vllm_guard.target import models
@@ -20,6 +22,8 @@ TITLE = "the model's quantisation"
 _ID = "model-quantization"
 NO_CAPABILITY = b"is not supported for the current GPU"
 NO_DTYPE = b"is not supported for quantization"
+NO_CONFIG = b"Cannot find the config file for"
+LOOKED_FOR_IN = "model_executor/model_loader/weight_utils.py"
 _ALLOW = "--allow-deprecated-quantization"
 CHECKED_IN = ("config/vllm.py", "config/__init__.py", "config.py")
 #: The least compute capability that computes in it; below, vLLM unpacks the weights to 16 bits (Marlin).
@@ -31,6 +35,7 @@ _CACHES = {"fp8": 89, "bfloat16": 80}
 def check(context: Context) -> Iterator[Finding]:
     place, install = _place.find(context), _place.install(context)
     if place is None or install is None:
+        yield from _place.unread(context, _ID)
         return
     known = models.quantizations(install)
     word = context.flag("--quantization", "-q")
@@ -63,8 +68,23 @@ def _judged(context: Context, place: Place, install: VllmInstall) -> Iterator[Fi
     elif method in models.deprecated_quantizations(install) and not context.has(_ALLOW):
         fact = f"{method} is deprecated: vLLM {install.version} takes it only where it is allowed"
         yield Finding(_ID, place.certain, place.name, fact, fix=_ALLOW)
+    elif _lacks_config(place, install, method):
+        fact = (
+            f"{method} is asked for, and neither config.json nor a file of its own has its settings"
+        )
+        sure = place.certain if models.says(install, NO_CONFIG, LOOKED_FOR_IN) else "warn"
+        fix = "leave out --quantization, or a form of the model that is quantised so"
+        yield Finding(_ID, sure, place.name, fact, fix=fix)
     else:
         yield from _required(context, place, install, method)
+
+
+def _lacks_config(place: Place, install: VllmInstall, method: str) -> bool:
+    """Has an unquantised model nothing that `get_quant_config` would read for AWQ or GPTQ?"""
+    if _place.quantization(place) or not any(family in method for family in ("awq", "gptq")):
+        return False
+    ends = tuple(end for need in models.requirements(install, method) for end in need["files"])
+    return bool(ends) and not any(name.endswith(ends) for name in os.listdir(place.folder))
 
 
 def _required(

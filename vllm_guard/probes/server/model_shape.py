@@ -33,6 +33,7 @@ _LARGEST = 1024  #: GPUs that are tried for a fix
 def check(context: Context) -> Iterator[Finding]:
     place = _place.find(context)
     if place is None:
+        yield from _place.unread(context, "model-heads")
         return
     if _place.overrides(context):
         fact = "not compared: --hf-overrides or --config may change heads and length"

@@ -29,6 +29,8 @@ _BLOCKS = b"is not divisible by weight quantization block_k"
 def check(context: Context) -> Iterator[Finding]:
     place = _place.find(context)
     gpus = _place.number(context, 1, *_TENSOR)
+    if place is None:
+        yield from _place.unread(context, "model-intermediate")
     if place is None or not gpus or gpus < 1 or _place.overrides(context):
         return
     heads = estimate.size(place.text, "num_attention_heads")

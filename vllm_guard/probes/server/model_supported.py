@@ -25,6 +25,7 @@ _BY_HAND = """--hf-overrides '{"architectures": ["..."]}'"""
 def check(context: Context) -> Iterator[Finding]:
     place, install = _place.find(context), _place.install(context)
     if place is None or install is None:
+        yield from _place.unread(context, _ID)
         return
     if _place.overrides(context):
         fact = "not told: --hf-overrides or --config may change the architecture"

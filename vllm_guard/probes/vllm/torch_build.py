@@ -73,7 +73,7 @@ def kind(context: Context) -> tuple[str, str] | None:
 
 def _cpu(context: Context, version: str, survey: Survey | None) -> Iterator[Finding]:
     vllm = context.target.vllm if context.target else None
-    cpu_vllm = vllm is not None and "cpu" in vllm.version
+    cpu_vllm = vllm is not None and vllm.is_for_cpu
     if survey is not None and survey.devices and not cpu_vllm:
         fact = f"has no CUDA; this machine has {len(survey.devices)} GPUs: vLLM would not use them"
         fix = "install the CUDA build: uv pip install vllm --torch-backend=auto"
