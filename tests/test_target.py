@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -429,6 +430,32 @@ def test_an_interpreter_that_hangs_is_ended_with_its_children(
     assert found is not None
     assert found.problem == f"{hung} did not answer within 0.5 s"
     gone([int((tmp_path / "pid").read_text())])
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("echo '(1, 2, 3, 4)'", "does not answer as Python does: exit status 0"),
+        ("echo '(None, \"3.9\", (), \"\")'", "does not answer as Python does: exit status 0"),
+        ("echo '(\"p\", \"3.9\", (7,), \"\")'", "does not answer as Python does: exit status 0"),
+        ("head -c 300000 /dev/zero | tr '\\0' -; echo 1", "does not answer as Python does: exit status 0"),
+        ("head -c 300000 /dev/zero | tr '\\0' '('", "does not answer as Python does: exit status 0"),
+        ("echo no such thing >&2; exit 3", "does not answer as Python does: no such thing"),
+        ("exec yes", "wrote more than 1 MiB, as no Python does"),
+        ("exec yes >&2", "wrote more than 1 MiB, as no Python does"),
+    ],
+)  # fmt: skip
+def test_what_answers_as_no_python_does_is_a_problem_in_one_line(
+    tmp_path: Path, script: str, problem: str
+) -> None:
+    file = program(tmp_path / "python3", f"#!/bin/sh\n{script}\n")
+    start = time.monotonic()
+
+    found = find_target([str(file)], env())
+
+    assert found is not None
+    assert found.problem == f"{file} {problem}"
+    assert time.monotonic() - start < 5
 
 
 def test_nothing_of_the_environment_is_executed(venv: Path, tmp_path: Path) -> None:

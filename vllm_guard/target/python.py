@@ -10,13 +10,16 @@ from vllm_guard.target.words import head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from dataclasses import dataclass
+    from subprocess import Popen
     from typing import Any
 else:
     from vllm_guard.frozen import dataclass
 
 _PATIENCE = 5.0  #: seconds
+_WORDS = 300  #: characters of its last words that are shown
+_MOST = 1 << 20  #: bytes of an answer; a Python with 100 folders says 10 KiB
 #: `site` itself computes the path, without the parts that run code of that environment; folders that
 #: may come to be later are there already.
 _QUESTION = """
@@ -67,21 +70,33 @@ def _key(path: str, env: Mapping[str, str]) -> Any:
 
 
 def _answer(path: str, env: Mapping[str, str], cwd: str) -> Any:
-    import ast
-
     status, output, errors = _run((path, "-I", "-S", "-c", _QUESTION), env, cwd)
     try:
-        executable, version, search_path, user_site = ast.literal_eval(output.splitlines()[-1])
-    except (IndexError, SyntaxError, TypeError, ValueError):
-        reason = " ".join(errors.split()[-40:]) or f"exit status {status}"
+        executable, *rest = _parsed(output)
+    except (IndexError, SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
+        reason = " ".join(errors[-_WORDS:].split()) or f"exit status {status}"
         raise GuardError(f"{path} does not answer as Python does: {reason}") from None
-    return executable or path, version, search_path, user_site
+    return executable or path, *rest
+
+
+def _parsed(output: str) -> tuple[str, str, tuple[str, ...], str]:
+    """What `_QUESTION` printed. `ast` raises MemoryError and RecursionError for what is nested too deep."""
+    import ast
+
+    executable, version, search_path, user_site = ast.literal_eval(output.splitlines()[-1])
+    is_path = isinstance(search_path, tuple)
+    if not is_path or not all(
+        isinstance(word, str) for word in (executable, version, user_site, *search_path)
+    ):
+        raise TypeError
+    return executable, version, search_path, user_site
 
 
 def _run(words: tuple[str, ...], env: Mapping[str, str], cwd: str) -> tuple[int, str, str]:
     """Run to the end, without a terminal; after `_PATIENCE` it is killed with all it started."""
     import signal
     import subprocess
+    import time
 
     with subprocess.Popen(
         words,
@@ -91,14 +106,38 @@ def _run(words: tuple[str, ...], env: Mapping[str, str], cwd: str) -> tuple[int,
         env=env,
         cwd=cwd,
         start_new_session=True,
-        encoding="utf-8",
-        errors="replace",
     ) as process:
         try:
-            output, errors = process.communicate(timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
+            output, errors = _heard(process, time.monotonic() + _PATIENCE)
+            if max(len(output), len(errors)) > _MOST:
+                raise GuardError(f"{words[0]} wrote more than {_MOST >> 20} MiB, as no Python does")
+            process.wait(_PATIENCE)
+        except (TimeoutError, subprocess.TimeoutExpired):
             raise GuardError(f"{words[0]} did not answer within {_PATIENCE:g} s") from None
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, output, errors
+    return process.returncode, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace")
+
+
+def _heard(process: Popen[bytes], end: float) -> Iterable[bytes]:
+    """What it writes to stdout and stderr, until it closes them or that is too much. Raises TimeoutError."""
+    import select
+    import time
+
+    heard = {stream.fileno(): b"" for stream in (process.stdout, process.stderr) if stream}
+    poll = select.poll()
+    for fd in heard:
+        poll.register(fd, select.POLLIN)
+    still = len(heard)
+    while still and max(map(len, heard.values())) <= _MOST:
+        ready = poll.poll(max(0.0, end - time.monotonic()) * 1000)
+        if not ready:
+            raise TimeoutError
+        for fd, _ in ready:
+            data = os.read(fd, 65536)
+            heard[fd] += data
+            if not data:
+                poll.unregister(fd)
+                still -= 1
+    return heard.values()
