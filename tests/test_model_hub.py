@@ -120,7 +120,7 @@ def test_what_is_in_the_cache_is_not_counted(home) -> None:
         ({"body": "[1]"}, {}, "hub-answers", "unknown", "is no hub"),
         ({"body": "{}"}, {}, "hub-answers", "unknown", "is no hub"),
         ({"body": "[" * 100_000}, {}, "hub-answers", "unknown", "is no hub"),
-        ({"body": {"sha": 1, "siblings": 7}}, {}, "hub-answers", "unknown", "not iterable"),
+        ({"body": {"sha": 1, "siblings": 7}}, {}, "hub-answers", "unknown", "its list of files is damaged"),
         ({"status": 302, "location": "https://login.example/?from=here"}, {}, "hub-answers", "unknown",
          "it sends to another host, login.example"),
     ],
@@ -298,6 +298,60 @@ def test_the_guard_says_no_token_even_where_an_address_holds_one(home) -> None:
     found = look(home, HF_ENDPOINT=f"http://user:{TOKEN}@127.0.0.1:9")
 
     assert found["hub-answers"].status == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("user:hunter22@127.0.0.1:9", "127.0.0.1:9"),
+        ("user:hun@ter22@127.0.0.1:9", "127.0.0.1:9"),
+        ("http://user:hun@ter22@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("hunter22@127.0.0.1:9", "127.0.0.1:9"),
+        ("127.0.0.1:9", "127.0.0.1:9"),
+        ("http://127.0.0.1:9", "http://127.0.0.1:9"),
+    ],
+)
+def test_name_and_password_of_an_address_are_not_shown(home, endpoint: str, shown: str) -> None:
+    found = look(home, HF_ENDPOINT=endpoint)["hub-answers"]
+
+    assert (found.status, found.subject) == ("unknown", shown)
+    assert "ter22" not in str(found)
+
+
+FILE = {"rfilename": "model.safetensors", "size": 5}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "abc",
+        {"a": 1},
+        7,
+        ["abc"],
+        [FILE, None],
+        [{"size": 5}],
+        [{**FILE, "rfilename": 7}],
+        [{**FILE, "size": "5"}],
+        [{**FILE, "size": True}],
+        [{**FILE, "size": -1}],
+        [{**FILE, "size": 1.5}],
+        [{**FILE, "size": 10**400}],
+    ],
+    ids=lambda rows: str(rows)[:40],
+)
+def test_a_list_of_files_that_is_none_is_told_in_one_line(home, rows: Any) -> None:
+    with answering(body={"sha": "abc", "siblings": rows}) as server:
+        found = look(home, HF_ENDPOINT=server.url)
+
+    assert found["hub-answers"].status == "unknown"
+    told = "not known whether it will give the model: its list of files is damaged"
+    assert found["hub-answers"].fact == told
+
+
+@pytest.mark.parametrize("sha", [None, 7, ["a"], {}])
+def test_a_commit_that_is_none_comes_from_no_hub(home, sha: Any) -> None:
+    with answering(body={"sha": sha}) as server:
+        assert "no hub" in look(home, HF_ENDPOINT=server.url)["hub-answers"].fact
 
 
 #: What huggingface_hub makes of each model: the name of its error, empty for none; rows on stdout.

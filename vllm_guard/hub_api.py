@@ -23,6 +23,7 @@ NO_REPOSITORY, NO_REVISION, GATED = "RepoNotFound", "RevisionNotFound", "GatedRe
 BAD_TOKEN = "Invalid credentials"  # noqa: S105  (it has no code, the hub says it in words)
 _CODES = (NO_REPOSITORY, NO_REVISION, GATED)
 _BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105  (the hub's words)
+_SIZE_MAX = 1 << 63  #: bytes; no file system has files so large
 _ANSWER_MAX = 8 << 20  #: bytes; a model with 1000 files has 0.3 MB
 
 
@@ -72,14 +73,27 @@ def _look(question: Question, env: Mapping[str, str], seconds: float) -> dict[st
         info = _object(_get(f"{model}/revision/{revision}?blobs=true", question, seconds))
         if info.get("gated"):
             _get(f"{model}/auth-check", question, seconds)
+        sizes = _sizes(info.get("siblings"))
     except _Told as told:
         kind, words = told.args
         return {kind: words}
-    sizes = {}
-    for row in info.get("siblings") or ():
-        if isinstance(row.get("size"), int):
-            sizes[str(row["rfilename"])] = row["size"]
-    return {"commit": str(info["sha"]), "sizes": sizes or None}
+    return {"commit": info["sha"], "sizes": sizes}
+
+
+def _sizes(rows: Any) -> dict[str, int] | None:
+    """Bytes of each file, by the hub's `siblings`; None where it tells none. Raises _Told for other rows."""
+    if rows is None:
+        return None
+    if not isinstance(rows, list) or not all(map(_is_file, rows)):
+        raise _Told("problem", "its list of files is damaged")
+    return {row["rfilename"]: row["size"] for row in rows if row.get("size") is not None} or None
+
+
+def _is_file(row: Any) -> bool:
+    if not isinstance(row, dict) or not isinstance(row.get("rfilename"), str):
+        return False
+    size = row.get("size")
+    return size is None or (type(size) is int and 0 <= size < _SIZE_MAX)
 
 
 def _object(text: bytes) -> dict[str, Any]:
@@ -90,7 +104,7 @@ def _object(text: bytes) -> dict[str, Any]:
         info = json.loads(text)
     except (ValueError, RecursionError):
         info = None
-    if not isinstance(info, dict) or "sha" not in info:
+    if not isinstance(info, dict) or not isinstance(info.get("sha"), str):
         raise _Told("problem", "what answers there is no hub")
     return info
 

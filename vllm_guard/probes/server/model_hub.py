@@ -88,8 +88,9 @@ def _judged(context: Context, answer: Answer, repository: str, origin: str) -> F
 
 def _shown(endpoint: str) -> str:
     """The address without the name and password that may be in it."""
-    scheme, _, rest = endpoint.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if "@" in rest else endpoint
+    who, at, address = endpoint.rpartition("@")
+    scheme, mark, _ = who.partition("://")
+    return f"{scheme}{mark}{address}" if at and mark else address
 
 
 def _refusal(id_: str, context: Context, repository: str, fact: str, fix: str) -> Finding:
