@@ -120,7 +120,7 @@ def test_what_is_in_the_cache_is_not_counted(home) -> None:
         ({"body": "[1]"}, {}, "hub-answers", "unknown", "is no hub"),
         ({"body": "{}"}, {}, "hub-answers", "unknown", "is no hub"),
         ({"body": "[" * 100_000}, {}, "hub-answers", "unknown", "is no hub"),
-        ({"body": {"sha": 1, "siblings": 7}}, {}, "hub-answers", "unknown", "its list of files is damaged"),
+        ({"body": {"sha": "1", "siblings": 7}}, {}, "hub-answers", "unknown", "its list of files is damaged"),
         ({"status": 302, "location": "https://login.example/?from=here"}, {}, "hub-answers", "unknown",
          "it sends to another host, login.example"),
     ],
