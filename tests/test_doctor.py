@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -375,6 +376,39 @@ def test_a_doctor_that_is_ended_leaves_nothing(torch_that, number, tmp_path, cle
 def descendants(pid: int) -> list[int]:
     found = children(pid)
     return [*found, *(below for child in found for below in descendants(child))]
+
+
+#: A module of vLLM that writes down what everybody sees of the step, and says what it was told.
+TELLS_ALL = """
+import contextlib, glob, os, sys
+lines = []
+for path in glob.glob("/proc/[0-9]*/cmdline"):
+    with contextlib.suppress(OSError):
+        lines.append(open(path).read())
+order = open(sys.argv[1]).read()
+open(os.environ["SEEN"], "w").write(repr((oct(os.stat(sys.argv[1]).st_mode), order, lines)))
+raise ImportError(order)
+"""
+
+
+def test_the_secrets_of_a_config_file_are_neither_in_the_list_of_processes_nor_said(
+    tmp_path: Path,
+) -> None:
+    secret = "s3cr3t-without-a-shape"
+    (tmp_path / "o.yaml").write_text(f"api-key: {secret}\n")
+    env = {**fake_vllm(tmp_path), "SEEN": str(tmp_path / "seen")}
+    (tmp_path / "packages/vllm/entrypoints/cli").mkdir(parents=True)
+    (tmp_path / "packages/vllm/entrypoints/cli/serve.py").write_text(TELLS_ALL)
+    words = ("vllm", "serve", "m", "--config", f"{tmp_path}/o.yaml")
+
+    text = doctor("-v", "--only", "inspect", "--", *words, status=1, env=env)
+
+    mode, order, lines = ast.literal_eval((tmp_path / "seen").read_text())
+    assert mode == "0o100600"
+    assert order.count(secret) == 1
+    assert "fail inspect-import" in text
+    assert any(line.startswith(f"{sys.executable}\0") for line in lines)
+    assert secret not in text + "".join(lines)
 
 
 def test_full_probes_leave_no_record(torch_that, clean_world) -> None:

@@ -116,7 +116,7 @@ def prepare(options: RunOptions) -> Prepared:
     )
     if options.preflight != "off":
         findings = [*findings, *more, *probes.run_all(context)]
-    redactor = Redactor(facts.load("redact")).knowing(after, argv)
+    redactor = Redactor(facts.load("redact")).knowing(after, argv).knowing({}, context.server_words)
     findings = [report.masked_finding(finding, redactor) for finding in findings]
     return Prepared(
         run_id=run_id,

@@ -95,11 +95,13 @@ class Trials:
         assert target is not None
         options = self.prepared.options
         result = os.path.join(folder, "run.json")
+        given = os.path.join(folder, "order")
+        paths.create_private(given, json.dumps(order).encode())
         # What fails in the plan is said by the doctor; here it must not keep the step from running.
         failing = tuple(f.id for f in self.prepared.findings if f.status == "fail")
         mine = replace(
             options,
-            command=(target.interpreter, _MAIN, json.dumps(order)),
+            command=(target.interpreter, _MAIN, given),
             profiles=(*options.profiles, *profiles),
             env=(*options.env, f"TMPDIR={folder}"),
             ignore=(*options.ignore, *failing),

@@ -1,6 +1,9 @@
 """Run one step in the target's interpreter. Standard library only, Python 3.8 or later.
 
-    python main.py '{"step": "torch", "rows": FILE, "stacks": FOLDER, "limit": SECONDS, "ask": {...}}'
+    python main.py ORDER
+
+ORDER is a file, for everybody sees the list of processes, and an order may hold a secret:
+`{"step": "torch", "rows": FILE, "stacks": FOLDER, "limit": SECONDS, "ask": {...}}`.
 
 What it finds out is appended to FILE, one JSON object a line, as it is found: of a step that is ended
 at its limit is known how far it came. Shortly before the limit the Python stacks go to FOLDER.
@@ -102,7 +105,8 @@ def load(name):
 
 
 def main():
-    order = json.loads(sys.argv[1])
+    with open(sys.argv[1]) as file:
+        order = json.load(file)
     report = Report(order["rows"], order["stacks"])
     report.watch("", order["limit"])
     load("step_" + order["step"]).run(report, order["ask"])

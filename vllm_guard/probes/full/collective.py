@@ -76,7 +76,7 @@ def check(context: Context, ask: Ask) -> Iterator[Finding]:
 
 
 def _asked(context: Context) -> dict[str, Any]:
-    """What the step is told. Nothing of it is secret: it is seen in the list of processes."""
+    """What the step is told."""
     met = meeting.meeting(context)
     nodes = met.nodes if met else 1
     common = {
