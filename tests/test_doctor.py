@@ -9,8 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +353,51 @@ def test_a_step_that_hangs_is_ended_at_its_limit_with_its_stack(torch_that, monk
     assert "it in import" in found["fact"]
     assert any("waits_for_ever" in line for line in found["evidence"])
     assert time.monotonic() - start < 20
+
+
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """Short enough for the guard to make its own there: it holds sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
+
+
+#: A command with a small file system of its own.
+ON_SMALL_DISK = 'mount -t tmpfs -o "$1" none "$2"; shift 2; exec "$@"'
+FILLS_THE_DISK = """
+import os, tempfile
+with open(os.path.join(tempfile.gettempdir(), "fills"), "wb") as file:
+    for _ in range(64):
+        file.write(bytes(1 << 16))
+        file.flush()
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "source", "why"),
+    [
+        ("size=4k", "", "4 KiB; set TMPDIR to a folder with room"),
+        ("nr_inodes=9", "", " inodes; set TMPDIR to another folder"),
+        ("size=2m", FILLS_THE_DISK, "0 KiB; set TMPDIR to a folder with room"),
+    ],
+)
+def test_a_full_disk_is_named(torch_that, short_folder, size: str, source: str, why: str) -> None:
+    env, words = torch_that(source)
+    small = short_folder
+    mounted = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", ON_SMALL_DISK]
+
+    ran = subprocess.run(
+        [*mounted, "sh", size, small, *GUARD, "doctor", "--json", "--only", "torch", *words],
+        env={**env, "TMPDIR": small},
+        capture_output=True,
+        check=False,
+    )
+
+    assert ran.stderr == b""
+    (found,) = [f for f in json.loads(ran.stdout)["findings"] if f["id"] == "torch-not-run"]
+    assert found["status"] == "unknown"
+    assert found["fact"].startswith(f"could not be run: no space left in {small}")
+    assert found["fact"].endswith(why)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

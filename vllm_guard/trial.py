@@ -5,6 +5,7 @@ is forked, and is told to end when this one dies.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _MAIN = os.path.join(os.path.dirname(__file__), "inside", "main.py")
 _SPARE = 4.0  #: seconds from the dump of the stacks to the deadline
 _ENDING = 30.0  #: seconds that the end of a run may take
+_ROOM = 1 << 20  #: bytes that a step's own files may take; what torch writes comes on top
+_FILES = 16  #: of them
 _SAID_LINES = 12
 _SAID_BYTES = 16_384
 _CAUSE_CHARS = 1000
@@ -72,6 +75,8 @@ class Trials:
         """In the forked process: launch, look at what came of it, remove it."""
         before = environment.view(environment.inherited())
         folder = prepare.private_folder(record.new_id(), before)
+        if no_room := _no_room(os.path.dirname(folder)):
+            return {"kind": "not-started", "reason": no_room}
         folders.make(folder)
         try:
             os.mkdir(os.path.join(folder, "stacks"))
@@ -118,10 +123,25 @@ class Trials:
             outcome = self.start(mine, ())
         except GuardError as error:
             return {"kind": "not-started", "code": error.exit_code, "reason": error.message}
-        document = json.loads(paths.peek(result, 16 << 20))
+        try:
+            document = json.loads(paths.peek(result, 16 << 20))
+        except ValueError:  # the disk was filled meanwhile
+            reason = _no_room(folder) or "the record of its run is damaged"
+            return {"kind": "lost", "reason": reason}
         record.Shelf(self.prepared.before).remove(document["id"])  # of interest to nobody
         left = tuple(f["subject"] for f in document["leftovers"] if f["id"] == "left-behind")
         return {"kind": outcome.kind, "code": outcome.code, "signal": outcome.signal, "left": left}
+
+
+def _no_room(folder: str) -> str:
+    """That the file system of the folder is full; empty where it is not, or does not count its files."""
+    info = os.statvfs(folder)
+    free = info.f_bavail * info.f_frsize
+    if free < _ROOM:
+        return f"no space left in {folder}: {free >> 10} KiB; set TMPDIR to a folder with room"
+    if info.f_files and info.f_favail < _FILES:
+        return f"no space left in {folder}: {info.f_favail} inodes; set TMPDIR to another folder"
+    return ""
 
 
 def _speak_to(path: str) -> None:
@@ -136,7 +156,7 @@ def _speak_to(path: str) -> None:
 
 def _found(folder: str) -> dict[str, Any]:
     """What the step left in its folder: its rows, its last words, its stacks."""
-    rows = [json.loads(line) for line in _text(os.path.join(folder, "rows")).splitlines()]
+    rows = list(_rows(_text(os.path.join(folder, "rows"))))
     stacks = os.path.join(folder, "stacks")
     texts = {name: _text(os.path.join(stacks, name)) for name in sorted(os.listdir(stacks))}
     return {
@@ -144,6 +164,13 @@ def _found(folder: str) -> dict[str, Any]:
         "said": _said(_text(os.path.join(folder, "said"))),
         "stacks": {name: text.splitlines() for name, text in texts.items() if text},
     }
+
+
+def _rows(text: str) -> Iterator[Any]:
+    """What was written whole: a full disk tears a row."""
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
 def _said(text: str) -> list[str]:
