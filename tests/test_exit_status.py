@@ -136,6 +136,26 @@ def test_a_broken_profile_is_125(tmp_path) -> None:
     assert guard("-p", str(profile), "--", "true").returncode == 125
 
 
+#: Where memory ends first depends on the machine: a launch that asks for too much at once stands for all.
+ASKS = "from vllm_guard import cli, options; options.parse_launch = lambda _: {}; cli.main()"
+
+
+@pytest.mark.parametrize(
+    "what", ["bytearray(1 << 62)", "__import__('mmap').mmap(-1, 1 << 62)"], ids=["Python", "kernel"]
+)
+def test_no_memory_is_125_in_one_line(what: str, tmp_path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", ASKS.format(what)],
+        env=guard_env(HOME=str(tmp_path)),
+        capture_output=True,
+        check=False,
+    )
+
+    told = b"vllm-guard: error: no memory is left for vllm-guard: see ulimit -v, free -h\n"
+    assert (ran.returncode, ran.stderr) == (125, told)
+    assert not list(tmp_path.rglob("crash.txt"))
+
+
 def test_words_after_the_command_are_the_commands() -> None:
     result = guard("--", "printf", "%s\n", "--profile", "-n", "--", "--help")
 

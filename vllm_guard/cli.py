@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -27,7 +28,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         ending.die_of_sigint()
     except Exception as error:  # noqa: BLE001  (the last line of defence: no traceback for users)
-        status = _report_bug(error)
+        status = _no_memory() if _is_no_memory(error) else _report_bug(error)
     ending.leave(status)
 
 
@@ -43,6 +44,15 @@ def _dispatch(words: list[str]) -> int:
     from vllm_guard.commands import group
 
     return group.main(words)
+
+
+def _is_no_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or getattr(error, "errno", 0) == errno.ENOMEM
+
+
+def _no_memory() -> int:
+    voice.say_error(GuardError("no memory is left for vllm-guard: see ulimit -v, free -h"))
+    return GUARD_FAILED
 
 
 def _report_bug(error: Exception) -> int:
