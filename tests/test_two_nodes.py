@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 from tests.kit import ROOT, wait_for
 from tests.kit.two_nodes import ADDRESSES, LONG, PORT, Doctor, Host, flags, two_hosts
 from vllm_guard import probes, record
+from vllm_guard.inside import hub
 from vllm_guard.probes import meeting
 from vllm_guard.probes.full import Answer, collective
 from vllm_guard.target import Target
@@ -36,6 +40,27 @@ STRANGER = (
     'import socket; s = socket.create_connection(("10.99.0.1", 29501));'
     's.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n"); s.makefile().read()'
 )
+#: Says that it is node 1, and these values; what it is told goes to stdout.
+IMPOSTOR = """
+import json, socket, sys
+connection = socket.create_connection(("10.99.0.1", 29501))
+lines = connection.makefile("r")
+lines.readline()
+for value in json.loads(sys.argv[1]):
+    message = {"node": 1, "nodes": 2, "host": "evil", "value": value, "seconds": 60}
+    connection.sendall(json.dumps(message).encode() + b"\\n")
+    print(lines.readline())
+"""
+INTRODUCTION = {
+    "host": "evil",
+    "place": "x",
+    "address": "10.99.0.2",
+    "world": 2,
+    "versions": {},
+    "settings": {},
+}
+PICK = {"address": "10.99.0.2", "interface": "eth0", "port": 9, "given": ""}
+OFFER = {"node": 1, "route": "eth0", "ports": "1-2", "kinds": {"Gloo": PICK}}
 HANGING = """
 import os, sys, threading
 def hook():
@@ -108,21 +133,29 @@ def test_every_rank_is_on_both_reports_and_differences_are_named(hosts, tmp_path
     fake.mkdir()
     (fake / "METADATA").write_text("Name: torch\nVersion: 9.9\n")
     own = {"VLLM_API_KEY": "of-a-only", "GLOO_SOCKET_IFNAME": "eth0", "NCCL_DEBUG": "INFO"}
+    at_a = [
+        "NCCL_ALGO: Ring here, another value on b (node 1)",
+        "NCCL_DEBUG: INFO here, not set on b (node 1)",
+        "NCCL_PROTO: not set here, another value on b (node 1)",
+    ]
+    at_b = [
+        "NCCL_ALGO: Tree here, another value on a (node 0)",
+        "NCCL_DEBUG: not set here, another value on a (node 0)",
+        "NCCL_PROTO: LL here, not set on a (node 0)",
+    ]
 
     doctors = (
-        Doctor(a, *flags(0), **own),
-        Doctor(b, *flags(1), NCCL_PROTO="LL", PYTHONPATH=f"{ROOT}:{tmp_path}"),
+        Doctor(a, *flags(0), **own, NCCL_ALGO="Ring"),
+        Doctor(b, *flags(1), NCCL_ALGO="Tree", NCCL_PROTO="LL", PYTHONPATH=f"{ROOT}:{tmp_path}"),
     )
 
-    for found in (doctor.findings() for doctor in doctors):
+    reports = [doctor.findings() for doctor in doctors]
+    for found, settings in zip(reports, (at_a, at_b), strict=True):
         facts = {f["id"]: [g["fact"] for g in found if g["id"] == f["id"]] for f in found}
         (versions,) = facts["collective-versions"]
         assert versions.startswith("torch: ")
         assert versions.endswith(" on a (node 0), 9.9 on b (node 1)")
-        assert facts["collective-settings"] == [
-            "NCCL_DEBUG: INFO on a (node 0), not set on b (node 1)",
-            "NCCL_PROTO: not set on a (node 0), LL on b (node 1)",
-        ]
+        assert facts["collective-settings"] == settings
         assert set(facts) == {"collective-versions", "collective-settings"}
 
 
@@ -187,6 +220,108 @@ def test_two_nodes_on_one_host_may_use_loopback(hosts) -> None:
     doctors = [Doctor(a, *flags(rank, address="127.0.0.1")) for rank in range(2)]
 
     assert [[f["id"] for f in d.findings()] for d in doctors] == [["collective-works"]] * 2
+
+
+# ---- somebody else takes part
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["evil"],
+        [7],
+        [{"x": 1}],
+        [{**INTRODUCTION, "versions": {"torch": 9}}],
+        [{**INTRODUCTION, "settings": ["NCCL_DEBUG"]}],
+        [{**INTRODUCTION, "address": "evil.invalid"}],
+        [{**INTRODUCTION, "host": "h" * 10_000}],
+        [INTRODUCTION, {"picks": 1}],
+        [INTRODUCTION, {**OFFER, "kinds": {"Gloo": {**PICK, "port": 65536}}}],
+        [INTRODUCTION, OFFER, {"Gloo": ["x"]}],
+    ],
+    ids=lambda said: str(said[-1])[:60],
+)
+def test_a_program_that_says_it_is_a_node_gets_no_value_and_fails_nobody(hosts, said: Any) -> None:
+    a, b = hosts
+    doctor = Doctor(a, *flags(0), NCCL_TOPO_FILE="/the/value")
+    a.until_it_listens(PORT)
+
+    heard = b.sh(f"exec {sys.executable} -c '{IMPOSTOR}' '{json.dumps(said)}'")
+
+    found = {f["id"]: f for f in doctor.findings()}
+    meet = found.pop("collective-meet")
+    assert (meet["status"], meet["fact"]) == (
+        "unknown",
+        "what says it is node 1 at 10.99.0.1 port 29501 is no doctor, but another program",
+    )
+    assert "ss -ltnp" in meet["fix"]
+    assert set(found) <= {"collective-versions", "collective-settings"}
+    assert '{"all": ' in heard
+    assert "NCCL_TOPO_FILE" in heard
+    assert "/the/value" not in heard
+
+
+@pytest.fixture
+def meeting_place() -> Iterator[int]:
+    """The port of a hub for two nodes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    pid = hub.start(port, 2, LONG, "a")
+    yield port
+    hub.end(pid, LONG)
+
+
+def message(node: Any, **more: Any) -> bytes:
+    said = {"node": node, "nodes": 2, "host": "h", "value": 1, "seconds": 60, **more}
+    return json.dumps(said).encode() + b"\n"
+
+
+@contextmanager
+def connected(port: int) -> Iterator[tuple[socket.socket, Any]]:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=LONG) as connection,
+        connection.makefile("rb") as lines,
+    ):
+        assert lines.readline() == b'{"hub": 2}\n'
+        yield connection, lines
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"\x00\xff\n",
+        b"[1]\n",
+        b"null\n",
+        b"[" * 200_000 + b"\n",
+        b'{"node":' + b"9" * 5000 + b"}\n",
+        b'{"node":1,"value":1,"seconds":1}\n',
+        b"x" * (9 << 20),
+        message([]),
+        message(1.0),
+        message(True),
+        message(-1),
+        message(1 << 20),
+        message("1"),
+        message(1, nodes="2"),
+        message(1, host=7),
+        message(1, host="h" * 10_000),
+        message(1, seconds="5"),
+        message(1, seconds=float("nan")),
+        message(1, seconds=float("inf")),
+        message(1, seconds=-1),
+    ],
+    ids=lambda line: line[:60].decode("ascii", "replace"),
+)
+def test_whatever_strangers_send_the_nodes_meet(meeting_place: int, line: bytes) -> None:
+    with connected(meeting_place) as (first, of_first), connected(meeting_place) as (second, _):
+        first.sendall(message(0))
+        with connected(meeting_place) as (stranger, of_stranger), suppress(ConnectionError):
+            stranger.sendall(line)
+            assert of_stranger.read() == b""
+        second.sendall(message(1, value=2))
+        assert of_first.readline() == b'{"all": [1, 2]}\n'
 
 
 # ---- they do not meet

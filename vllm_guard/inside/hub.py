@@ -2,7 +2,8 @@
 
 One JSON object a line. Who connects is greeted. A node sends `node`, `nodes`, `host`, `value` and `seconds`;
 when every node has, or after `seconds` from the first of them, each gets `{"all": [...]}`; or it gets
-`{"refused": why, "fix": ...}`, which is the end.
+`{"refused": why, "fix": ...}`, which is the end. Whoever reaches the port may connect and say anything: what
+is no such message is dropped with its connection.
 """
 
 import json
@@ -14,6 +15,9 @@ import time
 
 LARGEST = 8 << 20  #: bytes of one message
 SENDING = 10.0  #: seconds that a node may take to receive
+_NUMBERS = range(1 << 20)  #: of nodes, and how many
+_LONGEST = 3600.0  #: seconds of one round
+_TEXT = 8192  #: characters of one text
 
 
 def start(port, nodes, seconds, host):
@@ -42,6 +46,66 @@ def end(pid, seconds):
             os.waitpid(pid, 0)
             return
         time.sleep(0.005)
+
+
+def fits(value, shape):
+    """Has what came as JSON this shape?
+
+    A shape is a type; a function that tells; `[SHAPE]`; `{str: SHAPE}` for any names; or
+    `{"name": SHAPE}`, where more names may be there.
+    """
+    if isinstance(shape, type):
+        return type(value) is shape and (shape is not str or len(value) <= _TEXT)  # True is no int
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(one, shape[0]) for one in value)
+    if not isinstance(shape, dict):
+        return shape(value)
+    if not isinstance(value, dict):
+        return False
+    if str in shape:
+        return all(fits(one, shape[str]) for one in value.values())
+    return all(name in value and fits(value[name], shape[name]) for name in shape)
+
+
+def parsed(line):
+    """The JSON of a line. Raises ValueError for what is none, or nested deeper than any of ours."""
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError from None
+
+
+def is_address(value):
+    """An IP address, maybe with its interface (`fe80::1%eth0`)."""
+    if not isinstance(value, str):
+        return False
+    family = socket.AF_INET6 if ":" in value else socket.AF_INET
+    try:
+        socket.inet_pton(family, value.partition("%")[0])
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_number(value):
+    return type(value) is int and value in _NUMBERS
+
+
+def _is_time(value):
+    return type(value) in (int, float) and 0.0 <= value <= _LONGEST  # NaN is not
+
+
+def _anything(_):
+    return True
+
+
+_MESSAGE = {
+    "node": _is_number,
+    "nodes": _is_number,
+    "host": str,
+    "value": _anything,
+    "seconds": _is_time,
+}
 
 
 def send(connection, message):
@@ -114,11 +178,13 @@ class _Hub:
 
     def _take(self, connection, line):
         try:
-            message = json.loads(line)
-            node, said = message["node"], (message["value"], message["seconds"])
-        except (ValueError, KeyError, TypeError):  # no node, but a stranger
+            message = parsed(line)
+        except ValueError:
+            message = None
+        if not fits(message, _MESSAGE):  # no node, but a stranger
             self._drop(connection)
             return True
+        node = message["node"]
         if self._members.get(node) is not connection:
             wrong = self._objection(message)
             if wrong:
@@ -127,8 +193,8 @@ class _Hub:
             self._members[node] = connection
             self._hosts[node] = message["host"]
         if self._end is None:
-            self._end = time.monotonic() + said[1]
-        self._said[node] = said[0]
+            self._end = time.monotonic() + message["seconds"]
+        self._said[node] = message["value"]
         return True
 
     def _objection(self, message):

@@ -7,8 +7,8 @@ error, and no node waits for another without a limit. Standard library only, Pyt
 
 import contextlib
 import errno
+import hashlib
 import importlib.metadata
-import json
 import os
 import socket
 import time
@@ -23,6 +23,17 @@ SPARE = 10.0  #: seconds that an answer of the hub may be late
 _OTHER_PORT = (
     "another --master-port, on every node; `ss -ltnp sport = :{port}` on node 0 names the process"
 )
+_GREETING = {"hub": int}
+_REFUSAL = {"refused": str, "fix": str}
+_ALL = {"all": list}
+_INTRODUCTION = {
+    "host": str,
+    "place": str,
+    "address": hub.is_address,
+    "world": int,
+    "versions": {str: str},
+    "settings": {str: str},
+}
 _HOPELESS = (errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EINVAL, errno.EADDRNOTAVAIL)
 
 
@@ -32,6 +43,14 @@ class StoppedError(Exception):
     def __init__(self, fact, fix=""):
         super().__init__(fact)
         self.fix = fix
+
+
+class StrangerError(StoppedError):
+    """What takes part in the meeting is no doctor: nothing is known of the nodes."""
+
+    def __init__(self, at, who):
+        fact = f"{who} at {at['address']} port {at['port']} is no doctor, but another program"
+        super().__init__(fact, _OTHER_PORT.format(**at))
 
 
 class Meeting:
@@ -58,11 +77,13 @@ class Meeting:
         self.here = self._socket.getsockname()[0]  #: this node's address on the way to node 0
         self._lines = self._socket.makefile("rb")
         try:
-            self._answer(ATTEMPT)
+            is_hub = hub.fits(self._answer(ATTEMPT), _GREETING)
         except StoppedError:
+            is_hub = False
+        if not is_hub:
             self.close()
             fact = f"at {at['address']} port {at['port']} listens no doctor, but another program"
-            raise StoppedError(fact, _OTHER_PORT.format(**at)) from None
+            raise StoppedError(fact, _OTHER_PORT.format(**at))
 
     def introduce(self):
         """Everybody says who it is. Raises StoppedError where one does not come in time."""
@@ -74,30 +95,39 @@ class Meeting:
                 "address": self.here,
                 "world": at["world"],
                 "versions": {**at["versions"], "torch": _torch()},
-                "settings": at["settings"],
+                "settings": {name: _digest(value) for name, value in at["settings"].items()},
             },
             at["meet"],
+            _INTRODUCTION,
         )
         missing = [number for number, other in enumerate(self.known) if other is None]
         if missing:
             raise StoppedError(*_missing(self.at, self.known, missing))
 
-    def gather(self, value, seconds):
-        """What every node says here, this one `value`; None for who has said nothing within `seconds`."""
+    def gather(self, value, seconds, shape):
+        """What every node says here, this one `value`; None for who has said nothing within `seconds`.
+
+        Raises StoppedError, and StrangerError where one says what has not this shape (`hub.fits`).
+        """
         at = self.at
         line = {"node": at["node"], "nodes": at["nodes"], "host": self.host}
         with contextlib.suppress(OSError):  # the answer, or that there is none, says why
             hub.send(self._socket, dict(line, value=value, seconds=seconds))
         answer = self._answer(seconds + SPARE)
-        if "refused" in answer:
+        if hub.fits(answer, _REFUSAL):
             raise StoppedError(answer["refused"], answer["fix"])
+        if not hub.fits(answer, _ALL) or len(answer["all"]) != at["nodes"]:
+            raise StrangerError(at, "what collects the answers")
+        for number, said in enumerate(answer["all"]):
+            if said is not None and not hub.fits(said, shape):
+                raise StrangerError(at, f"what says it is node {number}")
         return answer["all"]
 
     def _answer(self, seconds):
         """The next line of the hub."""
         self._socket.settimeout(seconds)
         try:
-            return json.loads(self._lines.readline(hub.LARGEST))
+            return hub.parsed(self._lines.readline(hub.LARGEST))
         except socket.timeout:  # noqa: UP041 (in Python 3.8 not the same)
             why = f"no answer for {seconds:.0f} s"
         except (OSError, ValueError) as error:
@@ -118,20 +148,49 @@ class Meeting:
             hub.end(self._hub, ENDING if self._socket else 0.0)
 
 
-def differences(meeting, kind):
-    """`(name, "1 on a, not set on b")` for each of `versions` or `settings` that differs."""
+def versions(meeting):
+    """`(name, "1 on a, none on b")` for each version that differs."""
+    for name, who in _groups(meeting, "versions"):
+        each = (f"{value or 'none'} on {_names(meeting, nodes)}" for value, nodes in who.items())
+        yield name, ", ".join(each)
+
+
+def settings(meeting):
+    """`(name, "1 here, not set on b")` for each variable that differs. Only the own values are known."""
+    here = meeting.at["node"]
+    for name, who in _groups(meeting, "settings"):
+        own = meeting.known[here]["settings"].get(name)
+        alike = [number for number in who.pop(own) if number != here]
+        facts = [f"{meeting.at['settings'].get(name, 'not set')} here"]
+        facts[0] += f" and on {_names(meeting, alike)}" if alike else ""
+        for value, numbers in who.items():
+            what = "not set" if value is None else "another value"
+            facts.append(f"{what} on {_names(meeting, numbers)}")
+        yield name, ", ".join(facts)
+
+
+def _groups(meeting, kind):
+    """For each name on which the nodes differ, the nodes by their value; None where one has no such name."""
     for name in sorted({name for other in meeting.known for name in other[kind]}):
         who = {}
         for number, other in enumerate(meeting.known):
-            value = other[kind].get(name)
-            who.setdefault("not set" if value is None else value, []).append(meeting.name(number))
+            who.setdefault(other[kind].get(name), []).append(number)
         if len(who) > 1:
-            yield name, ", ".join(f"{value} on {' and '.join(who[value])}" for value in who)
+            yield name, who
+
+
+def _names(meeting, numbers):
+    return " and ".join(map(meeting.name, numbers))
+
+
+def _digest(value):
+    """Enough to see whether two are alike. Strangers may come to the meeting: they get no value."""
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _torch():
     try:
-        return importlib.metadata.version("torch")
+        return importlib.metadata.version("torch") or "none"
     except importlib.metadata.PackageNotFoundError:
         return "none"
 

@@ -9,7 +9,19 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from __main__ import load
+
+hub = load("hub")
+
 CONNECT = 5.0  #: seconds for one connection
+_PICK = {
+    "address": lambda value: value == "" or hub.is_address(value),
+    "interface": str,
+    "port": lambda value: type(value) is int and 0 <= value < 65536,
+    "given": str,
+}
+_OFFER = {"node": int, "route": str, "ports": str, "kinds": {str: _PICK}}
+_RESULT = {str: {str: str}}
 _PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
 
 
@@ -24,8 +36,8 @@ def failures(meeting, nccl):
     listeners = {kind: _listen(address) for kind, address in picks.items()}
     greeters = [_greet(listener, meeting) for listener in listeners.values() if listener]
     try:
-        offers = meeting.gather(_offer(meeting, picks, listeners), CONNECT)
-        results = meeting.gather(_connect_to_all(meeting, offers), 2 * CONNECT)
+        offers = meeting.gather(_offer(meeting, picks, listeners), CONNECT, _OFFER)
+        results = meeting.gather(_connect_to_all(meeting, offers), 2 * CONNECT, _RESULT)
     finally:
         for listener in filter(None, listeners.values()):
             listener.shutdown(socket.SHUT_RDWR)  # `accept` ends with it
@@ -149,7 +161,7 @@ def _connect_to_all(meeting, offers):
 def _connect(address, port, place):
     try:
         with socket.create_connection((address, port), timeout=CONNECT) as connection:
-            heard = connection.makefile("rb").read().decode("utf-8", "replace")
+            heard = connection.makefile("rb").read(len(place) + 1).decode("utf-8", "replace")
     except socket.timeout:  # noqa: UP041 (in Python 3.8 not the same)
         return f"no answer within {CONNECT:.0f} s"
     except OSError as error:

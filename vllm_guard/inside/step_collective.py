@@ -5,6 +5,7 @@ before anything initialises CUDA.
 """
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -12,12 +13,25 @@ import time
 
 from __main__ import load
 
+hub = load("hub")
+
 IMPORT = 90.0  #: seconds that one node may take longer than another to import torch
 FAILED = 3  #: the exit status of a rank that has said what failed
 AFTER_FAILURE = (
     10.0  #: seconds that the others may take then: as a rule they wait for that one in vain
 )
 LATE = 5.0  #: seconds that one node may take longer than another to see that its ranks are over
+
+
+#: What another node may say of one of its ranks.
+_ROW = {
+    "who": lambda value: isinstance(value, str) and re.fullmatch(r"rank \d{1,6}", value),
+    "part": str,
+    "state": lambda value: value in ("begin", "ok", "note", "fail", "skip"),
+    "fact": str,
+    "host": str,
+    "node": int,
+}
 
 
 def run(report, ask):
@@ -35,9 +49,11 @@ def run(report, ask):
     try:
         report.about = {"host": meeting.host, "node": ask["node"]}
         meeting.introduce()
-        alike = _compare(report, meeting, nodes.differences)
+        alike = _compare(report, meeting, nodes)
         if alike and _reach(report, load("reach").failures(meeting, ask["nccl"])):
             _test(report, ask, meeting)
+    except nodes.StrangerError as error:
+        report.say("meet", "unknown", error, fix=error.fix)
     except nodes.StoppedError as error:
         report.say("meet", "fail", error, fix=error.fix)
     finally:
@@ -47,18 +63,18 @@ def run(report, ask):
 class _Alone:
     """The meeting of one node."""
 
-    def gather(self, value, _):
+    def gather(self, value, *_):
         return [value]
 
 
-def _compare(report, meeting, differences):
+def _compare(report, meeting, nodes):
     """Do the nodes differ in what must be alike? False where they cannot be tested together."""
-    for kind, state, fix in (
-        ("versions", "fail", "the same version on every node"),
-        ("settings", "warn", "one value for every node, or for none"),
-    ):
-        for name, fact in differences(meeting, kind):
-            report.say(kind, state, f"{name}: {fact}", fix=fix)
+    for name, fact in nodes.versions(meeting):
+        fix = "the same version on every node"
+        report.say("versions", "fail", f"{name}: {fact}", fix=fix)
+    for name, fact in nodes.settings(meeting):
+        fix = "one value for every node, or for none"
+        report.say("settings", "warn", f"{name}: {fact}", fix=fix)
     worlds = sorted({other["world"] for other in meeting.known})
     if len(worlds) > 1:
         each = (f"{o['world']} on {meeting.name(n)}" for n, o in enumerate(meeting.known))
@@ -106,7 +122,7 @@ def _gpus():
 
 def _same_number_of_gpus(report, meeting, mine):
     """The number that every node has; None where torch could not be imported everywhere."""
-    counts = meeting.gather(mine, IMPORT)
+    counts = meeting.gather(mine, IMPORT, int)
     without = [number for number, count in enumerate(counts) if count is None]
     if mine is not None and without:
         names = ", ".join(map(meeting.name, without))
@@ -125,7 +141,7 @@ def _same_number_of_gpus(report, meeting, mine):
 def _merge(report, ask, meeting):
     """Every node has the rows of every node: who looks at one report sees all ranks."""
     own = [row for row in report.told() if row["who"]]
-    rows = meeting.gather(own, LATE)
+    rows = meeting.gather(own, LATE, [_is_row])
     for number, theirs in enumerate(rows):
         if theirs is None:
             fact = (
@@ -135,6 +151,11 @@ def _merge(report, ask, meeting):
         elif number != ask["node"]:
             for row in theirs:
                 report.copy(row)
+
+
+def _is_row(row):
+    more = {"stack": [str]} if isinstance(row, dict) and row.get("hung") else {}
+    return hub.fits(row, {**_ROW, **more}) and hub.fits(row.get("fix", ""), str)
 
 
 def _import():

@@ -70,7 +70,9 @@ class Answer:
 
     @property
     def is_well(self) -> bool:
-        return self.kind == "exited" and not self.code and not self.failed() and bool(self.rows)
+        states = {row["state"] for row in self.rows}
+        ended = self.kind == "exited" and not self.code
+        return ended and bool(states) and not states & {"fail", "unknown"}
 
 
 def no_python(context: Context) -> str:
@@ -102,7 +104,7 @@ def judged(name: str, subject: str, answer: Answer, fix: str = "") -> Iterator[F
     if answer.is_well:
         facts = (f"{row['part']}: {row['fact']}" if row["fact"] else row["part"] for row in well)
         yield Finding(f"{name}-works", "ok", subject, "; ".join(facts))
-    yield from remarks(name, subject, answer, ("note", "warn"))
+    yield from remarks(name, subject, answer, ("note", "warn", "unknown"))
 
 
 def remarks(name: str, subject: str, answer: Answer, states: Sequence[Status]) -> Iterator[Finding]:
