@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -622,6 +623,44 @@ def test_what_the_quick_check_sees_of_the_master(hosts) -> None:
 
 
 # ---- pure
+
+#: What each of three nodes would say: of the others it knows digests only.
+OF_THREE = """
+from types import SimpleNamespace
+from vllm_guard.inside.main import load
+
+nodes = load("nodes")
+values = [{"A": "1", "B": "1"}, {"A": "2", "B": "1", "C": "1"}, {"A": "3", "C": "1"}]
+known = [
+    {"settings": {name: nodes._digest(value) for name, value in each.items()}} for each in values
+]
+for here in range(3):
+    at = {"node": here, "settings": values[here]}
+    meeting = SimpleNamespace(at=at, known=known, name="node {}".format)
+    print([fact for _, fact in nodes.settings(meeting)])
+"""
+
+
+def test_each_of_three_nodes_tells_its_own_value_and_who_has_the_same() -> None:
+    told = subprocess.run([sys.executable, "-c", OF_THREE], capture_output=True, check=True)
+
+    assert [ast.literal_eval(line) for line in told.stdout.decode().splitlines()] == [
+        [
+            "1 here, another value on node 1, another value on node 2",
+            "1 here and on node 1, not set on node 2",
+            "not set here, another value on node 1 and node 2",
+        ],
+        [
+            "2 here, another value on node 0, another value on node 2",
+            "1 here and on node 0, not set on node 2",
+            "1 here and on node 2, not set on node 0",
+        ],
+        [
+            "3 here, another value on node 0, another value on node 1",
+            "not set here, another value on node 0 and node 1",
+            "1 here and on node 1, not set on node 0",
+        ],
+    ]
 
 
 def context(*words: str, **env: str) -> probes.Context:
