@@ -52,14 +52,14 @@ LAYERS = (
         *("notebooks", "scripts", "unguarded"),
         *("guarding", "importers", "overwrite"),
     ),
-    ("model", "errors", "frozen", "options", "shellwords", "__init__"),
+    ("model", "errors", "frozen", "options", "shellwords", "flag_words", "__init__"),
 )
 RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
 
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
-    *("notebooks", "unguarded"),
+    *("notebooks", "unguarded", "flag_words"),
     *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
     *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
     "guarding.wrapping",

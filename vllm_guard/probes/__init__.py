@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 
+from vllm_guard import flag_words
+from vllm_guard.frozen import replace
 from vllm_guard.host import Host
 from vllm_guard.model import Finding
 
@@ -35,6 +37,7 @@ else:
 BARE = (("vllm",), ("python",))
 _DEFAULT_PORT = 8000  #: of vLLM
 FOLDERS = ("command", "python", "vllm", "machine", "server")
+_OF_FLAGS = ("machine", "server")  #: whose probes go by the command's options
 FULL = "full"  #: the folder of those that run code of the target, on request only
 
 
@@ -94,9 +97,24 @@ class Context:
 
     @property
     def server_words(self) -> tuple[str, ...]:
-        """The arguments of the API server; those of a `--config` that can be read stand in its place."""
+        """The arguments of the API server, their names in full; those of a `--config` stand in its place."""
+        return self._resolved[0]
+
+    @property
+    def unclear(self) -> tuple[str, ...]:
+        """The abbreviated options of which the source of this vLLM does not tell what they stand for."""
+        return self._resolved[1]
+
+    @property
+    def _resolved(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         words = self.given_words
-        return self._with_file(words) if "--config" in words else words
+        words = self._with_file(words) if "--config" in words else words
+        install = self.target.vllm if self.target else None
+        if install is None or not any(word.startswith("--") for word in words):
+            return words, ()
+        from vllm_guard.target.flags import candidates
+
+        return flag_words.resolved(words, lambda name: candidates(install, name))
 
     def _with_file(self, words: tuple[str, ...]) -> tuple[str, ...]:
         from vllm_guard import config_file
@@ -130,22 +148,11 @@ class Context:
 
     def flag(self, *names: str) -> str | None:
         """The last value given to one of these options of the server."""
-        words = self.server_words
-        value = None
-        for index, word in enumerate(words):
-            name, equals, inline = word.partition("=")
-            if name.replace("_", "-") not in names:
-                continue
-            if equals:
-                value = inline
-            elif index + 1 < len(words):
-                value = words[index + 1]
-        return value
+        return flag_words.value(self.server_words, names)
 
     def has(self, *names: str) -> bool:
-        """Is one of these options of the server given, with a value or without?"""
-        given = (word.partition("=")[0].replace("_", "-") for word in self.server_words)
-        return any(name in names for name in given)
+        """Is one of these options of the server given, and not taken back by a later `--no-...`?"""
+        return flag_words.given(self.server_words, names)
 
 
 def run_all(context: Context) -> list[Finding]:
@@ -170,7 +177,8 @@ def run_one(folder: str, name: str, context: Context) -> Iterator[Finding]:
     try:
         probe = load(folder, name)
         title = probe.TITLE
-        yield from probe.check(context)
+        for finding in probe.check(context):
+            yield _doubted(finding) if folder in _OF_FLAGS and context.unclear else finding
     except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop a launch)
         text = f"could not look: {type(error).__name__}: {error}"
         yield Finding(f"probe-{id_of(name)}", "unknown", title, text)
@@ -203,6 +211,12 @@ def ids() -> set[str]:
 def id_of(name: str) -> str:
     """What a probe is called, by the name of its file."""
     return name.replace("_", "-")
+
+
+def _doubted(finding: Finding) -> Finding:
+    """Of a command with an option that may be another than it seems: nothing is certain."""
+    doubted: Finding = replace(finding, status="warn") if finding.status == "fail" else finding
+    return doubted
 
 
 def _unknown(probe: str, origin: str) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from vllm_guard import flag_words
 from vllm_guard.target.install import parsed
 
 TYPE_CHECKING = False
@@ -15,6 +16,8 @@ _ENGINE = "engine/arg_utils.py"
 _COMMAND = "entrypoints/cli/serve.py"  #: of some versions it has a few, of 0.32 none
 #: Those of the API server: of 0.32, and of versions before.
 _SERVER = ("entrypoints/launchers/cli_args.py", "entrypoints/openai/cli_args.py")
+
+_candidates: dict[tuple[VllmInstall, str], tuple[str, ...]] = {}  #: many probes ask for the words
 
 
 def subcommands(install: VllmInstall) -> list[str]:
@@ -45,6 +48,14 @@ def flags(install: VllmInstall) -> list[str]:
 
     engine, server = of(_ENGINE), next(filter(None, map(of, _SERVER)), [])
     return [*engine, *server, *of(_COMMAND)] if engine and server else []
+
+
+def candidates(install: VllmInstall, name: str) -> tuple[str, ...]:
+    """`flag_words.candidates` among the flags of this vLLM; none where they cannot be read."""
+    key = (install, name)
+    if key not in _candidates:
+        _candidates[key] = flag_words.candidates(name, frozenset(flags(install)))
+    return _candidates[key]
 
 
 def _list(folder: str) -> list[str]:

@@ -20,7 +20,7 @@ _FIX = "the tool chain is at fault, not vLLM; to go on without it: --enforce-eag
 
 
 def why_not(context: Context) -> str:
-    eager = context.has("--enforce-eager") and not context.has("--no-enforce-eager")
+    eager = context.has("--enforce-eager")
     return full.no_python(context) or ("--enforce-eager: nothing is compiled" if eager else "")
 
 

@@ -29,7 +29,9 @@ def check(context: Context) -> Iterator[Finding]:
         asked = name in changed or name in on_purpose
         if not (name in of_profiles or (asked and finding.id == "debug-left-on")):
             yield finding
-    yield from contradictions.find(context.env, context.argv, _gpus(context))
+    yield from contradictions.find(
+        context.env, context.server_words or context.argv, _gpus(context)
+    )
     theirs = {name: value for name, value in changed.items() if name not in context.own}
     if theirs:
         from vllm_guard import effects
