@@ -165,7 +165,7 @@ def test_vllms_own_parser_takes_them_for_the_same() -> None:
             left = found == (name,) and name.startswith("--no-")  # the opposite of what has none
             wrong += [(name, real, found)] if len(found) == 1 and not left else []
     assert wrong == []
-    assert doubted < 100
+    assert doubted < 150  # of thousands
 
     for words, row in zip(WORDS, parsed, strict=True):
         target = Target(sys.executable, "vllm-cli", "serve", 2, vllm=install)
