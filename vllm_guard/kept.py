@@ -104,8 +104,9 @@ def _files(target: Target | None) -> Iterator[object]:
 
 def _model(prepared: Prepared) -> object:
     """The configuration of a model that is a folder: it may be changed in place."""
-    words = prepared.context.server_words
+    context = prepared.context
+    words = context.server_words
     try:
-        return cache.identity(os.path.join(words[0], "config.json")) if words else None
+        return cache.identity(context.absolute(f"{words[0]}/config.json")) if words else None
     except OSError:
         return None

@@ -111,12 +111,14 @@ def prepare(options: RunOptions) -> Prepared:
     after = env_plan.apply(before)
     argv, more = command.complete(options, parts, found)
     ours = tuple(change.name for change in env_plan.changes if change.origin == OWN)
+    env, cwd = (found.env(after), found.cwd) if found else (after, "")
     context = probes.Context(
-        argv, after, before, found, chosen, parts, shelf, options.dry_run, ours
+        argv, env, before, found, chosen, parts, shelf, options.dry_run, ours, cwd=cwd
     )
     if options.preflight != "off":
         findings = [*findings, *more, *probes.run_all(context)]
-    redactor = Redactor(facts.load("redact")).knowing(after, argv).knowing({}, context.server_words)
+    redactor = Redactor(facts.load("redact")).knowing({**after, **env}, argv)
+    redactor = redactor.knowing({}, context.server_words)
     findings = [report.masked_finding(finding, redactor) for finding in findings]
     return Prepared(
         run_id=run_id,

@@ -46,7 +46,7 @@ class Context:
     """What the probes may look at: the run as planned."""
 
     argv: tuple[str, ...]
-    env: Mapping[str, str]  #: as the command will get it
+    env: Mapping[str, str]  #: as the command will get it, and `env NAME=V` in its words has it
     before: Mapping[str, str]  #: as the caller has it
     target: Target | None
     profiles: tuple[Profile, ...]
@@ -55,6 +55,7 @@ class Context:
     dry_run: bool = False  #: nothing may be ended or removed
     own: tuple[str, ...] = ()  #: variables that the guard sets for itself
     host: Host = Host()  #: the machine
+    cwd: str = ""  #: where the command will run; empty for the current folder
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -123,7 +124,9 @@ class Context:
         if path is None:
             return words
         try:
-            return config_file.merged(words, config_file.options(path, self.host.text(path)))
+            return config_file.merged(
+                words, config_file.options(path, self.host.text(self.absolute(path)))
+            )
         except (ValueError, config_file.Unread):  # the probe of that name says it
             return words
 
@@ -145,6 +148,10 @@ class Context:
         except ValueError:
             return None
         return port if 0 <= port < 65536 else None
+
+    def absolute(self, path: str) -> str:
+        """The path as the command will take it."""
+        return os.path.abspath(os.path.join(self.cwd, path))
 
     def flag(self, *names: str) -> str | None:
         """The last value given to one of these options of the server."""

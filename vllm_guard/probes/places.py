@@ -28,8 +28,8 @@ def model_folder(context: Context) -> str:
     name = _place.word(context)
     if not name:
         return ""
-    if context.host.names(name):
-        return os.path.abspath(name)
+    if context.host.names(context.absolute(name)):
+        return context.absolute(name)
     return hub.snapshot(context.host, hub.cache_dir(context.env), name, _place.revision(context))
 
 

@@ -64,6 +64,15 @@ class Target:
     file: str = (
         ""  #: what Python is given to run, absolute; empty for `-c`, `-m` and standard input
     )
+    cwd: str = ""  #: where it will run, absolute; empty for the current folder
+    changes: tuple[tuple[str, str | None], ...] = ()  #: of variables by the words; None: unset
+
+    def env(self, env: Mapping[str, str]) -> Mapping[str, str]:
+        """What Python gets where the command gets `env`."""
+        if not self.changes:
+            return env
+        changed = {**env, **dict(self.changes)}
+        return {name: value for name, value in changed.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -105,15 +114,23 @@ def find_target(
         asked = ask(path, place.env, place.cwd) if not problem else None
     except GuardError as error:
         asked, problem = None, error.message
+    where = (file, place.cwd, _changes(env, place.env))
     if asked is None:
-        return Target(path, *what, problem=problem, file=file)
+        return Target(path, *what, "", (), None, None, problem, *where)
     search_path = tuple(_search_path(place, call, asked))
     script = None
     if command and not asked.version.startswith(_TOO_OLD):
         script = _script(argv, command, call, search_path)
     vllm = find_vllm(search_path)
-    version = asked.version
-    return Target(asked.executable, *what, version, search_path, vllm, script, file=file)
+    found = (asked.version, search_path, vllm, script)
+    return Target(asked.executable, *what, *found, "", *where)
+
+
+def _changes(
+    before: Mapping[str, str], after: Mapping[str, str]
+) -> tuple[tuple[str, str | None], ...]:
+    names = {**before, **after} if before is not after else ()
+    return tuple((n, after.get(n)) for n in names if before.get(n) != after.get(n))
 
 
 def _named(command: Command) -> tuple[str, str]:

@@ -140,8 +140,8 @@ def gib(size: float) -> str:
 
 
 def _folder(name: str, context: Context) -> tuple[str, str]:
-    if os.path.isdir(context.host.root + name):
-        return name, ""
+    if os.path.isdir(context.host.root + context.absolute(name)):
+        return context.absolute(name), ""
     if ":" in name or name.endswith(".gguf") or name.startswith(("/", ".", "~")):
         return "", ""
     found = hub.snapshot(context.host, hub.cache_dir(context.env), name, revision(context))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from vllm_guard import config_file
 from vllm_guard.model import Finding
 
@@ -34,14 +32,14 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _read(context: Context, path: str) -> Finding:
     try:
-        found = config_file.options(path, context.host.text(path))
+        found = config_file.options(path, context.host.text(context.absolute(path)))
     except config_file.Unread:
         fact = "not read: there is no PyYAML beside vllm-guard; port, sizes and model may be in it"
         return Finding(_ID, "skip", path, fact, fix="pip install pyyaml")
     except ValueError as error:
         fact, fix = str(error), "a YAML file with `option: value` rows"
         if fact == config_file.UNREADABLE:
-            is_there = context.host.exists(os.path.abspath(path))
+            is_there = context.host.exists(context.absolute(path))
             fact, fix = fact if is_there else "no such file", "check the path, or mount the volume"
         return Finding(_ID, "fail", path, fact, fix=fix)
     if "--model" not in found and _names_no_model(context):

@@ -29,7 +29,7 @@ def check(context: Context) -> Iterator[Finding]:
         if not path or not _is_path(flag, path, context):
             continue
         subject = f"{flag} {path}"
-        if context.host.exists(os.path.abspath(path)):
+        if context.host.exists(context.absolute(path)):
             yield Finding("flag-file", "ok", subject, "is there")
         else:
             fix = "check the path, or mount the volume"

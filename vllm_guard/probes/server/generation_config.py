@@ -20,7 +20,7 @@ def check(context: Context) -> Iterator[Finding]:
     chosen = context.flag("--generation-config") or "auto"
     if place is None or chosen == "vllm":
         return
-    folder = place.folder if chosen == "auto" else chosen
+    folder = place.folder if chosen == "auto" else context.absolute(chosen)
     changed = model_files.sampling_defaults(folder)
     if changed:
         values = ", ".join(f"{name} {value}" for name, value in changed.items())

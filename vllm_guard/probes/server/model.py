@@ -27,15 +27,16 @@ def check(context: Context) -> Iterator[Finding]:
     name = _place.word(context)
     if not name:
         return
-    if os.path.isdir(name):
-        yield from _folder(name, _place.certain(context))
-    elif os.path.isfile(name):
-        yield _file(name, context)
+    path = context.absolute(name)
+    if os.path.isdir(path):
+        yield from _folder(name, path, _place.certain(context))
+    elif os.path.isfile(path):
+        yield _file(name, path, context)
     elif name.startswith("~"):
         full = os.path.expanduser(name)
         yield Finding("model-path", "fail", name, "vLLM does not expand ~", fix=f"write {full}")
     elif name.startswith(("/", "./", "../")):
-        fix = _did_you_mean(name) or "check the path, or mount the volume"
+        fix = _did_you_mean(name, context) or "check the path, or mount the volume"
         yield Finding("model-path", "fail", name, "no such folder", fix=fix)
     else:
         yield from _hub(name, context)
@@ -48,48 +49,49 @@ def _broken_config(name: str, folder: str, status: Status) -> Iterator[Finding]:
         yield Finding("model-config", status, name, f"config.json {wrong}", fix=fix)
 
 
-def _file(path: str, context: Context) -> Finding:
+def _file(name: str, path: str, context: Context) -> Finding:
     """A file is a model only for a vLLM that reads GGUF by itself, or by a plug-in."""
     install = _place.install(context)
     if path.endswith(".gguf") and (install is None or models.takes_gguf(install)):
-        return Finding("model-path", "ok", path, _place.gib(os.path.getsize(path)))
+        return Finding("model-path", "ok", name, _place.gib(os.path.getsize(path)))
     # Transformers takes a file that is JSON for the configuration itself.
     status = "warn" if path.endswith(".json") else _place.certain(context)
-    folder = os.path.dirname(path) or "."
+    folder = os.path.dirname(name) or "."
     if not path.endswith(".gguf"):
-        return Finding("model-path", status, path, "is a file", fix=f"name its folder: {folder}")
+        return Finding("model-path", status, name, "is a file", fix=f"name its folder: {folder}")
     fact = f"vLLM {install.version} reads no GGUF" if install else ""
     fix = "a folder with config.json and *.safetensors"
-    return Finding("model-path", status, path, fact, fix=fix)
+    return Finding("model-path", status, name, fact, fix=fix)
 
 
-def _did_you_mean(path: str) -> str:
+def _did_you_mean(path: str, context: Context) -> str:
     """The model's folder beside it whose name is nearly the given one; empty for none."""
     from difflib import get_close_matches
 
     above, name = os.path.split(path.rstrip("/"))
     try:
-        beside = [entry.name for entry in os.scandir(above or ".") if entry.is_dir()]
+        beside = [entry.name for entry in os.scandir(context.absolute(above)) if entry.is_dir()]
     except OSError:
         return ""
-    folders = [one for one in beside if os.path.isfile(os.path.join(above, one, "config.json"))]
+    files = {one: context.absolute(os.path.join(above, one, "config.json")) for one in beside}
+    folders = [one for one in beside if os.path.isfile(files[one])]
     near = get_close_matches(name, folders, 1, _LIKE)
     return f"did you mean {os.path.join(above or '.', near[0])}?" if near else ""
 
 
-def _folder(path: str, status: Status) -> Iterator[Finding]:
+def _folder(name: str, path: str, status: Status) -> Iterator[Finding]:
     if not any(os.path.isfile(os.path.join(path, file)) for file in _FORMATS):
         yield Finding(
             "model-config",
             status,
-            path,
+            name,
             "the folder has no config.json",
             fix="name the folder that holds config.json and the weights",
         )
         return
     sizes = [entry.stat().st_size for entry in os.scandir(path) if entry.is_file()]
-    yield from _broken_config(path, path, status)
-    yield Finding("model-path", "ok", path, f"{len(sizes)} files, {_place.gib(sum(sizes))}")
+    yield from _broken_config(name, path, status)
+    yield Finding("model-path", "ok", name, f"{len(sizes)} files, {_place.gib(sum(sizes))}")
 
 
 def _hub(name: str, context: Context) -> Iterator[Finding]:
@@ -98,7 +100,7 @@ def _hub(name: str, context: Context) -> Iterator[Finding]:
     snapshot = hub.snapshot(context.host, cache, name, revision)
     others = len(hub.snapshots(context.host, cache, name))
     what = f"revision {revision}, only {others} other(s)" if others else "it"
-    offline, near = hub.offline(context.env), "" if snapshot else _did_you_mean(name)
+    offline, near = hub.offline(context.env), "" if snapshot else _did_you_mean(name, context)
     if snapshot:
         fact = f"revision {revision} in {cache}, commit {os.path.basename(snapshot)[:_SHORT]}"
         yield Finding("model-cached", "ok", name, fact)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from vllm_guard import hub, hub_api, model_files
 from vllm_guard.model import Finding
 from vllm_guard.probes import places
@@ -47,7 +45,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _downloads(context: Context, name: str) -> bool:
     """Will vLLM have to fetch something of it from the hub?"""
-    elsewhere = name.startswith(("/", ".", "~")) or context.host.exists(os.path.abspath(name))
+    elsewhere = name.startswith(("/", ".", "~")) or context.host.exists(context.absolute(name))
     repository = hub.repository(name)
     if elsewhere or hub.offline(context.env) or repository.count("/") > 1:
         return False
@@ -111,7 +109,7 @@ def _login(origin: str) -> str:
 
 def _room(context: Context, answer: Answer) -> Finding:
     given = context.flag("--download-dir")
-    folder = os.path.abspath(given) if given else hub.cache_dir(context.env)
+    folder = context.absolute(given) if given else hub.cache_dir(context.env)
     variable = "--download-dir FOLDER" if given else "HF_HOME=FOLDER"
     size = _size(answer.sizes or {}, _present(context))
     if size is None:
