@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 OPTION = "--config"
 UNREADABLE = "cannot be read"
-_ENDINGS = (".yaml", ".yml")
-_known: dict[str, tuple[str, ...]] = {}  #: by the file's text: many probes ask for the words
+NO_UTF8 = "is not UTF-8: vLLM cannot read it, unless the locale has another encoding"
+_ENDINGS = ("yaml", "yml")
+_ENDLESS = float("inf")
+_MOST = 4 << 20  #: characters, with all aliases written out
+_known: dict[str, tuple[str, ...] | Exception] = {}  #: by the file's text: many probes ask
 
 
 class Unread(Exception):  # noqa: N818  (it is no error of the file)
-    """There is no YAML for this Python."""
+    """Why it is not read, though vLLM may: no YAML for this Python, too large."""
 
 
 def named(words: Sequence[str]) -> str | None:
@@ -33,13 +36,21 @@ def options(path: str, text: str | None) -> tuple[str, ...]:
     `text` is None for a file that cannot be read. Raises ValueError, with one line, for what vLLM refuses,
     and Unread.
     """
-    if not path.endswith(_ENDINGS):
+    if path.rpartition(".")[2] not in _ENDINGS:
         raise ValueError("is not called .yaml or .yml")
     if text is None:
         raise ValueError(UNREADABLE)
     if text not in _known:
-        _known[text] = tuple(word for row in _rows(text).items() for word in _words(*row))
-    return _known[text]
+        try:
+            rows = _rows(text)
+            _refuse_endless(rows)
+            _known[text] = tuple(word for row in rows.items() for word in _words(*row))
+        except (ValueError, Unread) as error:
+            _known[text] = error
+    found = _known[text]
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def merged(words: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
@@ -53,7 +64,7 @@ def _rows(text: str) -> dict[Any, Any]:
     try:
         import yaml
     except ImportError:
-        raise Unread from None
+        raise Unread("there is no PyYAML beside vllm-guard") from None
     try:
         rows = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -63,6 +74,27 @@ def _rows(text: str) -> dict[Any, Any]:
     if not isinstance(rows, dict):
         raise ValueError("holds no `option: value`")  # noqa: TRY004  (what vLLM refuses)
     return rows
+
+
+def _refuse_endless(rows: dict[Any, Any]) -> None:
+    """A few lines of YAML with aliases can stand for gigabytes of words."""
+    sizes: dict[int, float] = {}
+    for name, value in rows.items():
+        if isinstance(value, dict) and _size(value, sizes) == _ENDLESS:
+            raise ValueError(f"{name}: cannot be written as JSON")
+    if sum(_size(value, sizes) for value in rows.values()) > _MOST:
+        raise Unread(f"stands for more than {_MOST} characters, its aliases written out")
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """About how many characters a value has; `known` has those of tables and lists, by their `id`."""
+    if not isinstance(value, (dict, list)):
+        return len(str(value))
+    if id(value) not in known:
+        known[id(value)] = _ENDLESS  # unless it is left again, it holds itself
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 2 + sum(_size(one, known) for one in inner)
+    return known[id(value)]
 
 
 def _words(name: Any, value: Any) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import cache
+from vllm_guard import cache, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def read_json(path: str) -> dict[str, Any] | None:
     import json
 
     try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read(_JSON_MAX))
+        found = json.loads(paths.peek(path, _JSON_MAX))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -78,8 +77,7 @@ def json_problem(path: str) -> str:
     import json
 
     try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read(_JSON_MAX))
+        found = json.loads(paths.peek(path, _JSON_MAX))
     except OSError:
         return ""
     except json.JSONDecodeError as error:
@@ -220,7 +218,6 @@ def _header(path: str, size: int) -> tuple[dict[str, Any], int]:
 
 def _start(path: str, length: int) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(length)
+        return paths.peek(path, length)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import flag_words
 from vllm_guard.frozen import replace
 from vllm_guard.host import Host
 from vllm_guard.model import Finding
@@ -37,6 +36,7 @@ else:
 BARE = (("vllm",), ("python",))
 _DEFAULT_PORT = 8000  #: of vLLM
 FOLDERS = ("command", "python", "vllm", "machine", "server")
+_SAID = 300  #: characters of an error; what a file holds may be in it
 _OF_FLAGS = ("machine", "server")  #: whose probes go by the command's options
 FULL = "full"  #: the folder of those that run code of the target, on request only
 
@@ -113,29 +113,32 @@ class Context:
         install = self.target.vllm if self.target else None
         if install is None or not any(word.startswith("--") for word in words):
             return words, ()
+        from vllm_guard import flag_words
         from vllm_guard.target.flags import candidates
 
         return flag_words.resolved(words, lambda name: candidates(install, name))
 
     def _with_file(self, words: tuple[str, ...]) -> tuple[str, ...]:
         from vllm_guard import config_file
+        from vllm_guard.probes import options_file
 
         path = config_file.named(words)
         if path is None:
             return words
         try:
-            return config_file.merged(
-                words, config_file.options(path, self.host.text(self.absolute(path)))
-            )
+            return config_file.merged(words, options_file.read(self.host, self.absolute(path)))
         except (ValueError, config_file.Unread):  # the probe of that name says it
             return words
 
     @property
     def has_port(self) -> bool:
         """Does the command listen on a TCP port?"""
-        if not self.is_server or self.has("--uds", "--headless"):
-            return False
-        return self.flag("--api-server-count", "-asc") != "0"
+        return self.is_server and not self.is_headless and not self.has("--uds")
+
+    @property
+    def is_headless(self) -> bool:
+        """Is it an engine whose API server runs elsewhere?"""
+        return self.has("--headless") or self.flag("--api-server-count", "-asc") == "0"
 
     @property
     def port(self) -> int | None:
@@ -155,10 +158,14 @@ class Context:
 
     def flag(self, *names: str) -> str | None:
         """The last value given to one of these options of the server."""
+        from vllm_guard import flag_words
+
         return flag_words.value(self.server_words, names)
 
     def has(self, *names: str) -> bool:
         """Is one of these options of the server given, and not taken back by a later `--no-...`?"""
+        from vllm_guard import flag_words
+
         return flag_words.given(self.server_words, names)
 
 
@@ -187,7 +194,7 @@ def run_one(folder: str, name: str, context: Context) -> Iterator[Finding]:
         for finding in probe.check(context):
             yield _doubted(finding) if folder in _OF_FLAGS and context.unclear else finding
     except Exception as error:  # noqa: BLE001  (whatever it is, it must not stop a launch)
-        text = f"could not look: {type(error).__name__}: {error}"
+        text = f"could not look: {type(error).__name__}: {error}"[:_SAID]
         yield Finding(f"probe-{id_of(name)}", "unknown", title, text)
 
 

@@ -21,6 +21,7 @@ else:
 
 #: With one of these, the configuration may come from somewhere else than the model.
 _ELSEWHERE = ("--config", "--hf-config-path", "--config-format", "--download-dir")
+_CHANGES = ("--hf-overrides", "--rope-scaling", "--rope-theta")  #: the latter two of older versions
 _MODELSCOPE = ("1", "true")
 
 
@@ -127,11 +128,9 @@ def tokens(word: str) -> int | None:
 
 
 def overrides(context: Context) -> bool:
-    """Is the model's configuration changed on the command line, or may it be in the file of `--config`?"""
+    """Is the model's configuration changed by the words, or may it be by a `--config` that was not read?"""
     given = (given.replace("_", "-") for given in context.server_words)
-    return any(
-        name.startswith(("--hf-overrides", "--config=")) or name == "--config" for name in given
-    )
+    return any(name.startswith((*_CHANGES, "--config=")) or name == "--config" for name in given)
 
 
 def gib(size: float) -> str:

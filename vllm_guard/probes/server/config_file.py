@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vllm_guard import config_file
 from vllm_guard.model import Finding
+from vllm_guard.probes import options_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _read(context: Context, path: str) -> Finding:
     try:
-        found = config_file.options(path, context.host.text(context.absolute(path)))
-    except config_file.Unread:
-        fact = "not read: there is no PyYAML beside vllm-guard; port, sizes and model may be in it"
-        return Finding(_ID, "skip", path, fact, fix="pip install pyyaml")
+        found = options_file.read(context.host, context.absolute(path))
+    except config_file.Unread as error:
+        return _unread(path, str(error))
     except ValueError as error:
         fact, fix = str(error), "a YAML file with `option: value` rows"
         if fact == config_file.UNREADABLE:
@@ -48,6 +48,14 @@ def _read(context: Context, path: str) -> Finding:
     names = [word for word in found if word.startswith("--")]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return Finding(_ID, "ok", path, f"{', '.join(names[:_NAMED]) or 'no option'}{more}")
+
+
+def _unread(path: str, why: str) -> Finding:
+    if why == config_file.NO_UTF8:
+        return Finding(_ID, "warn", path, why, fix=f"iconv -f latin1 -t utf8 {path}")
+    fix = "pip install pyyaml" if "PyYAML" in why else ""
+    fact = f"not read: {why}; port, sizes and model may be in it"
+    return Finding(_ID, "skip", path, fact, fix=fix)
 
 
 def _names_no_model(context: Context) -> bool:
