@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -200,3 +201,95 @@ def test_only_what_differs_from_vllms_defaults_is_changed(tmp_path) -> None:
     (tmp_path / "generation_config.json").write_text(json.dumps(rows))
 
     assert model_files.sampling_defaults(str(tmp_path)) == {"temperature": 0.6, "top_k": 20}
+
+
+def test_a_fifo_is_no_file_of_a_model_and_nothing_waits_for_it(folder) -> None:
+    names = ("config.json", "generation_config.json", "tokenizer_config.json", model_files.INDEX)
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+    os.unlink(shard(folder, 1))
+    os.mkfifo(shard(folder, 1))
+
+    assert model_files.read_json(str(folder / "config.json")) is None
+    assert model_files.json_problem(str(folder / "config.json")) == ""
+    assert model_files.sampling_defaults(str(folder)) == {}
+    assert not model_files.has_chat_template(str(folder))
+    assert [name for name, _ in model_files.weights(str(folder)).damaged] == [shard(folder, 1).name]
+
+
+@pytest.mark.parametrize("size", ["NaN", "Infinity", "-5", "1" + "0" * 400, '"9"', "[]"])
+def test_a_total_that_is_no_size_is_not_announced(folder, size: str) -> None:
+    index = {"metadata": {"total_size": "SIZE"}, "weight_map": {"a": shard(folder, 1).name}}
+    (folder / model_files.INDEX).write_text(json.dumps(index).replace('"SIZE"', size))
+
+    assert model_files.weights(str(folder)).announced == 0
+
+
+def row(dtype: object = "F32", shape: object = (2,), ends: object = (0, 8)) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": ends}
+
+
+#: What the header says of eight bytes behind it, or as many as are named.
+HEADERS: list[tuple[str, object, int, bool]] = [
+    ("whole", {"a": row()}, 8, True),
+    ("with metadata", {"__metadata__": {"format": "pt"}, "a": row()}, 8, True),
+    ("two", {"b": row(ends=(8, 16)), "a": row()}, 16, True),
+    ("of no numbers", {"a": row(shape=(0,), ends=(0, 0)), "b": row()}, 8, True),
+    ("a scalar", {"a": row("F64", ())}, 8, True),
+    ("of half bytes", {"a": row("F4", (4, 4))}, 8, True),
+    ("no tensor", {}, 0, True),
+    ("trailing bytes", {"a": row()}, 9, False),
+    ("no tensor and bytes", {}, 8, False),
+    ("negative offsets", {"a": row(ends=(-8, 0))}, 0, False),
+    ("an end before its beginning", {"a": row(ends=(8, 0))}, 8, False),
+    ("another shape", {"a": row(shape=(3,))}, 8, False),
+    ("a gap", {"a": row(ends=(8, 16))}, 16, False),
+    ("overlap", {"a": row(), "b": row(ends=(4, 12))}, 12, False),
+    ("a type that is a list", {"a": row(["F32"])}, 8, False),
+    ("a type that is a number", {"a": row(5)}, 8, False),
+    ("no type", {"a": {"shape": [2], "data_offsets": [0, 8]}}, 8, False),
+    ("no shape", {"a": {"dtype": "F32", "data_offsets": [0, 8]}}, 8, False),
+    ("three ends", {"a": row(ends=(0, 4, 8))}, 8, False),
+    ("a shape of words", {"a": row(shape=["2"])}, 8, False),
+    ("a list", [], 0, False),
+]
+
+
+def write_header(path: Path, header: object, size: int) -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(size))
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "whole"), [row[1:] for row in HEADERS], ids=[row[0] for row in HEADERS]
+)
+def test_what_the_library_refuses_is_damaged(tmp_path, header, size: int, whole: bool) -> None:
+    write_header(tmp_path / "model.safetensors", header, size)
+
+    assert (model_files.weights(str(tmp_path)).damaged == ()) == whole
+
+
+#: The library's own opinion of files.
+OPEN = """
+import sys
+from safetensors import safe_open
+for path in sys.argv[1:]:
+    try:
+        with safe_open(path, "pt") as file:
+            print(len(list(file.keys())) >= 0)
+    except Exception:
+        print(False)
+"""
+
+
+@pytest.mark.vllm
+def test_the_library_refuses_the_same(tmp_path) -> None:
+    for number, (_, header, size, _) in enumerate(HEADERS):
+        write_header(tmp_path / f"{number}.safetensors", header, size)
+    python = Path(os.environ["VGUARD_TEST_VLLM"], "bin/python")
+    command = [python, "-c", OPEN, *(f"{number}.safetensors" for number in range(len(HEADERS)))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    told = zip((row[0] for row in HEADERS), done.stdout.split(), strict=True)
+    assert list(told) == [(row[0], str(row[3])) for row in HEADERS]

@@ -17,6 +17,7 @@ else:
 IN_FLIGHT = 4096  #: tokens of the steps under way, which a sliding window has to hold besides
 _BLOCK = 16  #: tokens of one block of the KV cache
 _NEARLY = 1.5
+_ABSURD = 1 << 53  #: a size that no model has: the file is damaged
 _LIMIT = 1 << 30  #: tokens: no model is that long
 
 #: Other names for what Llama's configuration calls so.
@@ -168,7 +169,7 @@ def _windowed(config: Mapping[str, Any], layers: int) -> int | None:
     """How many layers have a sliding window; None where some keep no KV cache at all."""
     kinds = config.get("layer_types")
     if isinstance(kinds, list):
-        if not set(kinds) <= {"full_attention", "sliding_attention"}:
+        if any(kind not in ("full_attention", "sliding_attention") for kind in kinds):
             return None
         return kinds.count("sliding_attention") if config.get("sliding_window") else 0
     if not config.get("sliding_window") or config.get("use_sliding_window") is False:
@@ -182,7 +183,7 @@ def _windowed(config: Mapping[str, Any], layers: int) -> int | None:
 
 def _count(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     found = (config.get(name) for name in names)
-    return next((n for n in found if isinstance(n, int) and n > 0), None)
+    return next((n for n in found if isinstance(n, int) and 0 < n < _ABSURD), None)
 
 
 def _blocks(tokens: int) -> int:

@@ -7,6 +7,7 @@ its size alone.
 
 from __future__ import annotations
 
+import math
 import os
 
 from vllm_guard import cache, paths
@@ -22,7 +23,17 @@ else:
 INDEX = "model.safetensors.index.json"
 _HEADER_MAX = 100_000_000  #: bytes, safetensors' own limit
 _JSON_MAX = 64 << 20
+_ABSURD = 1 << 60  #: bytes that no model has
 _LFS = b"version https://git-lfs"
+#: Bits of a number, by safetensors' names of 0.7; of another type, of a later version, nothing is said.
+_BITS = {
+    **dict.fromkeys(("F64", "U64", "I64", "C64"), 64),
+    **dict.fromkeys(("F32", "U32", "I32"), 32),
+    **dict.fromkeys(("F16", "BF16", "U16", "I16"), 16),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    "F4": 4,
+}
 #: Where a multimodal model keeps the configuration of its language model.
 _NESTED = ("text_config", "llm_config", "language_config")
 #: Beginnings and ends of the names of tokenizers' files.
@@ -163,7 +174,8 @@ def _chosen(folder: str, files: Sequence[str]) -> tuple[list[str], list[str], in
     mapped, metadata = index.get("weight_map"), index.get("metadata")
     wanted = sorted(set(map(str, mapped.values()))) if isinstance(mapped, dict) else []
     size = metadata.get("total_size") if isinstance(metadata, dict) else 0
-    announced = int(size) if isinstance(size, (int, float)) else 0
+    is_size = isinstance(size, (int, float)) and 0 < size < _ABSURD  # NaN is none
+    announced = int(size or 0) if is_size else 0
     for end in (".safetensors", ".bin", ".pt"):
         found = [name for name in files if name.endswith(end)]
         if end == ".safetensors" and wanted and (found or not files):
@@ -187,14 +199,14 @@ def _stored(path: str) -> Iterator[tuple[str, int]]:
         yield "?", size
         return
     header, begin = _header(path, size)
-    end = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            first, last = tensor["data_offsets"]
-            end = max(end, last)
-            yield tensor["dtype"], last - first
+    end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
     if begin + end > size:
         raise ValueError(f"is cut off: it has {size} of {begin + end} bytes")
+    if begin + end < size:
+        raise ValueError(f"has {size - begin - end} bytes too many behind its tensors")
+    for tensor in header.values():
+        first, last = tensor["data_offsets"]
+        yield tensor["dtype"], last - first
 
 
 def _header(path: str, size: int) -> tuple[dict[str, Any], int]:
@@ -208,12 +220,30 @@ def _header(path: str, size: int) -> tuple[dict[str, Any], int]:
         raise ValueError(f"is cut off in its header: it has {size} of at least {8 + length} bytes")
     try:
         header = json.loads(_start(path, 8 + length)[8:])
-        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-        if all(isinstance(end, int) for tensor in tensors for end in tensor["data_offsets"]):
-            return header, 8 + length
+        header.pop("__metadata__", None)
+        rows = sorted(tuple(tensor["data_offsets"]) for tensor in header.values())
+        whole = all(map(_is_tensor, header.values())) and _follow(rows)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        pass
-    raise ValueError("has a header that is not safetensors'")
+        whole = False
+    if not whole:
+        raise ValueError("has a header that is not safetensors'")
+    return header, 8 + length
+
+
+def _is_tensor(row: Mapping[str, Any]) -> bool:
+    """Has it a type, and as many bytes as its shape says? Raises TypeError and the like for no row."""
+    first, last = row["data_offsets"]
+    numbers = [first, last, *row["shape"]]
+    bits = _BITS.get(row["dtype"])
+    if type(row["dtype"]) is not str or any(type(n) is not int or n < 0 for n in numbers):
+        return False
+    return bits is None or 8 * (last - first) == bits * math.prod(row["shape"])
+
+
+def _follow(rows: Sequence[tuple[int, int]]) -> bool:
+    """Does each tensor begin where the one before ends, as the library insists?"""
+    ends = [0, *(last for _, last in rows)]
+    return all(first == end <= last for (first, last), end in zip(rows, ends, strict=False))
 
 
 def _start(path: str, length: int) -> bytes:

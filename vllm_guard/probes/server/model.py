@@ -24,6 +24,7 @@ _FORMATS = ("config.json", "params.json")  #: Hugging Face's and Mistral's
 
 
 def check(context: Context) -> Iterator[Finding]:
+    yield from _twice(context)
     name = _place.word(context)
     if not name:
         return
@@ -40,6 +41,17 @@ def check(context: Context) -> Iterator[Finding]:
         yield Finding("model-path", "fail", name, "no such folder", fix=fix)
     else:
         yield from _hub(name, context)
+
+
+def _twice(context: Context) -> Iterator[Finding]:
+    """`vllm serve` puts what `--model` names first, and then knows no use for the first word."""
+    words = context.given_words
+    other = next((word for word in words if word.partition("=")[0] == "--model"), "")
+    of_cli = context.target is not None and context.target.kind == "vllm-cli"
+    if of_cli and other and not words[0].startswith("-"):
+        status: Status = "warn" if "=" in other else "fail"  # older versions take that form
+        fact = f"is one model, and {other} names another"
+        yield Finding("model-path", status, words[0], fact, fix="leave out --model")
 
 
 def _broken_config(name: str, folder: str, status: Status) -> Iterator[Finding]:
@@ -89,9 +101,17 @@ def _folder(name: str, path: str, status: Status) -> Iterator[Finding]:
             fix="name the folder that holds config.json and the weights",
         )
         return
-    sizes = [entry.stat().st_size for entry in os.scandir(path) if entry.is_file()]
+    sizes = list(filter(None, map(_size, os.scandir(path))))
     yield from _broken_config(name, path, status)
     yield Finding("model-path", "ok", name, f"{len(sizes)} files, {_place.gib(sum(sizes))}")
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """The bytes of a file; None for what is none, such as a link that leads nowhere or to itself."""
+    try:
+        return entry.stat().st_size if entry.is_file() else None
+    except OSError:
+        return None
 
 
 def _hub(name: str, context: Context) -> Iterator[Finding]:

@@ -110,7 +110,7 @@ def _automatic(place: Place, dtype: str, least: int) -> Finding:
 
 
 def _word(context: Context) -> str:
-    return (context.flag("--dtype") or "auto").lower()
+    return context.flag("--dtype") or "auto"
 
 
 def _stated(place: Place) -> str:

@@ -27,6 +27,7 @@ _LENGTHS = (
 )
 #: Scalings of RoPE whose model already has the scaled length; YaRN's had not in older versions of vLLM.
 _SCALED = ("su", "longrope", "llama3", "default")
+_ABSURD = 1 << 53  #: tokens; a file with such a length is damaged
 _LARGEST = 1024  #: GPUs that are tried for a fix
 
 
@@ -104,13 +105,13 @@ def _length(context: Context, place: Place) -> Iterator[Finding]:
 
 def _longest(text: Mapping[str, Any]) -> int | None:
     """The most that some version of vLLM would let pass; None where the configuration does not tell."""
-    given = [text[name] for name in _LENGTHS if isinstance(text.get(name), (int, float))]
+    given = {name: text[name] for name in _LENGTHS if isinstance(text.get(name), (int, float))}
     if not given:
         return None
-    most = text.get("model_max_length") or min(given)
-    if "gemma3" in str(text.get("model_type")):
-        return int(most)
-    return int(max([most, *(_scaled(rope, most) for rope in _ropes(text))]))
+    most = given.get("model_max_length") or min(given.values())
+    if "gemma3" not in str(text.get("model_type")) and abs(most) < _ABSURD:
+        most = max([most, *(_scaled(rope, most) for rope in _ropes(text))])
+    return int(most) if 0 < most < _ABSURD else None  # not for NaN either
 
 
 def _scaled(rope: Mapping[str, Any], most: float) -> float:
