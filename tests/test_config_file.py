@@ -52,6 +52,7 @@ TEXTS: list[tuple[str, list[str]]] = [
     ("# a: 1\n---\nb: '2' # two\r\n", ["--b", "2"]),
     ("a: 1\na: 2\n", ["--a", "2"]),
     ("gpu-memory-utilization: 0.5\n", ["--gpu-memory-utilization", "0.5"]),
+    ("a: &a [x]\nb: *a\n", ["--a", "x", "--b", "x"]),
 ]
 
 
@@ -207,3 +208,45 @@ def test_vllm_reads_the_same_and_refuses_the_same(tmp_path) -> None:
     ]
     told = [answer and [answer[0], answer[1][1:]] for answer in answers]
     assert told == [*expected, *(None for _ in REFUSED)]
+
+
+BOMB = "a: &a0 [x, x]\n" + "".join(
+    f"b{n}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(12)
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, BOMB + "l: &l [*l]\n"])
+def test_a_file_whose_aliases_stand_for_too_much_is_not_read_once_or_twice(text: str) -> None:
+    said = []
+    for _ in range(2):
+        with pytest.raises(config_file.Unread) as error:
+            config_file.options("c.yaml", text)
+        said.append(error.value)
+
+    assert said[0] is said[1]  # the answer is remembered
+    assert str(said[0]).startswith("stands for more than 4194304 characters")
+
+
+def test_vllm_goes_by_what_is_behind_the_last_dot(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("yaml", "yml", "c.yaml"):
+        Path(name).write_text("port: 7\n")
+        assert context("m", "--config", name).port == 7
+
+
+def test_what_vllm_may_read_and_the_guard_does_not_is_no_failure(tmp_path) -> None:
+    large, fifo = tmp_path / "large.yaml", tmp_path / "fifo.yaml"
+    large.write_text("#" * (4 << 20) + "\nport: 1\n")
+    os.mkfifo(fifo)
+
+    for path, fact in ((large, "has 4194313 bytes"), (fifo, "is no regular file")):
+        one = context("m", "--config", str(path))
+        assert fact in found("m", "--config", str(path))["skip"].fact
+        assert (one.port, _place.certain(one)) == (None, "warn")
+
+
+def test_a_file_in_another_encoding_is_a_warning(tmp_path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("served-model-name: süß\n".encode("latin-1"))
+
+    assert found("m", "--config", str(path))["warn"].fact.startswith("is not UTF-8")

@@ -183,3 +183,46 @@ def test_vllms_own_parser_takes_them_for_the_same() -> None:
             {"a": 1} if _place.overrides(one) else {},
             one.has("--enable-expert-parallel", "-ep"),
         ] == row
+
+
+#: Does vLLM's own command line take these words?
+TAKEN = """
+import json, sys
+from vllm.entrypoints.cli.serve import FlexibleArgumentParser, make_arg_parser
+parser = FlexibleArgumentParser()
+make_arg_parser(parser.add_subparsers().add_parser("serve"))
+for words in json.loads(sys.argv[1]):
+    try:
+        parser.parse_args(words)
+        print(True)
+    except (SystemExit, ValueError):
+        print(False)
+"""
+REFUSED = [
+    ["./a", "--dtype", "Half"],
+    ["./a", "--model", "./b"],
+    ["./a", "--model=./b"],
+    ["./a", "--po", "1"],
+]
+ACCEPTED = [["./a", "--dtype", "half"], ["--model", "./b"], ["./a", "--por", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["--model", "./b"], "fail"), (["--port", "1", "--model=./b"], "warn"), ([], None)],
+)
+def test_a_model_that_is_named_twice(context, words: list[str], status: str | None) -> None:
+    found = list(probes.run_one("server", "model", context("./a", *words)))
+
+    told = [one.status for one in found if "names another" in one.fact]
+    assert told == ([status] if status else [])
+
+
+@pytest.mark.vllm
+def test_vllm_refuses_what_is_called_certain_to_fail() -> None:
+    python = Path(os.environ["VGUARD_TEST_VLLM"], "bin/python")
+    asked = json.dumps([["serve", *words] for words in (*REFUSED, *ACCEPTED)])
+    done = subprocess.run([python, "-c", TAKEN, asked], capture_output=True, check=True, text=True)
+
+    told = done.stdout.split()[-len(REFUSED) - len(ACCEPTED) :]
+    assert told == ["False"] * len(REFUSED) + ["True"] * len(ACCEPTED)

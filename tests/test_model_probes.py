@@ -428,6 +428,7 @@ def test_an_embedding_model_with_a_length_of_its_own_is_not_judged(look, model) 
     ("words", "id_", "fix"),
     [
         (["--dtype", "fp16"], "model-dtype", "one of auto, half, float16"),
+        (["--dtype", "Half"], "model-dtype", "one of auto, half, float16"),
         (["--quantization", "fpp8"], "model-quantization", "did you mean fp8?"),
         (["-q", "zzz"], "model-quantization", "one of awq, fp8, gptq"),
     ],
@@ -713,3 +714,37 @@ def test_another_folder_may_hold_the_defaults(look, model, tmp_path) -> None:
     (tmp_path / "generation_config.json").write_text('{"top_k": 5}')
 
     assert "top_k 5" in look(model, "--generation-config", tmp_path)["generation-config"].fact
+
+
+# ---- a damaged configuration
+
+NUMBERS = (
+    *("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size", "head_dim"),
+    *("max_position_embeddings", "model_max_length", "sliding_window", "intermediate_size"),
+    *("kv_lora_rank", "num_experts", "layer_types", "rope_scaling", "quantization_config"),
+    *("architectures", "dtype", "model_type", "vocab_size"),
+)
+STRANGE = [float("inf"), float("nan"), 10**400, -(10**400), 1e308, 0, "x", {}, [{}], [[]], True]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=lambda value: str(value)[:8])
+def test_a_strange_value_breaks_no_probe_and_fills_no_line(look, tmp_path, value: object) -> None:
+    for name in NUMBERS:
+        model = write_model(tmp_path / name, **{"num_key_value_heads": ..., name: value})
+        for words in ([], ["--max-model-len", "8", "-tp", "2", "-ep"]):
+            found = look(model, *words, gpus=cards(80))
+            assert max(len(one.fact) + len(one.fix) for one in found.values()) < 400, name
+
+
+def test_a_scaling_of_the_length_that_is_none_breaks_nothing(look, tmp_path) -> None:
+    for factor in (float("inf"), 10**400):
+        model = write_model(tmp_path / str(factor)[:3], rope_scaling={"factor": factor})
+        assert "model-length" not in bad(look(model, "--max-model-len", "9999"))
+
+
+@pytest.mark.parametrize(
+    "words", [["--rope-scaling", '{"factor": 4}'], ["--rope_theta", "1"], ["--hf-overrides", "{}"]]
+)
+def test_what_changes_the_configuration_leaves_the_length_open(look, model, words) -> None:
+    assert "model-length" in bad(look(model, "--max-model-len", "9999"))
+    assert "model-length" not in look(model, "--max-model-len", "9999", *words)

@@ -80,28 +80,34 @@ def shape(config: Mapping[str, Any]) -> Shape | None:
     layers, heads = size(config, "num_hidden_layers"), size(config, "num_attention_heads")
     if not layers or not heads:
         return None
-    dim = _count(config, ("head_dim",)) or (size(config, "hidden_size") or 0) // heads
-    rank = _count(config, ("kv_lora_rank",))
-    latent = rank + (_count(config, ("qk_rope_head_dim",)) or 0) if rank else 0
+    dim = count(config, ("head_dim",)) or (size(config, "hidden_size") or 0) // heads
+    rank = count(config, ("kv_lora_rank",))
+    latent = rank + (count(config, ("qk_rope_head_dim",)) or 0) if rank else 0
     if not dim and not latent:
         return None
     windowed = _windowed(config, layers)
     if windowed is None:
         return None
-    window = _count(config, ("sliding_window",)) or 0
+    window = count(config, ("sliding_window",)) or 0
     return Shape(layers, heads, kv_heads(config) or heads, dim, latent, window, windowed)
 
 
 def size(config: Mapping[str, Any], name: str) -> int | None:
     """A number of the configuration, under any of its names."""
-    return _count(config, _NAMES[name])
+    return count(config, _NAMES[name])
+
+
+def count(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    """The first of these that is a number a model can have."""
+    found = (config.get(name) for name in names)
+    return next((n for n in found if isinstance(n, int) and 0 < n < _ABSURD), None)
 
 
 def kv_heads(config: Mapping[str, Any]) -> int | None:
     """The KV heads; as many as attention heads where the configuration has no number of its own."""
     if config.get("multi_query") is True and config.get("new_decoder_architecture") is not True:
         return 1
-    return _count(config, _KV_HEADS) or size(config, "num_attention_heads")
+    return count(config, _KV_HEADS) or size(config, "num_attention_heads")
 
 
 def weights_per_gpu(total: int, split: Split) -> int:
@@ -177,13 +183,8 @@ def _windowed(config: Mapping[str, Any], layers: int) -> int | None:
     model = str(config.get("model_type"))
     if model in _ALL_WINDOWED:
         return layers
-    every = _count(config, ("sliding_window_pattern",)) or _PATTERNS.get(model)
+    every = count(config, ("sliding_window_pattern",)) or _PATTERNS.get(model)
     return layers - layers // every if every else 0
-
-
-def _count(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    found = (config.get(name) for name in names)
-    return next((n for n in found if isinstance(n, int) and 0 < n < _ABSURD), None)
 
 
 def _blocks(tokens: int) -> int:

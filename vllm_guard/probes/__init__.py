@@ -126,7 +126,7 @@ class Context:
         if path is None:
             return words
         try:
-            return config_file.merged(words, options_file.read(self.host, self.absolute(path)))
+            return config_file.merged(words, options_file.read(self, path))
         except (ValueError, config_file.Unread):  # the probe of that name says it
             return words
 

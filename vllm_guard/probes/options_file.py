@@ -9,17 +9,17 @@ from vllm_guard import config_file, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from vllm_guard.host import Host
+    from vllm_guard.probes import Context
 
 _MOST = 4 << 20  #: bytes
 
 
-def read(host: Host, path: str) -> tuple[str, ...]:
-    """`config_file.options` of the file at the absolute `path`.
+def read(context: Context, path: str) -> tuple[str, ...]:
+    """`config_file.options` of the file that is named so.
 
     Raises ValueError for what vLLM refuses, `config_file.Unread` for what it may take and is not read here.
     """
-    return config_file.options(path, _text(host.root + path))
+    return config_file.options(path, _text(context.host.root + context.absolute(path)))
 
 
 def _text(path: str) -> str | None:

@@ -33,7 +33,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _read(context: Context, path: str) -> Finding:
     try:
-        found = options_file.read(context.host, context.absolute(path))
+        found = options_file.read(context, path)
     except config_file.Unread as error:
         return _unread(path, str(error))
     except ValueError as error:

@@ -213,7 +213,7 @@ def _value(context: Context, place: Place, loaded: float) -> float | None:
 def _length(context: Context, place: Place) -> int:
     word = context.flag("--max-model-len")
     given = _place.tokens(word) if word else None
-    return given or int(place.text.get("max_position_embeddings") or 0)
+    return given or estimate.count(place.text, ("max_position_embeddings",)) or 0
 
 
 def _more_gpus(need: Need, available: int) -> str:
