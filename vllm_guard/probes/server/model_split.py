@@ -36,10 +36,10 @@ def check(context: Context) -> Iterator[Finding]:
     heads = estimate.size(place.text, "num_attention_heads")
     if heads and heads % gpus:
         return  # model-heads says it
-    size, mixed = place.text.get("intermediate_size"), _is_mixed(place)
+    size, mixed = estimate.count(place.text, ("intermediate_size",)), _is_mixed(place)
     if not mixed and context.has(*_EXPERT_PARALLEL):
         yield _no_experts(context, place)
-    if not isinstance(size, int) or size < 1:
+    if not size:
         return
     if not mixed and size % gpus:
         fact = f"intermediate_size {size} cannot be shared by {gpus} GPUs"
