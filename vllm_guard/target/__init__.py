@@ -122,13 +122,14 @@ def find_target(
     if command and not asked.version.startswith(_TOO_OLD):
         script = _script(argv, command, call, search_path)
     vllm = find_vllm(search_path)
-    found = (asked.version, search_path, vllm, script)
-    return Target(asked.executable, *what, *found, "", *where)
+    version = asked.version
+    return Target(asked.executable, *what, version, search_path, vllm, script, "", *where)
 
 
 def _changes(
     before: Mapping[str, str], after: Mapping[str, str]
 ) -> tuple[tuple[str, str | None], ...]:
+    """What must be set, and (None) unset, to make `after` of `before`."""
     names = {**before, **after} if before is not after else ()
     return tuple((n, after.get(n)) for n in names if before.get(n) != after.get(n))
 
