@@ -207,15 +207,15 @@ REFUSED = [
 ACCEPTED = [["./a", "--dtype", "half"], ["--model", "./b"], ["./a", "--por", "1"]]
 
 
-@pytest.mark.parametrize(
-    ("words", "status"),
-    [(["--model", "./b"], "fail"), (["--port", "1", "--model=./b"], "warn"), ([], None)],
-)
-def test_a_model_that_is_named_twice(context, words: list[str], status: str | None) -> None:
-    found = list(probes.run_one("server", "model", context("./a", *words)))
+@pytest.mark.parametrize("words", [["--model", "./b"], ["--port", "1", "--model=./b"]])
+def test_a_model_that_is_named_twice(context, package: Path, words: list[str]) -> None:
+    (older,) = probes.run_one("server", "model", context("./a", *words))
+    (package / "utils").mkdir()
+    (package / "utils/argparse_utils.py").write_text('tag = word.removeprefix("--model=")\n')
+    (newer,) = probes.run_one("server", "model", context("./a", *words))
 
-    told = [one.status for one in found if "names another" in one.fact]
-    assert told == ([status] if status else [])
+    assert "names another" in older.fact
+    assert (older.status, newer.status) == ("warn", "fail")
 
 
 @pytest.mark.vllm
@@ -226,3 +226,9 @@ def test_vllm_refuses_what_is_called_certain_to_fail() -> None:
 
     told = done.stdout.split()[-len(REFUSED) - len(ACCEPTED) :]
     assert told == ["False"] * len(REFUSED) + ["True"] * len(ACCEPTED)
+    (package,) = python.parent.parent.glob("lib/python*/site-packages/vllm")
+    target = Target("/p", "vllm-cli", "serve", 2, vllm=VllmInstall("0.32.0+cpu", str(package)))
+    for words in REFUSED[1:3]:
+        argv = ("vllm", "serve", *words)
+        one = probes.Context(argv, {}, {}, target, (), (), record.Shelf(os.environ))
+        assert [found.status for found in probes.run_one("server", "model", one)] == ["fail"]

@@ -468,7 +468,7 @@ def test_what_the_hub_refuses_is_refused_before_the_start_and_a_silent_hub_refus
         (["--model=/no/such"], ["model-path"]),
         (["/no/such", "--model-tag", "/no/such"], ["model-path"]),
         (["/no/such", "--model", "s3://bucket/x"], ["model-path"]),
-        (["s3://bucket/x", "--model", "/no/such"], []),
+        (["s3://bucket/x", "--model", "/no/such"], ["model-path"]),
         (["--model=/no/such folder"], ["model-path"]),
         (["--model="], []),
         ([""], []),

@@ -20,13 +20,17 @@ TITLE = "the model"
 
 _SHORT = 12  #: characters that tell a commit
 _LIKE = 0.8  #: how like a folder's name a misspelt one is
+_MOVES = b'removeprefix("--model=")'  #: in the source of a parser that does it with either form
+_PARSERS = ("utils/argparse_utils.py", "utils/__init__.py")  #: where that is, or was
 _FORMATS = ("config.json", "params.json")  #: Hugging Face's and Mistral's
 
 
 def check(context: Context) -> Iterator[Finding]:
-    yield from _twice(context)
+    twice = _twice(context)
     name = _place.word(context)
-    if not name:
+    if twice:
+        yield twice
+    if twice or not name:
         return
     path = context.absolute(name)
     if os.path.isdir(path):
@@ -43,15 +47,18 @@ def check(context: Context) -> Iterator[Finding]:
         yield from _hub(name, context)
 
 
-def _twice(context: Context) -> Iterator[Finding]:
-    """`vllm serve` puts what `--model` names first, and then knows no use for the first word."""
+def _twice(context: Context) -> Finding | None:
+    """Where it puts what `--model` names first, `vllm serve` knows no use for the word that was."""
     words = context.given_words
     other = next((word for word in words if word.partition("=")[0] == "--model"), "")
     of_cli = context.target is not None and context.target.kind == "vllm-cli"
-    if of_cli and other and not words[0].startswith("-"):
-        status: Status = "warn" if "=" in other else "fail"  # older versions take that form
-        fact = f"is one model, and {other} names another"
-        yield Finding("model-path", status, words[0], fact, fix="leave out --model")
+    if not of_cli or not other or words[0].startswith("-"):
+        return None
+    install = _place.install(context)
+    moves = install is not None and models.says(install, _MOVES, *_PARSERS)
+    fact = "is one model, and --model names another"
+    status: Status = "fail" if moves else "warn"
+    return Finding("model-path", status, words[0], fact, fix="leave out --model")
 
 
 def _broken_config(name: str, folder: str, status: Status) -> Iterator[Finding]:
