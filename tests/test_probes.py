@@ -460,6 +460,13 @@ def test_what_the_hub_refuses_is_refused_before_the_start_and_a_silent_hub_refus
     assert unknown["hub-answers"].startswith("unknown ")
 
 
+def test_a_link_to_itself_among_the_weights_breaks_nothing(model) -> None:
+    (model / "loop.safetensors").symlink_to("loop.safetensors")
+    findings = run_one("server", "model", argv=("vllm", "serve", str(model)))
+
+    assert [(one.id, one.status) for one in findings] == [("model-path", "ok")]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
