@@ -80,6 +80,7 @@ def patched(name, globals=None, *rest, **more):
     module = real(name, globals, *rest, **more)
     if name == "torch.distributed" and globals["__name__"].startswith("vllm_guard_inside"):
         fake(sys.modules["torch"])
+        globals["_captured"] = lambda reduce: "no CUDA graph without a GPU"
     return module
 def fake(torch):
     if torch.cuda.device_count() == 1:

@@ -28,11 +28,15 @@ def _on_gpus(report, at, limit, local):
     import torch
     import torch.distributed as dist
 
-    def nccl():
-        torch.cuda.set_device(local)
-        return _all_reduce("cuda", dist.new_group(backend="nccl", timeout=limit))
+    torch.cuda.set_device(local)
+    group = dist.new_group(backend="nccl", timeout=limit)
 
-    if not report.attempt("nccl", nccl):
+    def graph():
+        return _captured(lambda data, _: dist.all_reduce(data, group=group))
+
+    if not report.attempt("nccl", lambda: _all_reduce("cuda", group)):
+        return False
+    if not report.attempt("nccl-graph", graph):
         return False
     if at["pynccl"] and not _pynccl(report, dist.group.WORLD, local):
         return False
@@ -85,7 +89,7 @@ def _pynccl(report, group, local):
         return "4 MiB"
 
     def graph():
-        return _captured(communicator)
+        return _captured(lambda data, stream: communicator.all_reduce(data, stream=stream))
 
     return report.attempt("pynccl", plain) and report.attempt("pynccl-graph", graph)
 
@@ -107,22 +111,24 @@ def _without_pynccl(report, ranks):
         report.say("pynccl", "warn", fact, fix="install the torch that this vLLM requires")
 
 
-def _captured(communicator):
+def _captured(reduce):
+    """`reduce(data, stream)`, captured in a CUDA graph and replayed."""
     import torch
+    import torch.distributed as dist
 
     data = torch.ones(1024, device="cuda")
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        communicator.all_reduce(data, stream=stream)  # NCCL sets itself up outside of the capture
+        reduce(data, stream)  # NCCL sets itself up outside of the capture
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=stream):
-        out = communicator.all_reduce(data, stream=stream)
+        out = reduce(data, stream)
     data.fill_(1)
     graph.replay()
     torch.cuda.synchronize()
-    _expect(data if out is None else out, communicator.world_size)
+    _expect(data if out is None else out, dist.get_world_size())
     return "captured and replayed"
 
 

@@ -29,7 +29,7 @@ _SIZES = (
     ("--pipeline-parallel-size", "-pp"),
     ("--data-parallel-size", "-dp"),
 )
-_GPU_PARTS = ("nccl", "pynccl", "pynccl-graph", "p2p", "rank")
+_GPU_PARTS = ("nccl", "nccl-graph", "pynccl", "pynccl-graph", "p2p", "rank")
 _FAMILIES = ("NCCL_", "GLOO_", "VLLM_", "TP_")
 #: Those that each node has for itself; the interfaces are tried.
 _OWN = (
