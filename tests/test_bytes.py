@@ -37,12 +37,17 @@ def as_bytes(env: dict[str, str]) -> dict[bytes, bytes]:
     return {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
 
 
-def test_arguments_arrive_byte_for_byte() -> None:
+@pytest.mark.parametrize("mode", [b"auto", b"off"])
+def test_arguments_arrive_byte_for_byte(mode: bytes) -> None:
+    """Of a script, behind the harness of the main guard; where that is off, there is nothing else."""
     words = [os.fsencode(w) for w in program("show_state")] + AWKWARD
+    guarded = [*map(os.fsencode, GUARD), b"--main-guard", mode, b"--", *words]
 
-    found = state([*map(os.fsencode, GUARD), b"--", *words], as_bytes(guard_env()))
+    found = [bytes.fromhex(word) for word in state(guarded, as_bytes(guard_env()))["argv"]]
 
-    assert [bytes.fromhex(word) for word in found["argv"]] == words
+    harness = [word for word in found if word.endswith(b"inside/harness.py")]
+    assert len(harness) == (mode == b"auto")
+    assert [word for word in found if word not in harness] == words
 
 
 @pytest.mark.parametrize("locale", [b"C", b"C.UTF-8", b"POSIX"])

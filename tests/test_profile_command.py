@@ -75,11 +75,13 @@ def test_json_holds_the_profile(file: str, capsys: pytest.CaptureFixture[str]) -
     assert first["settings"][0]["value"] == "a\x1b[2Jb\x9bc\u202ed\ne"
 
 
-def test_check_of_an_interpreter_that_is_none_is_a_usage_error() -> None:
-    result = guard("profile", "check", "--strict", "--python", "/nonexistent", "debug")
+def test_check_of_an_interpreter_that_is_none_is_a_usage_error(tmp_path) -> None:
+    none = str(tmp_path / "none")
+
+    result = guard("profile", "check", "--strict", "--python", none, "debug")
 
     assert result.returncode == 2
-    assert b"error: --python: /nonexistent: not found" in result.stderr
+    assert f"error: --python: {none}: not found".encode() in result.stderr
 
 
 def test_check_names_a_probe_that_there_is_not(tmp_path) -> None:
