@@ -389,6 +389,28 @@ def test_a_script_that_starts_nothing_loads_nothing_more(python: str, tmp_path: 
     assert more == {f"_vllm_guard_main{name}" for name in ("", ".parent", ".imports")}
 
 
+AT_THE_END = """
+import shutil, tempfile
+class Folder:
+    def __init__(self):
+        self.path = tempfile.mkdtemp()
+    def __del__(self):
+        shutil.rmtree(self.path)
+        print("removed")
+folder = Folder()
+"""
+
+
+@on_every_python()
+def test_what_a_global_does_at_the_end_it_still_can(python: str, tmp_path: Path) -> None:
+    """Python 3.10 and 3.11 clear a main module that somebody holds after the modules that it uses."""
+    case = Case("at-the-end", AT_THE_END)
+    write(case, tmp_path)
+
+    assert run(case, tmp_path, python, bare=True) == Came(0, "removed\n", "")
+    assert run(case, tmp_path, python) == Came(0, "removed\n", "")
+
+
 @pytest.mark.skipif(len(pythons()) < 2, reason="there is one Python only")
 def test_a_child_of_another_python_says_so(tmp_path: Path) -> None:
     one, *_, other = sorted(pythons())

@@ -38,7 +38,7 @@ def order(script):
 
 
 def _order(script):
-    doc = script.module.__doc__
+    doc = script.module().__doc__
     order = {
         "mode": CUTOFF,
         "path": script.path,

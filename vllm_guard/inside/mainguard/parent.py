@@ -5,6 +5,7 @@ The hot path: nothing is imported here that a bare interpreter has not loaded.
 
 import os
 import sys
+from _weakref import ref
 
 from . import load
 
@@ -18,7 +19,7 @@ class Script:
 
     def __init__(self, mode, module, path, source, spec=None):
         self.mode = mode  #: "auto", "definitions", "cutoff" or "off"
-        self.module = module
+        self.module = ref(module)  #: weak: at its end Python clears last what somebody still holds
         self.path = path  #: its `__file__`
         self.source = source  #: bytes, as they were when it was started
         self.spec = spec  #: of `-m`
@@ -28,7 +29,7 @@ class Script:
     def is_main(self):
         """Is it still the main module? A debugger may have put another script in its place."""
         main = sys.modules.get("__main__")
-        return main is self.module and vars(main).get("__file__") == self.path
+        return main is self.module() and vars(main).get("__file__") == self.path
 
 
 def run(words, harness):
