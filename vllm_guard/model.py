@@ -171,3 +171,5 @@ class Run:
     leftovers: tuple[Finding, ...] = ()
     looked_at: tuple[str, ...] = ()  #: what was looked at for leftovers
     log: str = ""
+    #: Secrets that were in the log: how many, by what they were known by.
+    masked: tuple[tuple[str, int], ...] = ()
