@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from vllm_guard.guarding.resolving import given
-from vllm_guard.inside.mainguard.names import COMPREHENSIONS, binds, here
+from vllm_guard.inside.mainguard.names import COMPREHENSIONS, binds, here, root
 from vllm_guard.inside.mainguard.tables import MUTATORS, words
 
 if TYPE_CHECKING:
@@ -50,18 +50,26 @@ class Changes:
 
     def of(self, nodes: Iterable[ast.AST]) -> frozenset[str]:
         """The names whose objects running these nodes changes; what is in them is not looked at."""
-        found = {name for node in nodes for part in self._changed(node) for name in self.held(part)}
-        return frozenset(found)
+        return frozenset().union(
+            *(self._all(part) for node in nodes for part in self._changed(node))
+        )
 
     def held(self, node: ast.AST) -> frozenset[str]:
         """The names whose objects a value may be, or be a part of; none that nobody can change."""
+        return self.changeable(self._all(node))
+
+    def changeable(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of the module's names whose values can be changed: no numbers and texts."""
+        return frozenset(name for name in names if not self._is_fixed_name(name))
+
+    def _all(self, node: ast.AST) -> set[str]:
         found: set[str] = set()
         pending = set(self._roots(node))
         while pending:
             name = pending.pop()
             found.add(name)
             pending |= self._shared.get(name, set()) - found
-        return frozenset(name for name in found if not self._is_fixed_name(name))
+        return found
 
     def _changed(self, node: ast.AST) -> Iterator[ast.AST]:
         """The values that this node changes."""
@@ -92,10 +100,23 @@ class Changes:
                 self._share(target, node.value)
         elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value:
             self._share(node.target, node.value)
+        elif isinstance(node, ast.ClassDef):
+            for part in node.body:
+                if isinstance(part, (ast.Assign, ast.AnnAssign)) and part.value:
+                    self._share(ast.Name(node.name, ast.Store()), part.value)
+        elif isinstance(node, ast.Call):
+            self._learn_put(node)
+
+    def _learn_put(self, call: ast.Call) -> None:
+        """`rows.append(x)`: what is in `rows` is `x`."""
+        if isinstance(call.func, ast.Attribute) and call.func.attr in MUTATORS:
+            for value in given(call):
+                self._share(call.func.value, value)
 
     def _share(self, target: ast.expr, value: ast.expr) -> None:
+        """What is put there is the object of these names, too."""
         roots = set(self._roots(value))
-        for name in binds(target):
+        for name in {*binds(target), root(target)} - {""}:
             self._shared.setdefault(name, set()).update(roots - {name})
 
     def _roots(self, node: ast.AST) -> Iterator[str]:
@@ -119,6 +140,8 @@ class Changes:
             yield from () if imported else self._roots(called.value)
 
     def _is_fixed_name(self, name: str) -> bool:
+        if name in self._names.own or name in self._names.imports:
+            return False
         values = self._names.values(ast.Name(name, ast.Load()))
         return bool(values) and all(map(self._is_fixed, values))
 

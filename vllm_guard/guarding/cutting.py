@@ -139,18 +139,21 @@ class _Cutter:
             pinned = "outside"
         if acts is None:
             acts = pinned == "inside" or judged.verdict == MAIN or bool(self._starts(node))
+        changed = self._following.changed(node)
+        started = self._starts(node)
+        given = () if started else changed.given
         set_by_text = list(changes.set_by_text(here(node)))
         return Leaf(
             node=node,
             first=first_line(node),
             acts=acts and pinned != "outside",
-            starts=self._starts(node),
+            starts=started,
             pinned=pinned,
             reason=judged.reason,
             binds=frozenset((*binds(node), *(name for name, _ in set_by_text if name))),
-            mutates=self._changes.of(here(node)),
+            mutates=self._changes.changeable(self._changes.of(here(node))).union(given),
             touches=self._touches(node),
-            stirs=self._following.changed(node),
+            stirs=changed.reached | (changed.given if started else {}),
             lends=self._following.lent(node),
             unknown=next((what for name, what in set_by_text if not name), ""),
             reads=frozenset(reads(node, self._judge.lazy)),

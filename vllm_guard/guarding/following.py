@@ -34,6 +34,13 @@ class _Effect(NamedTuple):
     names: frozenset[str] = frozenset()
 
 
+class Changed(NamedTuple):
+    """Names whose objects functions change, each with the function."""
+
+    given: dict[str, str]  #: because they are given them
+    reached: dict[str, str]  #: as names of the module
+
+
 class Following:
     """The functions of one script."""
 
@@ -42,15 +49,17 @@ class Following:
         self._changes = changes
         self._effects: dict[Function, _Effect] = {}
 
-    def changed(self, node: ast.AST) -> dict[str, str]:
-        """What functions of the script change when the statement runs: name -> function."""
-        found: dict[str, str] = {}
+    def changed(self, node: ast.AST) -> Changed:
+        """What the script's functions change when the statement runs."""
+        found = Changed({}, {})
         for call in _calls(node):
             for function, arguments in self._names.functions(call):
                 effect = self._effect(function)
                 lent = (value for name, value in arguments if name in effect.parameters)
-                names = effect.names.union(*map(self._changes.held, lent))
-                found.update(dict.fromkeys(sorted(names), ast.unparse(call.func)))
+                given_names = frozenset[str]().union(*map(self._changes.held, lent))
+                what = ast.unparse(call.func)
+                found.given.update(dict.fromkeys(sorted(given_names), what))
+                found.reached.update(dict.fromkeys(sorted(effect.names), what))
         return found
 
     def lent(self, node: ast.AST) -> dict[str, str]:
@@ -83,12 +92,15 @@ class Following:
         bound = {name for statement in function.body for name in binds(statement)}
         own = {argument.arg for argument in parameters(function)}
         changed = set(self._changes.of(nodes))
+        reached = {name for name, _ in set_by_text(nodes) if name}
         for node in nodes:
             if isinstance(node, ast.Call):
-                changed.update(self.changed(node))
-        rebound = (bound & foreign) | {name for name, _ in set_by_text(nodes) if name}
-        outer = rebound | (changed - own - (bound - foreign))
-        return _Effect(frozenset(changed & own), frozenset(outer))
+                by_others = self.changed(node)
+                changed.update(by_others.given)
+                reached.update(by_others.reached)
+        outer = self._changes.changeable(changed - own - (bound - foreign))
+        reached |= outer | (bound & foreign)
+        return _Effect(frozenset(changed & own), frozenset(reached))
 
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def of(table: Table, inside: set[Leaf], needs: Needs, found: Iterable[Escape]) -> list[Note]:
     """All of them, by line."""
     notes = [*_repeated(needs), *_shared(needs), *_stale(table, inside, needs)]
-    notes += [*_lacking(table, inside, found), *_unrepeated(table, inside), *_unused(table, inside)]
+    notes += [
+        *_lacking(table, inside, found),
+        *_unrepeated(table, inside, needs),
+        *_unused(table, inside),
+    ]
     return sorted(set(notes))
 
 
@@ -79,7 +83,7 @@ def _lacking(table: Table, inside: set[Leaf], found: Iterable[Escape]) -> Iterat
                 )
 
 
-def _unrepeated(table: Table, inside: set[Leaf]) -> Iterator[Note]:
+def _unrepeated(table: Table, inside: set[Leaf], needs: Needs) -> Iterator[Note]:
     """Changes of modules and classes that children do not make, and imports."""
     for leaf in inside:
         if leaf.imports and leaf.starts:
@@ -87,7 +91,10 @@ def _unrepeated(table: Table, inside: set[Leaf]) -> Iterator[Note]:
         changed = sorted(leaf.mutates & table.plain)
         if changed and not leaf.pinned and not risks.is_inherited(leaf):
             what = ", ".join(changes.places(leaf.node) or changed)
-            yield Note(leaf.first, f"changes {what} in the main process only")
+            who = next(
+                (f": {needs.names[n]} has it unchanged" for n in changed if n in needs.names), ""
+            )
+            yield Note(leaf.first, f"changes {what} in the main process only{who}")
         elif leaf.reason.endswith(" in children") and not leaf.pinned:
             yield Note(leaf.first, leaf.reason)
 
