@@ -28,9 +28,16 @@ _UNBOUND = re.compile(r"(list|dict|set|bytearray|collections\.\w+)\.(\w+)")
 #: Keywords whose argument is filled.
 _FILLED = frozenset(("namespace", "out"))
 #: Functions whose result has the objects in it that they are given.
-_PASS_ON = words("dict enumerate filter iter list max min next reversed set sorted tuple zip")
-#: Methods that give a part of their object.
-_PARTS = words("copy elements get items pop popitem popleft setdefault values")
+_PASS_ON = words(
+    "dict enumerate filter getattr iter list max min next reversed set sorted tuple vars zip"
+)
+#: Methods that give a part of their object, or another view of it.
+_PARTS = words(
+    """
+    copy detach elements get items numpy permute pop popitem popleft ravel reshape setdefault squeeze
+    transpose unsqueeze values view
+    """
+)
 #: Functions whose result nobody can change.
 _FIXED_CALLS = words(
     "bool float frozenset int len os.environ.get os.getenv pathlib.Path range re.compile repr str"
@@ -75,6 +82,8 @@ class Changes:
         """The values that this node changes."""
         if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
             yield node.value
+        if isinstance(node, ast.AugAssign):
+            yield node.target
         if not isinstance(node, ast.Call):
             return
         called = node.func
@@ -132,7 +141,7 @@ class Changes:
 
     def _roots_of_call(self, node: ast.Call) -> Iterator[str]:
         called = node.func
-        if isinstance(called, ast.Name) and called.id in _PASS_ON:
+        if isinstance(called, ast.Name) and called.id in _PASS_ON | self._names.classes:
             for part in given(node):
                 yield from self._roots(part)
         elif isinstance(called, ast.Attribute) and called.attr in _PARTS:

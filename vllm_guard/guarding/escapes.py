@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vllm_guard.guarding.resolving import given
 from vllm_guard.inside.mainguard.names import root
+from vllm_guard.inside.mainguard.tables import MUTATORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,8 @@ class _Reader:
     def _passed(self, call: ast.Call) -> Iterator[Escape]:
         target = self._names.dotted(call.func)
         if _THREADS.match(target) or hasattr(builtins, target.removesuffix("()")):
+            return
+        if isinstance(call.func, ast.Attribute) and call.func.attr in MUTATORS:
             return
         certain = bool(PROCESSES.match(target))
         names: set[str] = set()

@@ -66,11 +66,20 @@ class Following:
         """What is given to functions of which nothing is known: name -> function."""
         found: dict[str, str] = {}
         for call in _calls(node):
+            found.update(self._passed_on(call))
             if self._names.functions(call) or self._is_harmless(call):
                 continue
             names = frozenset[str]().union(*map(self._changes.held, given(call)))
             found.update(dict.fromkeys(sorted(names), ast.unparse(call.func)))
         return found
+
+    def _passed_on(self, call: ast.Call) -> dict[str, str]:
+        """What functions of the script change which are passed on, to a thread for instance."""
+        if PROCESSES.match(self._names.dotted(call.func)):
+            return {}
+        names = [part.id for part in given(call) if isinstance(part, ast.Name)]
+        effects = {name: self._effect(f) for name in names for f in self._names.named(name)}
+        return {changed: name for name, effect in effects.items() for changed in effect.names}
 
     def _is_harmless(self, call: ast.Call) -> bool:
         name = self._names.dotted(call.func)

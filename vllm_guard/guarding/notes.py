@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def of(table: Table, inside: set[Leaf], needs: Needs, found: Iterable[Escape]) -> list[Note]:
     """All of them, by line."""
-    notes = [*_repeated(needs), *_shared(needs), *_stale(table, inside, needs)]
+    notes = [*_repeated(needs), *_shared(table, needs, found), *_stale(table, inside, needs)]
     notes += [
         *_lacking(table, inside, found),
         *_unrepeated(table, inside, needs),
@@ -41,8 +41,13 @@ def _repeated(needs: Needs) -> Iterator[Note]:
         yield Note(numbers[0], text)
 
 
-def _shared(needs: Needs) -> Iterator[Note]:
+def _shared(table: Table, needs: Needs, found: Iterable[Escape]) -> Iterator[Note]:
+    workers = (leaf for e in found if e.certain for leaf in table.owners(e.name) if leaf.defines)
+    parts = (part for leaf in workers for part in ast.walk(leaf.node))
+    brought = {name for part in parts if isinstance(part, ast.Global) for name in part.names}
     for leaf, need in needs.shared.items():
+        if need.name in brought:  # an initializer has it as an argument, and sets it
+            continue
         text = f"{need.who} lacks {need.name} in other processes: pass it as an argument"
         yield Note(leaf.first, text)
 

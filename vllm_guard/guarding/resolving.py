@@ -21,6 +21,7 @@ class Resolver:
 
     def __init__(self, tree: ast.Module) -> None:
         self.own = {node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)}
+        self.classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self.imports: dict[str, str] = {}  #: name -> full name
         self.modules: set[str] = set()  #: those of them that are certainly modules
         self._functions: dict[str, list[Function]] = {}  #: by name; of a class, how it is made
@@ -37,7 +38,11 @@ class Resolver:
     def functions(self, call: ast.Call) -> list[tuple[Function, list[tuple[str, ast.expr]]]]:
         """The script's functions that a call may be of, each with the arguments of its parameters."""
         name = call.func.attr if isinstance(call.func, ast.Attribute) else spelled(call.func)
-        return [(f, list(self._arguments(f, call))) for f in self._functions.get(name, ())]
+        return [(f, list(self._arguments(f, call))) for f in self.named(name)]
+
+    def named(self, name: str) -> list[Function]:
+        """The script's functions of that name; of a class, how it is made."""
+        return self._functions.get(name, [])
 
     def values(self, node: ast.Name | ast.Attribute) -> list[ast.expr]:
         """Everything that is assigned to it, or put into it."""
@@ -81,7 +86,7 @@ class Resolver:
         elif isinstance(node, ast.ClassDef):
             self._classes.update((part, node.name) for part in ast.walk(node))
             methods = [part for part in node.body if isinstance(part, FUNCTIONS)]
-            self._methods.update(methods)
+            self._methods.update(method for method in methods if not _is_static(method))
             makers = self._functions.setdefault(node.name, [])
             makers += [method for method in methods if method.name == "__init__"]
         elif isinstance(node, FUNCTIONS):
@@ -123,13 +128,27 @@ class Resolver:
 
     def _arguments(self, function: Function, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
         names = [argument.arg for argument in parameters(function)]
-        yield from zip(names[function in self._methods :], call.args, strict=False)
+        values = list(call.args)
+        if function in self._methods:
+            values.insert(0, self._receiver(call))
+        yield from zip(names, values, strict=False)
         yield from ((k.arg, k.value) for k in call.keywords if k.arg in names)
+
+    def _receiver(self, call: ast.Call) -> ast.expr:
+        """`box` of `box.fill()`; of a class that is called, and of a module, nothing that has a name."""
+        owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+        if owner is None or (isinstance(owner, ast.Name) and owner.id in self.imports):
+            return ast.Constant(None)
+        return owner
 
 
 def parameters(function: Function) -> list[ast.arg]:
     """Those with a name of their own, in the order of the call."""
     return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+
+
+def _is_static(function: Function) -> bool:
+    return any(ast.unparse(node) == "staticmethod" for node in function.decorator_list)
 
 
 def given(call: ast.Call) -> list[ast.expr]:
