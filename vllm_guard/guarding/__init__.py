@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from vllm_guard.inside.mainguard.walk import Load
 
 
+_UNDER_A_GUARD = "put what only the main process does under the guard, and remove this"
+
+
 @dataclass(frozen=True)
 class Mended:
     """A script that may be started in every process; `source` is the old one when nothing is to be done."""
@@ -35,6 +38,9 @@ def mend(source: bytes, path: str, load: Load | None = None) -> Mended:
     Raises SyntaxError, RefusedError and UnwritableError.
     """
     script = cutting.read(source, path, load)
+    if script.ended:
+        reason = "a child that imports the script ends here, before its work"
+        raise RefusedError(script.ended, reason, _UNDER_A_GUARD)
     if not script.starts:
         return Mended(source)
     placed = placing.place(script)

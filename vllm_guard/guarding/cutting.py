@@ -36,23 +36,34 @@ _GLOBALS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
 
 
 def read(source: bytes, path: str, load: Load | None) -> Script:
-    """Cut the script; `load` gives modules beside it. SyntaxError, also for what cannot be compiled."""
+    """Cut the script; `load` gives modules beside it. SyntaxError, also for what cannot be compiled.
+
+    One that needs no guard is not cut.
+    """
     tree = parse(source, path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compile(tree, path, "exec", dont_inherit=True)
-    unguarded = tuple(needing_a_guard(tree, load))
-    judge = Recorder(Scope(), Markers(source), has_lazy_annotations(tree))
-    for node in tree.body:
-        judge.statement(node)
+    started = [start for start in starts.read(tree, load).starts if start.confidence != "info"]
+    unguarded = tuple(start for start in started if not start.guarded)
+    endings = (node.lineno for node in tree.body if started and risks.ends_children(node))
     names = Resolver(tree)
-    cutter = _Cutter(judge, unguarded, names, Changes(tree, names))
-    return Script(tree, names, cutter.suite(tree.body, ()), unguarded)
+    parts = _cut(source, tree, unguarded, names) if unguarded else ()
+    return Script(tree, names, parts, unguarded, next(endings, 0))
 
 
 def needing_a_guard(tree: ast.Module, load: Load | None) -> list[Start]:
     """Where the script starts processes that import it again, outside a guard."""
     return [s for s in starts.read(tree, load).starts if not s.guarded and s.confidence != "info"]
+
+
+def _cut(
+    source: bytes, tree: ast.Module, unguarded: tuple[Start, ...], names: Resolver
+) -> tuple[Part, ...]:
+    judge = Recorder(Scope(), Markers(source), has_lazy_annotations(tree))
+    for node in tree.body:
+        judge.statement(node)
+    return _Cutter(judge, unguarded, names, Changes(tree, names)).suite(tree.body, ())
 
 
 def top_line(start: Start) -> int:

@@ -74,6 +74,7 @@ class Script:
     names: Resolver
     parts: tuple[Part, ...]
     starts: tuple[Start, ...]  #: those that need a guard and have none
+    ended: int  #: line at which a child that it starts ends before its work; 0 for none
 
     @property
     def leaves(self) -> list[Leaf]:

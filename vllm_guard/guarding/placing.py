@@ -37,7 +37,7 @@ class Placed(NamedTuple):
 def place(script: Script) -> Placed:
     """Decide for every piece. Raises RefusedError."""
     table = Table(script.leaves, script.names)
-    _refuse_other_guards(script)
+    _refuse_new_name(script)
     found = escapes.find(script.tree, script.names)
     makes = {leaf for leaf in table.leaves if leaf.acts and risks.shared(leaf, script.names)}
     shared = needs.shared_by_processes(table, makes)
@@ -52,15 +52,12 @@ def place(script: Script) -> Placed:
     return Placed(written, tuple(notes.of(table, inside, needed, found)))
 
 
-def _refuse_other_guards(script: Script) -> None:
-    """Would a guard mean what it says, and do children pass? Raises RefusedError."""
+def _refuse_new_name(script: Script) -> None:
+    """Would a guard not mean what it says? Raises RefusedError."""
     for leaf in script.leaves:
         if "__name__" in leaf.binds:
             reason = "sets __name__: a guard would not tell the main process from the others"
             raise RefusedError(leaf.first, reason, "use another name")
-        if leaf.pinned == "outside" and risks.ends_children(leaf.node):
-            reason = "every child ends here, before it runs what it was started for"
-            raise RefusedError(leaf.first, reason, "remove it: what this command writes is enough")
 
 
 def _refuse_unknown(table: Table, inside: set[Leaf], names: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
+from vllm_guard.inside.mainguard import starts
 from vllm_guard.inside.mainguard.names import here
 from vllm_guard.inside.mainguard.tables import METHODS, words
 
@@ -70,12 +71,17 @@ def shared(leaf: Leaf, names: Resolver) -> bool:
 
 def ends_children(node: ast.stmt) -> bool:
     """Does a child end here, before it runs anything: `if __name__ != "__main__": sys.exit()`?"""
-    if isinstance(node, ast.If):
-        in_child = _TRUE_IN_CHILD.fullmatch(ast.unparse(node.test))
-        return bool(in_child) and any(map(ends_children, node.body))
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        return ast.unparse(node.value.func) in _EXITS
-    return isinstance(node, ast.Raise)
+    if not isinstance(node, ast.If):
+        return False
+    in_child = node.orelse if starts.guard_test(node) else []
+    if _TRUE_IN_CHILD.fullmatch(ast.unparse(node.test)):
+        in_child = node.body
+    return any(isinstance(part, ast.Raise) or _is_exit(part) for part in in_child)
+
+
+def _is_exit(node: ast.stmt) -> bool:
+    call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    return call and ast.unparse(node.value.func) in _EXITS  # type: ignore[attr-defined]
 
 
 def is_inherited(leaf: Leaf) -> bool:
