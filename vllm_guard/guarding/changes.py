@@ -10,14 +10,14 @@ import ast
 import re
 from typing import TYPE_CHECKING, Any
 
-from vllm_guard.guarding.resolving import given
+from vllm_guard.guarding.resolving import given, parameters
 from vllm_guard.inside.mainguard.names import COMPREHENSIONS, binds, here, root
 from vllm_guard.inside.mainguard.tables import MUTATORS, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vllm_guard.guarding.resolving import Resolver
+    from vllm_guard.guarding.resolving import Function, Resolver
 
 #: Functions that change their first argument.
 _CHANGES_FIRST = re.compile(
@@ -51,6 +51,7 @@ class Changes:
     def __init__(self, tree: ast.Module, names: Resolver) -> None:
         self._names = names
         self._shared: dict[str, set[str]] = {}  #: name -> names whose objects it shares
+        self._back: dict[Function, frozenset[str]] = {}
         for statement in tree.body:
             for node in here(statement):
                 self._learn(node)
@@ -147,6 +148,20 @@ class Changes:
         elif isinstance(called, ast.Attribute) and called.attr in _PARTS:
             imported = isinstance(called.value, ast.Name) and called.value.id in self._names.imports
             yield from () if imported else self._roots(called.value)
+        for function, arguments in self._names.functions(node):
+            back = self._given_back(function)
+            for part in (value for name, value in arguments if name in back):
+                yield from self._roots(part)
+
+    def _given_back(self, function: Function) -> frozenset[str]:
+        """The parameters whose objects are in what the function returns."""
+        if function not in self._back:
+            self._back[function] = frozenset()  # a recursive call adds nothing
+            parts = (node.value for node in ast.walk(function) if isinstance(node, ast.Return))
+            roots = {name for part in parts if part for name in self._roots(part)}
+            names = {argument.arg for argument in parameters(function)}
+            self._back[function] = frozenset(roots & names)
+        return self._back[function]
 
     def _is_fixed_name(self, name: str) -> bool:
         if name in self._names.own or name in self._names.imports:

@@ -76,10 +76,12 @@ class _Reader:
             return
         if isinstance(call.func, ast.Attribute) and call.func.attr in MUTATORS:
             return
+        if self._names.functions(call):  # its parameters are followed
+            return
         certain = bool(PROCESSES.match(target))
         names: set[str] = set()
         for part in given(call):
-            names.update(self._definitions(part, set()) if certain else self._function(part))
+            names.update(self._definitions(part, set()) if certain else self._function(part, set()))
         to = f"{ast.unparse(call.func)}()"
         for name in sorted(names):
             yield Escape(name, call.lineno, to, certain)
@@ -87,9 +89,17 @@ class _Reader:
             for name in sorted(self._own - names):
                 yield Escape(name, call.lineno, to, False)
 
-    def _function(self, node: ast.AST) -> Iterator[str]:
-        if isinstance(node, ast.Name) and node.id in self._own and not node.id[:1].isupper():
-            yield node.id
+    def _function(self, node: ast.AST, seen: set[str]) -> Iterator[str]:
+        """The functions that a name is, or a parameter."""
+        key = self._names.key(node)
+        if not isinstance(node, ast.Name) or key in seen:
+            return
+        seen.add(key)
+        if key in self._own and not key[:1].isupper():
+            yield key
+        elif key != node.id:
+            for value in self._names.values(node):
+                yield from self._function(value, seen)
 
     def _subclass(self, node: ast.ClassDef) -> Iterator[Escape]:
         for base in map(self._names.dotted, node.bases):
