@@ -10,7 +10,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, Any
 
-from vllm_guard.guarding.resolving import given, parameters
+from vllm_guard.guarding.resolving import given
 from vllm_guard.inside.mainguard.names import COMPREHENSIONS, binds, here, root
 from vllm_guard.inside.mainguard.tables import MUTATORS, words
 
@@ -149,18 +149,16 @@ class Changes:
             imported = isinstance(called.value, ast.Name) and called.value.id in self._names.imports
             yield from () if imported else self._roots(called.value)
         for function, arguments in self._names.functions(node):
-            back = self._given_back(function)
-            for part in (value for name, value in arguments if name in back):
-                yield from self._roots(part)
+            given_to = dict(arguments)
+            for name in self._given_back(function):
+                yield from self._roots(given_to[name]) if name in given_to else (name,)
 
     def _given_back(self, function: Function) -> frozenset[str]:
-        """The parameters whose objects are in what the function returns."""
+        """The parameters and the module's names whose objects are in what the function returns."""
         if function not in self._back:
             self._back[function] = frozenset()  # a recursive call adds nothing
             parts = (node.value for node in ast.walk(function) if isinstance(node, ast.Return))
-            roots = {name for part in parts if part for name in self._roots(part)}
-            names = {argument.arg for argument in parameters(function)}
-            self._back[function] = frozenset(roots & names)
+            self._back[function] = frozenset(n for p in parts if p for n in self._roots(p))
         return self._back[function]
 
     def _is_fixed_name(self, name: str) -> bool:
