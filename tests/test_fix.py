@@ -122,6 +122,7 @@ def test_what_python_cannot_compile_is_a_syntax_error() -> None:
         ("time()", "sends children such a value if it is plain data"),
         ('open("log", "w")', "open it in the function that uses it"),
         ('sqlite3.connect("db")', "open it in the function that uses it"),
+        ("1\n\ndef X(at=time()):\n    pass", "make it in the function that uses it"),
     ],
 )
 def test_a_hint_promises_no_more_than_is_done(value, hint) -> None:

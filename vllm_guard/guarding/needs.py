@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vllm_guard.guarding.table import Table
 
 _STAYS = "what starts processes stays in the main process: pass what it gives as an argument"
+_MAKE_IT = "make it in the function that uses it"
 _UNGUARD = "pass it as an argument, or move it out of the guard"
 _UNMARK = "pass it as an argument, or remove the marker"
 
@@ -63,7 +64,7 @@ def _need(leaf: Leaf, need: Need, needs: Needs, table: Table, shared: set[Leaf])
         if need.name in leaf.binds:
             needs.shared.setdefault(leaf, need)
         return []
-    if leaf.acts:
+    if leaf.acts or leaf.defines:  # what class bodies and defaults call is called in each child
         _refuse_impossible(leaf, need)
     needs.forced[leaf] = need.who
     wanted = leaf.deep if leaf.defines else table.runs(leaf)
@@ -86,6 +87,8 @@ def shared_by_processes(table: Table, is_shared: set[Leaf]) -> set[Leaf]:
 def _refuse_impossible(leaf: Leaf, need: Need) -> None:
     """A child needs this; can it do it? Raises RefusedError."""
     why, hint = risks.unrepeatable(leaf)
+    if leaf.defines:
+        hint = _MAKE_IT
     if leaf.pinned:
         why, hint = "it is under a guard", _UNGUARD
     marked = next((line for marker, line in leaf.marked if marker == MAIN), 0)
