@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from vllm_guard.guarding import texts
 from vllm_guard.guarding.resolving import given
 from vllm_guard.inside.mainguard.names import COMPREHENSIONS, binds, here, root
 from vllm_guard.inside.mainguard.tables import MUTATORS, words
@@ -42,7 +43,6 @@ _PARTS = words(
 _FIXED_CALLS = words(
     "bool float frozenset int len os.environ.get os.getenv pathlib.Path range re.compile repr str"
 )
-_NAMESPACES = ("globals()", "vars()", "locals()", "globals", "vars", "locals")
 
 
 class Changes:
@@ -122,11 +122,13 @@ class Changes:
         if isinstance(call.func, ast.Attribute) and call.func.attr in MUTATORS:
             for value in given(call):
                 self._share(call.func.value, value)
+        for name, given_value in texts.updated(call):
+            self._share(ast.Name(name, ast.Store()), given_value)
 
     def _share(self, target: ast.expr, value: ast.expr) -> None:
         """What is put there is the object of these names, too."""
         roots = set(self._roots(value))
-        for name in {*binds(target), root(target)} - {""}:
+        for name in {*binds(target), root(target), texts.named(target)} - {""}:
             self._shared.setdefault(name, set()).update(roots - {name})
 
     def _roots(self, node: ast.AST) -> Iterator[str]:
@@ -175,34 +177,6 @@ class Changes:
             parts = [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.expr)]
             return all(map(self._is_fixed, parts))
         return isinstance(node, (ast.Constant, ast.JoinedStr, ast.Compare, ast.Lambda))
-
-
-def set_by_text(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
-    """(name, spelling) of each module's name that these set as `globals()["name"]`; no name: nobody knows."""
-    for node in nodes:
-        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            if ast.unparse(node.value) in _NAMESPACES:
-                yield _text(node.slice), ast.unparse(node)
-        elif isinstance(node, ast.Call):
-            spelling = ast.unparse(node.func)
-            if spelling == "exec" and len(node.args) == 1 and not node.keywords:
-                yield "", "exec()"
-            owner, _, method = spelling.rpartition(".")
-            if owner in _NAMESPACES and method in MUTATORS:
-                yield from ((name, f"{spelling}()") for name in _given_names(node))
-
-
-def _given_names(call: ast.Call) -> Iterator[str]:
-    """The names that `globals().update(...)` sets."""
-    for part in call.args:
-        keys: list[Any] = part.keys if isinstance(part, ast.Dict) else [part]
-        yield from map(_text, keys)
-    yield from (keyword.arg or "" for keyword in call.keywords)
-
-
-def _text(node: ast.AST) -> str:
-    value = node.value if isinstance(node, ast.Constant) else None
-    return value if isinstance(value, str) else ""
 
 
 def _alternatives(node: ast.AST) -> Iterable[ast.AST]:

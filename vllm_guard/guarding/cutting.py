@@ -12,7 +12,7 @@ import types
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from vllm_guard.guarding import changes, risks
+from vllm_guard.guarding import risks, texts
 from vllm_guard.guarding.changes import Changes
 from vllm_guard.guarding.following import Following
 from vllm_guard.guarding.leaves import Block, Leaf, Script
@@ -153,7 +153,7 @@ class _Cutter:
         changed = self._following.changed(node)
         started = self._starts(node)
         given = () if started else changed.given
-        set_by_text = list(changes.set_by_text(here(node)))
+        set_by_text = list(texts.set_by(here(node)))
         return Leaf(
             node=node,
             first=first_line(node),

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vllm_guard.guarding import texts
 from vllm_guard.guarding.resolving import given
 from vllm_guard.inside.mainguard.names import root
 from vllm_guard.inside.mainguard.tables import MUTATORS
@@ -117,8 +118,8 @@ class _Reader:
         elif isinstance(node, ast.Lambda):  # sent as code, with the names that are in it
             names = (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
             yield from (name for name in names if name in self._own)
-        elif _is_globals(node) and isinstance(node.slice, ast.Constant):  # type: ignore[attr-defined]
-            yield from self._own & {node.slice.value}  # type: ignore[attr-defined]
+        elif texts.is_item(node):
+            yield from self._own & {texts.named(node)}
         elif not isinstance(node, ast.Call):
             for part in ast.iter_child_nodes(node):
                 yield from self._definitions(part, seen)
@@ -139,13 +140,8 @@ class _Reader:
             yield from self._definitions(value, seen)
 
 
-def _is_globals(node: ast.AST) -> bool:
-    """`globals()[...]`."""
-    return isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("globals()", "vars()")
-
-
 def _is_computed(node: ast.AST) -> bool:
     """Does it look up what nobody can tell: `globals()[name]`, `eval(text)`?"""
-    if _is_globals(node):
-        return not isinstance(node.slice, ast.Constant)  # type: ignore[attr-defined]
+    if texts.is_item(node):
+        return not texts.named(node)
     return isinstance(node, ast.Call) and ast.unparse(node.func) in ("eval", "globals().get")

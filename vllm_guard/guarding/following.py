@@ -7,7 +7,7 @@ import builtins
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from vllm_guard.guarding.changes import set_by_text
+from vllm_guard.guarding import texts
 from vllm_guard.guarding.escapes import PROCESSES
 from vllm_guard.guarding.resolving import given, parameters
 from vllm_guard.guarding.risks import CHANGE_NOTHING
@@ -101,7 +101,7 @@ class Following:
         bound = {name for statement in function.body for name in binds(statement)}
         own = {argument.arg for argument in parameters(function)}
         changed = set(self._changes.of(nodes))
-        reached = {name for name, _ in set_by_text(nodes) if name}
+        reached = {name for name, _ in texts.set_by(nodes) if name}
         for node in nodes:
             if isinstance(node, ast.Call):
                 by_others = self.changed(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from vllm_guard.guarding import texts
 from vllm_guard.inside.mainguard.expressions import spelled
 from vllm_guard.inside.mainguard.names import FUNCTIONS
 from vllm_guard.inside.mainguard.tables import MUTATORS
@@ -115,6 +116,8 @@ class Resolver:
         elif isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
                 self._values.setdefault(self.key(node.func.value), []).extend(given(node))
+            for name, value in texts.updated(node):
+                self._values.setdefault(name, []).append(value)
             for function, arguments in self.functions(node):
                 for name, value in arguments:
                     self._values.setdefault(_parameter(function, name), []).append(value)
@@ -123,7 +126,7 @@ class Resolver:
         if value is None:
             return
         stored = (p for p in ast.walk(target) if isinstance(getattr(p, "ctx", None), ast.Store))
-        for key in {self.key(_holder(part)) for part in stored}:
+        for key in {texts.named(part) or self.key(_holder(part)) for part in stored}:
             self._values.setdefault(key, []).append(value)
 
     def _arguments(self, function: Function, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
