@@ -59,19 +59,30 @@ def test_the_table_has_hits_and_near_misses() -> None:
         ("name == '__main__'", False),
         ("__name__", False),
         ("'a' == __name__ == '__main__'", False),
+        ("__name__ in ('__main__',)", True),
+        ("__name__ in '__main__'", True),
+        ("not __name__ == '__mp_main__'", True),
+        ("__name__ not in ['__mp_main__', 'x']", True),
+        ("x and (__name__ != '__mp_main__')", True),
+        ("not (__name__ != '__main__' or x)", True),
+        ("True if __name__ == '__main__' else False", True),
+        ("__name__ is not None", False),
+        ("1 in 2 and __name__ in 3", False),
+        ("__name__ < '__main__'", False),
+        ("__name__.upper() == '__MAIN__'", False),
     ],
 )
-def test_only_an_equality_with_main_is_a_guard(test, is_guard) -> None:
+def test_a_guard_lets_the_main_process_in_and_no_child(test, is_guard) -> None:
     tree = ast.parse(f"if {test}:\n    pass")
 
     assert starts.guard_test(tree.body[0]) is is_guard
-    assert starts.has_guard(tree) is is_guard
+    assert starts.read(tree).has_guard is is_guard
 
 
 def test_a_guard_inside_a_function_is_not_the_modules() -> None:
     tree = ast.parse("def f():\n    if __name__ == '__main__':\n        pass")
 
-    assert not starts.has_guard(tree)
+    assert not starts.read(tree).has_guard
 
 
 # ---- CUDA

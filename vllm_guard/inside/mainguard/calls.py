@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import arguments, catalog
 from .arguments import Given
-from .things import NOTHING, Scope, Thing, Things, World, joined, ordered
+from .things import NOTHING, Scope, Thing, Things, World, joined, ordered, possible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from .guards import Reach
 
 _DEPTH = 25  #: functions entered one from the other
 _NESTED = 2  #: entries of one function at a time: `retry(f)`, where f calls `retry(g)`
@@ -55,12 +57,13 @@ class Event(NamedTuple):
 class Calls:
     """The calls of one script, and what they did. `block` runs statements in a scope."""
 
-    def __init__(self, block: Callable[[Sequence[ast.stmt], Scope], None]) -> None:
+    def __init__(self, block: Callable[[Sequence[ast.stmt], Scope], object]) -> None:
         self.world = World()
         self.events: dict[tuple[int, int, str, bool], Event] = {}
         self.cuda: list[Event] = []
         self.env: dict[str, str] = {}
-        self.guarded = False
+        self.guarded = False  #: is the code not reached by children?
+        self.has_guard = False  #: was there such code?
         self.conditional = False
         self.commands: Things[Thing] = NOTHING  #: what calling a typer application may run
         self._keywords: dict[ast.AST, dict[str, object]] = {}
@@ -83,6 +86,13 @@ class Calls:
             yield
         finally:
             self.__dict__.update(before)
+
+    @contextmanager
+    def reached(self, reach: Reach) -> Iterator[None]:
+        """While code runs to which only these get."""
+        self.has_guard = self.has_guard or (reach.main and not reach.child)
+        with self.within(guarded=not reach.child):
+            yield
 
     @property
     def abroad(self) -> bool:
@@ -144,8 +154,10 @@ class Calls:
                 for owner in self.world.things(node.value, scope):
                     cls = owner.owner if owner.kind == "object" else owner
                     key = (cls.node if cls else None, node.attr)
-                    known = self.world.attributes.get(key, NOTHING)
-                    self.world.attributes[key] = joined(known, things)
+                    known = self.world.attributes.get(key)
+                    self.world.attributes[key] = (
+                        things if known in (None, things) else possible(joined(known, things))
+                    )
             elif isinstance(node, (ast.Subscript, ast.Starred)):
                 certain = False
                 pending.append(node.value)
@@ -248,7 +260,8 @@ class Calls:
         self._known[key] = NOTHING  # a recursive call adds nothing
         assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         scope = Scope(thing.scope)
-        self._bind(function.args, thing, given, scope)
+        for name, things in arguments.bound(function.args, thing, given, self.world):
+            scope.bind(name, things, certain=True)
         body: Sequence[ast.stmt]
         body = [ast.Return(function.body)] if isinstance(function, ast.Lambda) else function.body
         step = () if self.abroad else ((_title(thing), node.lineno),)
@@ -259,6 +272,8 @@ class Calls:
                 self._block(body, scope)
             finally:
                 self._active.pop()
+        if len(body) > 1:  # it may return something else
+            scope.returned = possible(scope.returned)
         self._known[key] = scope.returned
         return scope.returned
 
@@ -271,23 +286,6 @@ class Calls:
             and self._active.count(function) < _NESTED
             and self._entered[variant] <= _VARIANTS
         )
-
-    def _bind(self, args: ast.arguments, thing: Thing, given: Given, scope: Scope) -> None:
-        names = [arg.arg for arg in (*getattr(args, "posonlyargs", ()), *args.args)]
-        defaults: dict[str, ast.expr | None] = dict(zip(reversed(names), reversed(args.defaults)))
-        names += [arg.arg for arg in args.kwonlyargs]
-        defaults.update(zip((arg.arg for arg in args.kwonlyargs), args.kw_defaults))
-        owner = () if thing.owner is None else (frozenset({thing.owner}),)
-        values = dict(zip(names, (*owner, *given.positional)))
-        values.update(given.keywords)
-        for name in names:
-            value = values.get(name)
-            if value is None:
-                value = self.world.things(defaults.get(name), thing.scope or scope)
-            scope.bind(name, value, certain=True)
-        for rest in (args.vararg, args.kwarg):
-            if rest is not None:
-                scope.bind(rest.arg, given.all(), certain=True)
 
 
 def _title(thing: Thing) -> str:

@@ -1,0 +1,144 @@
+"""What tests on `__name__` say in the main process, and in a child that imports the script. Pure."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from typing import TYPE_CHECKING, NamedTuple
+
+from .catalog import UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+MAIN, CHILD = (
+    "__main__",
+    "__mp_main__",
+)  #: a script's `__name__`; multiprocessing/spawn.py sets the second
+TESTS = (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.IfExp)
+_DEPTH = 50  #: of one test
+_OPERATORS = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda item, items: item in items,
+    ast.NotIn: lambda item, items: item not in items,
+}
+
+
+class Truth(NamedTuple):
+    """Whether a test holds in the main process and in a child; None: not known."""
+
+    main: bool | None
+    child: bool | None
+
+
+class Reach(NamedTuple):
+    """Who gets to a piece of code."""
+
+    main: bool
+    child: bool
+
+    def where(self, truth: Truth, *, is_: bool) -> Reach:
+        """Who gets on where a test is true, or where it is false."""
+        return Reach(
+            self.main and truth.main is not (not is_), self.child and truth.child is not (not is_)
+        )
+
+
+class Arm(NamedTuple):
+    """A part of an `if` chain or of a `match`: run if `test` holds, and no test before it."""
+
+    test: ast.expr
+    evaluated: tuple[ast.expr, ...]
+    body: Sequence[ast.stmt]
+
+
+def truth(test: ast.expr, look: Callable[[ast.expr, str], object]) -> Truth:
+    """What a test says; `look` gives the value of a name, attribute or call, or UNKNOWN, for a `__name__`."""
+    values = (_value(test, lambda node: look(node, name), _DEPTH) for name in (MAIN, CHILD))  # noqa: B023
+    return Truth(*(None if value is UNKNOWN else bool(value) for value in values))
+
+
+def is_guard(test: ast.expr) -> bool:
+    """Does this test, by itself, keep children out and let the main process in?"""
+    found = truth(
+        test, lambda node, name: name if getattr(node, "id", "") == "__name__" else UNKNOWN
+    )
+    return found.main is not False and found.child is False
+
+
+def arms_of_if(node: ast.If) -> Iterator[Arm]:
+    """A chain of `elif`, which is as deep a tree as it is long; `else` last."""
+    while True:
+        yield Arm(node.test, (node.test,), node.body)
+        if len(node.orelse) != 1 or not isinstance(node.orelse[0], ast.If):
+            break
+        node = node.orelse[0]
+    yield Arm(ast.Constant(True), (), node.orelse)
+
+
+def arms_of_match(node: ast.Match) -> Iterator[Arm]:
+    """The cases; the subject is evaluated with the first."""
+    evaluated: tuple[ast.expr, ...] = (node.subject,)
+    for case in node.cases:
+        test = _as_test(node.subject, case.pattern)
+        guards = (case.guard,) if case.guard else ()
+        yield Arm(ast.BoolOp(ast.And(), [test, *guards]), (*evaluated, *guards), case.body)
+        evaluated = ()
+
+
+def _as_test(subject: ast.expr, pattern: ast.pattern) -> ast.expr:
+    """A pattern as a test: one of values, `_` or a name; any other is not known."""
+    if isinstance(pattern, ast.MatchValue):
+        return ast.Compare(subject, [ast.Eq()], [pattern.value])
+    if isinstance(pattern, ast.MatchOr):
+        return ast.BoolOp(ast.Or(), [_as_test(subject, part) for part in pattern.patterns])
+    if isinstance(pattern, ast.MatchAs) and pattern.pattern is None:
+        return ast.Constant(True)
+    return ast.Name("", ast.Load())
+
+
+def _value(node: ast.expr, look: Callable[[ast.expr], object], depth: int) -> object:
+    def inner(part: ast.expr) -> object:
+        return _value(part, look, depth - 1)
+
+    if depth == 0:
+        return UNKNOWN
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+        values = tuple(map(inner, node.elts))
+        return UNKNOWN if UNKNOWN in values else values
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        value = inner(node.operand)
+        return value if value is UNKNOWN else not value
+    if isinstance(node, ast.BoolOp):
+        return _joined([inner(part) for part in node.values], isinstance(node.op, ast.And))
+    if isinstance(node, ast.IfExp):
+        test = inner(node.test)
+        return test if test is UNKNOWN else inner(node.body if test else node.orelse)
+    if isinstance(node, ast.Compare):
+        return _compared(node, [inner(part) for part in (node.left, *node.comparators)])
+    return look(node)
+
+
+def _joined(values: list[object], by_and: bool) -> object:
+    """Of `and` and `or`: one operand that decides is enough, whatever the others are."""
+    for value in values:
+        if value is not UNKNOWN and bool(value) is not by_and:
+            return value
+    return UNKNOWN if UNKNOWN in values else values[-1]
+
+
+def _compared(node: ast.Compare, values: list[object]) -> object:
+    found: list[object] = []
+    for operation, left, right in zip(node.ops, values, values[1:]):
+        function = _OPERATORS.get(type(operation))
+        try:
+            known = UNKNOWN not in (left, right)
+            found.append(function(left, right) if function and known else UNKNOWN)
+        except TypeError:  # `1 in 2`
+            found.append(UNKNOWN)
+    return _joined(found, by_and=True)
