@@ -95,6 +95,41 @@ def test_a_guarded_script_and_one_that_starts_nothing_are_fine(folder) -> None:
     assert check("idle.py", "guarded.py")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("source", "line", "status"),
+    [
+        (f"if __name__ != '__main__':\n    print()\n    exit()\n{BARE}", 3, "fail"),
+        (f"{GUARDED}exit()\n", 4, "fail"),
+        (f"if __name__ != '__main__':\n    raise SystemExit\n{FORKING}", 2, "warn"),
+    ],
+)
+def test_a_guard_that_ends_the_children_is_none(source, line, status, folder) -> None:
+    (folder / "s.py").write_text(source)
+
+    assert [row[:4] for row in rows("s.py")] == [("main-guard-missing", status, "s.py", line)]
+    word = "warn: " if status == "warn" else ""
+    assert (
+        f"s.py:{line}: {word}a child that imports the script ends here, before its work\n"
+        '  fix: put what only the main process does under `if __name__ == "__main__":`, this line too;'
+        " or run it as it is: `vllm-guard -- python s.py`\n"
+    ) in check("s.py")[1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "if __name__ != '__main__':\n    raise SystemExit\nprint()\n",
+        f"{BARE}exit()\n",
+        f"def f():\n    if __name__ != '__main__':\n        return\n{BARE}",
+        f"{GUARDED}    exit()\n",
+    ],
+)
+def test_an_end_without_guarded_starts_is_none(source, folder) -> None:
+    (folder / "s.py").write_text(source)
+
+    assert "ends here" not in check("s.py")[1]
+
+
 def test_what_breaks_only_without_fork_is_a_warning(folder) -> None:
     (folder / "s.py").write_text(FORKING)
 

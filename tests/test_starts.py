@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
 import sysconfig
 import warnings
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit import ROOT
-from vllm_guard.inside.mainguard import starts
+from vllm_guard.inside.mainguard import guards, starts
+from vllm_guard.inside.mainguard.catalog import UNKNOWN
 
 TABLE = tomli.loads((ROOT / "tests/data/starts.toml").read_text())
 
@@ -77,6 +79,47 @@ def test_a_guard_lets_the_main_process_in_and_no_child(test, is_guard) -> None:
 
     assert starts.guard_test(tree.body[0]) is is_guard
     assert starts.read(tree).has_guard is is_guard
+
+
+_OPERANDS = st.sampled_from(
+    [
+        "__name__",
+        "x",
+        "'__main__'",
+        "'__mp_main__'",
+        "('__main__', '')",
+        "{'__main__', x}",
+        "[x]",
+        "None",
+        "''",
+        "1",
+    ]
+)
+_OPERATORS = st.sampled_from(["==", "!=", "in", "not in", "is", "is not", "<"])
+
+
+def _tests(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.tuples(inner, _OPERATORS, inner).map(lambda p: "({} {} {})".format(*p)),
+        st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(
+            lambda p: "({} {} {})".format(*p)
+        ),
+        inner.map("(not {})".format),
+        st.tuples(inner, inner, inner).map(lambda p: "({} if {} else {})".format(*p)),
+    )
+
+
+@given(st.recursive(_OPERANDS, _tests, max_leaves=8))
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+def test_what_is_known_of_a_test_is_what_python_says(test) -> None:
+    node = ast.parse(test, mode="eval").body
+
+    truth = guards.truth(node, lambda part, name: {"__name__": name}.get(part.id, UNKNOWN))
+
+    for name, holds in zip((guards.MAIN, guards.CHILD), truth, strict=True):
+        for x in ("", "__main__", "y", 1):
+            with contextlib.suppress(TypeError):  # then nothing after the test runs
+                assert holds in (None, bool(eval(test, {"__name__": name, "x": x})))
 
 
 def test_a_guard_inside_a_function_is_not_the_modules() -> None:

@@ -14,7 +14,7 @@ from vllm_guard.scripts import STDIN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vllm_guard.inside.mainguard.starts import Start
+    from vllm_guard.inside.mainguard.starts import Found, Start
     from vllm_guard.inside.mainguard.walk import Load
     from vllm_guard.model import Status
     from vllm_guard.scripts import Script
@@ -28,6 +28,10 @@ _WHY = (
 _CUDA_WHY = (
     "vLLM forks its processes where it can. A process that has initialised CUDA cannot be forked, so vLLM"
     " spawns, and a script without a guard that would have worked breaks."
+)
+_ENDING_WHY = (
+    "A child that is started with spawn or forkserver imports the script before it does its work. Where the"
+    " script exits or raises in children, they do none: a process exits with status 0, a Pool waits for ever."
 )
 _GUARD = '`if __name__ == "__main__":`'
 _STATUS: dict[str, Status] = {"certain": "fail", "likely": "warn", "info": "note"}
@@ -62,6 +66,7 @@ def judge(script: Script, load: Load) -> Iterator[Placed]:
         return
     found = [_unguarded(script, start) for start in read.starts if not start.guarded]
     found += [_cuda(script, touch) for touch in read.cuda]
+    found += _ending(script, read)
     yield from sorted(found, key=lambda placed: (placed.line, placed.column))
 
 
@@ -99,6 +104,20 @@ def _unguarded(script: Script, start: Start) -> Placed:
     return Placed(finding, script.path, start.line, column)
 
 
+def _ending(script: Script, read: Found) -> Iterator[Placed]:
+    """The guard is one, but of those that keep children from their work."""
+    kept = {start.confidence for start in read.starts if start.guarded} - {"info"}
+    if not read.ends[0] or not kept:
+        return
+    line, offset = read.ends
+    fact = "a child that imports the script ends here, before its work"
+    fix = f"put what only the main process does under {_GUARD}, this line too{_as_it_is(script)}"
+    status = _STATUS[min(kept)]  # certain before likely
+    subject = place(script, line)
+    finding = Finding("main-guard-missing", status, subject, fact, fix, _ENDING_WHY, _URI)
+    yield Placed(finding, script.path, line, script.column(line, offset))
+
+
 def _cuda(script: Script, touch: Start) -> Placed:
     fact = (
         f"{touch.what} before the engine is built{_via(touch)}: vLLM then spawns, and cannot fork"
@@ -119,5 +138,10 @@ def _fix(script: Script, start: Start) -> str:
     fix = f"put line {line} under {_GUARD}"
     if script.path == STDIN:
         return fix
-    name = shlex.quote(script.path)
-    return f"{fix}: `vllm-guard fix {name}`; or run it as it is: `vllm-guard -- python {name}`"
+    return f"{fix}: `vllm-guard fix {shlex.quote(script.path)}`{_as_it_is(script)}"
+
+
+def _as_it_is(script: Script) -> str:
+    if script.path == STDIN:
+        return ""
+    return f"; or run it as it is: `vllm-guard -- python {shlex.quote(script.path)}`"

@@ -16,12 +16,11 @@ MAIN, CHILD = (
     "__mp_main__",
 )  #: a script's `__name__`; multiprocessing/spawn.py sets the second
 TESTS = (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.IfExp)
+_CONTAINERS = {ast.Tuple: tuple, ast.List: list, ast.Set: frozenset}
 _DEPTH = 50  #: of one test
 _OPERATORS = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
     ast.In: lambda item, items: item in items,
     ast.NotIn: lambda item, items: item not in items,
 }
@@ -109,8 +108,9 @@ def _value(node: ast.expr, look: Callable[[ast.expr], object], depth: int) -> ob
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
-        values = tuple(map(inner, node.elts))
-        return UNKNOWN if UNKNOWN in values else values
+        values = [inner(part) for part in node.elts if isinstance(part, (ast.Constant, ast.Name))]
+        known = UNKNOWN not in values and len(values) == len(node.elts)
+        return _CONTAINERS[type(node)](values) if known else UNKNOWN
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         value = inner(node.operand)
         return value if value is UNKNOWN else not value
