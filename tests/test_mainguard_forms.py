@@ -76,6 +76,11 @@ FORMS = {
             main()
         run_main(__name__)
         """,
+    "process": """
+        import multiprocessing
+        if multiprocessing.current_process().name == "MainProcess":
+            main()
+        """,
     "function": """
         def is_main():
             return __name__ == "__main__"

@@ -22,7 +22,7 @@ _VARIANTS = 8  #: of one function, by its arguments
 
 #: Imported functions and methods that call the functions which they are given.
 _RUNNERS = re.compile(
-    r"Fire|run|cli|CLI|auto_cli|Thread|Timer|submit|map|filter|to_thread|run_in_executor"
+    r"Fire|run|cli|CLI|auto_cli|Thread|Timer|submit|(star)?map|filter|to_thread|run_in_executor"
     r"|run_until_complete|run_sync|wrapper|start_new_thread|runcall|start_soon|call_soon"
 )
 _IN_CHILD = re.compile(r"process|torch\.distributed", re.IGNORECASE)
@@ -184,9 +184,11 @@ class Calls:
         return whose if func.attr in _HELD else NOTHING
 
     def _run(self, node: ast.expr, given: Given) -> None:
-        local = (thing for thing in given.all() if thing.kind in ("function", "class", "object"))
-        for thing in ordered(local):
-            self.apply(thing, node, Given())
+        for thing in ordered(given.all()):
+            if thing.kind in ("function", "class", "object"):
+                self.apply(thing, node, Given())
+            elif thing.kind == "import":
+                self._judge(thing, node, Given())
 
     def _imported(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         name = thing.name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .catalog import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MAIN, CHILD = (
     "__main__",
@@ -56,8 +56,10 @@ class Arm(NamedTuple):
 
 def truth(test: ast.expr, look: Callable[[ast.expr, str], object]) -> Truth:
     """What a test says; `look` gives the value of a name, attribute or call, or UNKNOWN, for a `__name__`."""
-    values = (_value(test, lambda node: look(node, name), _DEPTH) for name in (MAIN, CHILD))  # noqa: B023
-    return Truth(*(None if value is UNKNOWN else bool(value) for value in values))
+    return Truth(
+        _truth(test, lambda node: look(node, MAIN), _DEPTH),
+        _truth(test, lambda node: look(node, CHILD), _DEPTH),
+    )
 
 
 def is_guard(test: ast.expr) -> bool:
@@ -99,6 +101,19 @@ def _as_test(subject: ast.expr, pattern: ast.pattern) -> ast.expr:
     return ast.Name("", ast.Load())
 
 
+def _truth(node: ast.expr, look: Callable[[ast.expr], object], depth: int) -> bool | None:
+    """Of `and` and `or` one operand that decides is enough, whatever the others are."""
+    if depth and isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        inner = _truth(node.operand, look, depth - 1)
+        return None if inner is None else not inner
+    if depth and isinstance(node, ast.BoolOp):
+        truths = [_truth(part, look, depth - 1) for part in node.values]
+        deciding = isinstance(node.op, ast.Or)
+        return deciding if deciding in truths else None if None in truths else not deciding
+    value = _value(node, look, depth)
+    return None if value is UNKNOWN else bool(value)
+
+
 def _value(node: ast.expr, look: Callable[[ast.expr], object], depth: int) -> object:
     def inner(part: ast.expr) -> object:
         return _value(part, look, depth - 1)
@@ -115,30 +130,31 @@ def _value(node: ast.expr, look: Callable[[ast.expr], object], depth: int) -> ob
         value = inner(node.operand)
         return value if value is UNKNOWN else not value
     if isinstance(node, ast.BoolOp):
-        return _joined([inner(part) for part in node.values], isinstance(node.op, ast.And))
+        return _first(map(inner, node.values), isinstance(node.op, ast.Or))
     if isinstance(node, ast.IfExp):
         test = inner(node.test)
         return test if test is UNKNOWN else inner(node.body if test else node.orelse)
     if isinstance(node, ast.Compare):
-        return _compared(node, [inner(part) for part in (node.left, *node.comparators)])
+        return _first(
+            _compared(node, [inner(part) for part in (node.left, *node.comparators)]), False
+        )
     return look(node)
 
 
-def _joined(values: list[object], by_and: bool) -> object:
-    """Of `and` and `or`: one operand that decides is enough, whatever the others are."""
+def _first(values: Iterable[object], deciding: bool) -> object:
+    """The first value that is as true as `deciding`, else the last."""
+    value = UNKNOWN
     for value in values:
-        if value is not UNKNOWN and bool(value) is not by_and:
-            return value
-    return UNKNOWN if UNKNOWN in values else values[-1]
+        if value is UNKNOWN or bool(value) is deciding:
+            break
+    return value
 
 
-def _compared(node: ast.Compare, values: list[object]) -> object:
-    found: list[object] = []
+def _compared(node: ast.Compare, values: list[object]) -> Iterator[object]:
     for operation, left, right in zip(node.ops, values, values[1:]):
         function = _OPERATORS.get(type(operation))
         try:
             known = UNKNOWN not in (left, right)
-            found.append(function(left, right) if function and known else UNKNOWN)
+            yield function(left, right) if function and known else UNKNOWN
         except TypeError:  # `1 in 2`
-            found.append(UNKNOWN)
-    return _joined(found, by_and=True)
+            yield UNKNOWN

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import guards
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _DEPTH = 50  #: of one expression; beyond it nothing is known
 _NAME = 200  #: characters of a dotted name
 _POSSIBLE = 32  #: things that one name may be
+_PROCESS_NAME = re.compile(r"(torch\.)?multiprocess(ing)?\.(process\.)?current_process\(\)\.name")
 _TRUTHS = {str(pair): Truth(*pair) for pair in itertools.permutations((True, False, None), 2)}
 
 
@@ -137,16 +139,16 @@ class World:
         """What a plain name, its attribute or a call is where `__name__` is `name`, if that is known."""
         if never(node):
             return False
-        of_name = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-        things = (
-            self.things(node, scope) if of_name or isinstance(node, (ast.Name, ast.Call)) else ()
-        )
+        root = node.value if isinstance(node, ast.Attribute) else node
+        things = self.things(node, scope) if isinstance(root, (ast.Name, ast.Call)) else NOTHING
         for thing in things if len(things) == 1 else ():
             if thing.kind == "name":
                 return thing.name or name
             if thing.kind == "truth":
                 value = _TRUTHS[thing.name][name != guards.MAIN]
                 return UNKNOWN if value is None else value
+            if _PROCESS_NAME.fullmatch(thing.name):
+                return "MainProcess" if name == guards.MAIN else "SpawnProcess-1"
         return UNKNOWN
 
     def attribute(self, things: Iterable[Thing], name: str) -> Things[Thing]:
