@@ -204,7 +204,7 @@ def test_a_folder_is_searched_but_not_what_others_put_there(folder) -> None:
         path.write_text(BARE)
     (folder / ".venv/pyvenv.cfg").touch()
 
-    assert [row[2] for row in rows(".")] == [f"./{place}" for place in places]
+    assert [row[2] for row in rows(".")] == places
     assert [row[2] for row in rows("sub", "a.py")] == [*places[1:], places[0]]
 
 
@@ -223,7 +223,7 @@ def test_links_are_not_followed_in_circles(folder) -> None:
     (folder / "gone.py").symlink_to("nowhere")
     (folder / "link.py").symlink_to("s.py")
 
-    assert [row[2] for row in rows(".")] == ["./link.py", "./s.py"]
+    assert [row[2] for row in rows(".")] == ["link.py", "s.py"]
     assert check("self.py")[0] == 2
 
 
@@ -234,7 +234,20 @@ def test_what_is_no_file_is_never_waited_for(folder) -> None:
 
     assert status == 2
     assert text.startswith("pipe.py: unknown: cannot be read: not a regular file\n")
-    assert check(".") == (0, "0 scripts checked: 0 need a main guard\n")
+    assert guard("check", ".").returncode == 2
+
+
+def test_a_folder_without_scripts_is_wrong_usage(folder) -> None:
+    (folder / "sub").mkdir()
+    (folder / "n.ipynb").write_text(notebook(BARE))
+
+    done = guard("check", "--format", "json", "sub", ".")
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"vllm-guard: error: no script to look at: no *.py below sub, .\n"
+        b"vllm-guard: hint: name files; a notebook must be named\n"
+    )
 
 
 def test_stdin_is_a_script() -> None:
@@ -265,7 +278,7 @@ def test_a_name_that_is_no_text_cannot_drive_the_terminal(folder) -> None:
     status, text = check(".")
 
     assert status == 1
-    assert text.startswith("./\\x1b[31m\\udcff.py:2: vllm.LLM")
+    assert text.startswith("\\x1b[31m\\udcff.py:2: vllm.LLM")
     for form in ("json", "github", "sarif"):
         assert check("--format", form, ".")[0] == 1
 
@@ -328,10 +341,10 @@ def test_a_package_is_found_from_within_and_from_beside(folder) -> None:
     found = rows(".")
 
     assert [(row[2], row[3]) for row in found] == [
-        ("./outside.py", 2),
-        ("./pkg/absolute.py", 2),
-        ("./pkg/dotted.py", 2),
-        ("./pkg/relative.py", 2),
+        ("outside.py", 2),
+        ("pkg/absolute.py", 2),
+        ("pkg/dotted.py", 2),
+        ("pkg/relative.py", 2),
     ]
 
 
@@ -503,10 +516,10 @@ def test_github_shows_it_beside_the_line(folder) -> None:
     lines = check("--format", "github", ".")[1].splitlines()
 
     assert lines[0].startswith(
-        "::error file=./a%2Cb.py,line=2,col=7,title=vllm-guard main-guard-missing::vllm.LLM is constructed"
+        "::error file=a%2Cb.py,line=2,col=7,title=vllm-guard main-guard-missing::vllm.LLM is constructed"
     )
     assert lines[1].startswith(
-        "::warning file=./bad.py,line=1,title=vllm-guard script-unreadable::is not Python"
+        "::warning file=bad.py,line=1,title=vllm-guard script-unreadable::is not Python"
     )
     assert len(lines) == 2
 

@@ -49,7 +49,7 @@ def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int
     names: list[str] = []
     found: list[Placed] = []
     explained = []
-    for name in (name for path in paths for name in scripts.found(path)):
+    for name in scripts.found(paths):
         script = scripts.read(name)
         names.append(name)
         found += unguarded.judge(script, scripts.neighbours(name))
