@@ -428,7 +428,56 @@ def test_a_notebook_needs_nothing_for_vllm(folder) -> None:
         "n.ipynb: cell 3 line 2: note: vllm.LLM is constructed; a notebook needs no guard: the children of"
         " its kernel do not import it\n" + NONE
     )
-    assert rows("n.ipynb") == [("notebook", "note", "n.ipynb", 0, 0)]
+    (found,) = json.loads(check("--format", "json", "n.ipynb")[1])["findings"]
+    assert [found[key] for key in ("id", "file", "cell", "line", "column")] == [
+        *("notebook", "n.ipynb"),
+        *(3, 2, 7),
+    ]
+    assert schema.problems(json.loads(check("--format", "json", "n.ipynb")[1])) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "when"),
+    [
+        ("get_context('spawn').Process(target=f).start()", "warn", ""),
+        ("get_context('forkserver').Pool(1)", "warn", ""),
+        ("if __name__ == '__main__':\n    get_context().Pool(1)", "note", " from Python 3.14 on"),
+    ],
+)
+def test_children_of_a_notebook_do_not_find_its_functions(code, status, when, folder) -> None:
+    source = f"from multiprocessing import get_context\ndef f(): pass\n{code}"
+    (folder / "n.ipynb").write_text(notebook("x = 1", source))
+
+    came, text = check("--strict", "n.ipynb")
+    (found,) = rows("n.ipynb")
+
+    assert came == (status == "warn")
+    assert found[:3] == ("notebook-functions", status, "n.ipynb")
+    assert f"; its children cannot find what the notebook defines{when}\n" in text
+    assert "  fix: put what they run into a module and import it\n" in text
+
+
+def test_a_notebook_that_forks_is_fine(folder) -> None:
+    (folder / "n.ipynb").write_text(
+        notebook("import multiprocessing as m\nm.get_context('fork').Pool(1)")
+    )
+
+    assert check("--strict", "n.ipynb") == (0, NONE)
+
+
+def test_cells_are_named_where_a_format_has_only_lines(folder) -> None:
+    (folder / "n.ipynb").write_text(notebook("x = 1", BARE))
+
+    (result,) = json.loads(check("--format", "sarif", "n.ipynb")[1])["runs"][0]["results"]
+    (location,) = result["locations"]
+    line = check("--format", "github", "n.ipynb")[1]
+
+    assert location["physicalLocation"] == {"artifactLocation": {"uri": "n.ipynb"}}
+    assert location["logicalLocations"] == [{"name": "cell 2 line 2"}]
+    assert result["message"]["text"].startswith("cell 2 line 2: vllm.LLM is constructed")
+    assert line.startswith(
+        "::notice file=n.ipynb,title=vllm-guard notebook::cell 2 line 2: vllm.LLM"
+    )
 
 
 @pytest.mark.parametrize(
@@ -462,7 +511,7 @@ def test_an_old_notebook_is_read(folder) -> None:
     old = {"worksheets": [{"cells": [{"cell_type": "code", "input": BARE}]}], "nbformat": 3}
     (folder / "n.ipynb").write_text(json.dumps(old))
 
-    assert rows("n.ipynb") == [("notebook", "note", "n.ipynb", 0, 0)]
+    assert rows("n.ipynb") == [("notebook", "note", "n.ipynb", 2, 7)]
 
 
 @pytest.mark.parametrize(
@@ -537,6 +586,8 @@ def test_sarif_has_what_its_specification_requires(folder) -> None:
     rules = run["tool"]["driver"]["rules"]
     assert run["tool"]["driver"]["name"] == "vllm-guard"  # 3.19.8
     assert len({rule["id"] for rule in rules}) == len(rules) == 4  # 3.49.3: unique
+    assert all(rule["help"]["text"] for rule in rules if rule["id"] == "main-guard-missing")
+    assert {rule.get("helpUri", "https:")[:6] for rule in rules} == {"https:"}  # 3.49.12: absolute
     for result in run["results"]:
         assert result["message"]["text"]  # 3.27.11
         assert result["level"] in {"error", "warning", "note"}  # 3.27.10

@@ -29,6 +29,10 @@ _CUDA_WHY = (
     "vLLM forks its processes where it can. A process that has initialised CUDA cannot be forked, so vLLM"
     " spawns, and a script without a guard that would have worked breaks."
 )
+_NOTEBOOK_WHY = (
+    "Children that are started with spawn or forkserver import the main module to find the functions that"
+    " they run. A notebook is no module: a Process ends with an AttributeError, a Pool waits for ever."
+)
 _ENDING_WHY = (
     "A child that is started with spawn or forkserver imports the script before it does its work. Where the"
     " script exits or raises in children, they do none: a process exits with status 0, a Pool waits for ever."
@@ -39,18 +43,23 @@ _STATUS: dict[str, Status] = {"certain": "fail", "likely": "warn", "info": "note
 
 @dataclass(frozen=True)
 class Placed:
-    """A finding in a file; line and column from 1, 0 where it is about the whole file."""
+    """A finding in a file; line and column from 1, 0 where it is about the whole file.
+
+    In a notebook they are those of a cell, from 1; that is 0 in any other file.
+    """
 
     finding: Finding
     file: str
     line: int = 0
     column: int = 0
+    cell: int = 0
 
     @property
     def message(self) -> str:
-        """What is wrong and what to do, without the place."""
+        """What is wrong and what to do, without the place; but no format has a field for a cell."""
+        cell = f"cell {self.cell} line {self.line}: " if self.cell else ""
         fix = f"; fix: {self.finding.fix}" if self.finding.fix else ""
-        return screen.printable(f"{self.finding.fact}{fix}")
+        return screen.printable(f"{cell}{self.finding.fact}{fix}")
 
 
 def judge(script: Script, load: Load) -> Iterator[Placed]:
@@ -77,21 +86,39 @@ def place(script: Script, line: int) -> str:
     return f"{script.path}:{line}" if line else script.path
 
 
+def _placed(finding: Finding, script: Script, line: int, offset: int | None = None) -> Placed:
+    """A finding on a line of the script, at the offset that `ast` gives."""
+    column = 0 if offset is None else script.column(line, offset)
+    cell, inner = script.cells[line - 1] if 0 < line <= len(script.cells) else (0, line)
+    return Placed(finding, script.path, inner, column, cell)
+
+
 def _unreadable(script: Script) -> Placed:
     subject = place(script, script.problem_line)
     finding = Finding("script-unreadable", "unknown", subject, script.problem)
-    return Placed(finding, script.path, 0 if script.is_notebook else script.problem_line)
+    return _placed(finding, script, script.problem_line)
 
 
 def _of_notebook(script: Script, start: Start) -> Placed:
-    fact = f"{start.what}; a notebook needs no guard: the children of its kernel do not import it"
     subject = place(script, start.line)
-    return Placed(Finding("notebook", "note", subject, fact), script.path)
+    if start.engine:
+        why = "a notebook needs no guard: the children of its kernel do not import it"
+        fact = f"{start.what}{_via(start)}; {why}"
+        finding = Finding("notebook", "note", subject, fact, uri=_URI)
+    else:
+        certain = start.confidence == "certain"
+        when = "" if certain else " from Python 3.14 on"
+        fact = (
+            f"{start.what}{_via(start)}; its children cannot find what the notebook defines{when}"
+        )
+        fix = "put what they run into a module and import it"
+        status: Status = "warn" if certain else "note"
+        finding = Finding("notebook-functions", status, subject, fact, fix, _NOTEBOOK_WHY)
+    return _placed(finding, script, start.line, start.col)
 
 
 def _unguarded(script: Script, start: Start) -> Placed:
     subject = place(script, start.line)
-    column = script.column(start.line, start.col)
     if start.confidence == "info":
         fact = f"{start.what}{_via(start)}: no guard is needed"
         finding = Finding("main-guard-not-needed", "note", subject, fact, uri=_URI)
@@ -101,7 +128,7 @@ def _unguarded(script: Script, start: Start) -> Placed:
         finding = Finding(
             "main-guard-missing", status, subject, fact, _fix(script, start), _WHY, _URI
         )
-    return Placed(finding, script.path, start.line, column)
+    return _placed(finding, script, start.line, start.col)
 
 
 def _ending(script: Script, read: Found) -> Iterator[Placed]:
@@ -115,7 +142,7 @@ def _ending(script: Script, read: Found) -> Iterator[Placed]:
     status = _STATUS[min(kept)]  # certain before likely
     subject = place(script, line)
     finding = Finding("main-guard-missing", status, subject, fact, fix, _ENDING_WHY, _URI)
-    yield Placed(finding, script.path, line, script.column(line, offset))
+    yield _placed(finding, script, line, offset)
 
 
 def _cuda(script: Script, touch: Start) -> Placed:
@@ -125,7 +152,7 @@ def _cuda(script: Script, touch: Start) -> Placed:
     fix = f"put the engine under {_GUARD}; or do this after it is built"
     subject = place(script, touch.line)
     finding = Finding("cuda-before-fork", "warn", subject, fact, fix, _CUDA_WHY, _URI)
-    return Placed(finding, script.path, touch.line, script.column(touch.line, touch.col))
+    return _placed(finding, script, touch.line, touch.col)
 
 
 def _via(start: Start) -> str:

@@ -71,7 +71,13 @@ def _write(
 ) -> None:
     if form == "json":
         findings = [
-            {**p.finding.__dict__, "file": p.file, "line": p.line, "column": p.column}
+            {
+                **p.finding.__dict__,
+                "file": p.file,
+                "cell": p.cell,
+                "line": p.line,
+                "column": p.column,
+            }
             for p in found
         ]
         sections = {"statements": rows} if rows else {}

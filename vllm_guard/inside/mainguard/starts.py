@@ -25,6 +25,7 @@ class Start(NamedTuple):
     via: tuple[tuple[str, int], ...]  #: calls that lead there: (function, line), outermost first
     confidence: str  #: certain, likely, or info: it starts no process that imports the script again
     guarded: bool  #: not reached by children that import the script
+    engine: bool  #: of vLLM; else processes of multiprocessing
 
 
 class Found(NamedTuple):
@@ -52,8 +53,8 @@ def read(tree: ast.Module, load: Load | None = None) -> Found:
     engines = [e for e in events if e.engine and e.confidence != "info" and not e.guarded]
     cuda = [e for e in walk.calls.cuda if not e.guarded] if engines else []
     return Found(
-        tuple(Start(*event[:6]) for event in events),
-        tuple(Start(*event[:6]) for event in cuda),
+        tuple(Start(*event) for event in events),
+        tuple(Start(*event) for event in cuda),
         walk.ends,
         walk.calls.has_guard,
     )
