@@ -323,9 +323,19 @@ def test_a_module_that_starts_something_when_imported_is_a_start(folder) -> None
     (folder / "helper.py").write_text(BARE)
     (folder / "s.py").write_text("import os\nfrom helper import llm\n")
 
+    fix = FIX.format(line=2, name="s.py").rstrip("\n")
     assert check("s.py")[1].startswith(
-        "s.py:2: vllm.LLM is constructed in helper.py, line 2, at top level\n"
+        "s.py:2: vllm.LLM is constructed in helper.py, line 2, which is imported at top level\n"
+        f"{fix}: its children lack what line 2 imports\n"
     )
+
+
+def test_processes_that_a_module_starts_when_imported_may_need_it(folder) -> None:
+    (folder / "helper.py").write_text(FORKING)
+    (folder / "s.py").write_text("import os\nimport helper\n")
+
+    fix = FIX.format(line=2, name="s.py").partition("; or run it")[0]
+    assert f"{fix}\n" in check("s.py")[1]
 
 
 def test_a_package_is_found_from_within_and_from_beside(folder) -> None:
@@ -657,6 +667,14 @@ def test_the_pre_commit_hook_takes_files(folder) -> None:
     assert program == "vllm-guard"
     assert (failing.returncode, passing.returncode) == (1, 0)
     assert {"id", "name", "entry", "language"} <= set(hook)  # https://pre-commit.com/#new-hooks
+
+
+def test_the_hook_in_the_docs_is_the_one_that_is_shipped() -> None:
+    shipped, *_ = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    text = (ROOT / "docs/check.md").read_text()
+    ((local,),) = (r["hooks"] for r in yaml.safe_load(text.split("```yaml")[1].split("```")[0]))
+
+    assert {key: shipped[key] for key in local} == {**local, "language": shipped["language"]}
 
 
 @pytest.mark.soak

@@ -123,7 +123,8 @@ def _unguarded(script: Script, start: Start) -> Placed:
         fact = f"{start.what}{_via(start)}: no guard is needed"
         finding = Finding("main-guard-not-needed", "note", subject, fact, uri=_URI)
     else:
-        fact = f"{start.what} at top level{_via(start)}"
+        how = "which is imported " if start.imported else ""
+        fact = f"{start.what} {how}at top level{_via(start)}"
         status = _STATUS[start.confidence]
         finding = Finding(
             "main-guard-missing", status, subject, fact, _fix(script, start), _WHY, _URI
@@ -165,7 +166,15 @@ def _fix(script: Script, start: Start) -> str:
     fix = f"put line {line} under {_GUARD}"
     if script.path == STDIN:
         return fix
-    return f"{fix}: `vllm-guard fix {shlex.quote(script.path)}`{_as_it_is(script)}"
+    fix += f": `vllm-guard fix {shlex.quote(script.path)}`"
+    if not start.imported:
+        return f"{fix}{_as_it_is(script)}"
+    # In a child the import ends at the start; and a start may need there what the module defines.
+    return (
+        f"{fix}{_as_it_is(script)}: its children lack what line {line} imports"
+        if start.engine
+        else fix
+    )
 
 
 def _as_it_is(script: Script) -> str:

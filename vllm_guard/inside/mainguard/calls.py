@@ -52,6 +52,7 @@ class Event(NamedTuple):
     confidence: str
     guarded: bool
     engine: bool
+    imported: bool
 
 
 class Calls:
@@ -73,6 +74,7 @@ class Calls:
         self._via: tuple[tuple[str, int], ...] = ()
         self._file = ""  #: the module that is being followed; empty: the script
         self._exit: tuple[int, int] | None = None  #: where the script called or imported it
+        self._imports = False  #: the latter, at its top level?
         self._known: dict[object, Things[Thing]] = {}
         self._entered: dict[object, int] = {}
         self._active: list[ast.AST | None] = []
@@ -103,7 +105,9 @@ class Calls:
     def inside(self, file: str, node: ast.stmt | ast.expr) -> Iterator[None]:
         """While code of `file` runs, which `node` has called or imported; empty: of the script."""
         way_out = self._exit or (node.lineno, node.col_offset)
-        with self.within(_file=file, _exit=way_out if file else None, conditional=False):
+        imports = self._imports or (isinstance(node, ast.stmt) and not self._via)
+        there = (way_out, imports) if file else (None, False)
+        with self.within(_file=file, _exit=there[0], _imports=there[1], conditional=False):
             yield
 
     def call(self, node: ast.Call, scope: Scope) -> None:
@@ -226,7 +230,7 @@ class Calls:
         place = (node.lineno, node.col_offset)
         if self._exit:
             what, place = f"{what} in {self._file}, line {node.lineno},", self._exit
-        event = Event(*place, what, self._via, confidence, self.guarded, hit.engine)
+        event = Event(*place, what, self._via, confidence, self.guarded, hit.engine, self._imports)
         self.events.setdefault((event.line, event.col, what, self.guarded), event)
 
     def _facts(self, thing: Thing, node: ast.expr, given: Given) -> catalog.Facts:
@@ -242,7 +246,7 @@ class Calls:
     def _touch(self, node: ast.expr, what: str) -> None:
         if not any(e.engine and e.confidence != "info" for e in self.events.values()):
             what, place = f"{what} initialises CUDA", self._exit or (node.lineno, node.col_offset)
-            self.cuda.append(Event(*place, what, self._via, "likely", self.guarded, False))
+            self.cuda.append(Event(*place, what, self._via, "likely", self.guarded, False, False))
 
     def _construct(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         instance = Thing("object", thing.name, owner=thing)

@@ -26,6 +26,7 @@ class Start(NamedTuple):
     confidence: str  #: certain, likely, or info: it starts no process that imports the script again
     guarded: bool  #: not reached by children that import the script
     engine: bool  #: of vLLM; else processes of multiprocessing
+    imported: bool  #: by a module that the script's top level imports
 
 
 class Found(NamedTuple):
