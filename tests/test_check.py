@@ -143,6 +143,45 @@ def test_what_breaks_only_without_fork_is_a_warning(folder) -> None:
     assert check("--strict", "s.py")[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("comment", "text"),
+    [
+        ("# vllm-guard: mian", ""),
+        ("# vllm_guard: main", ""),
+        ("#vllm-guard children", ""),
+        ("# VLLM-GUARD: Main", ""),
+        ("# noqa  # vllm-guard: child", "# vllm-guard: child"),
+    ],
+)
+def test_a_misspelt_marker_is_a_note(comment, text, folder) -> None:
+    (folder / "s.py").write_text(f"é = 1  {comment}\n")
+
+    text = text or comment
+    column = 8 + comment.index(text)
+    assert rows("s.py") == [("main-guard-marker", "note", "s.py", 1, column)]
+    assert check("--strict", "s.py") == (
+        0,
+        f"s.py:1: note: `{text}` is no marker, and does nothing\n"
+        "  fix: write `# vllm-guard: child` or `# vllm-guard: main`, as the first of the line's comments\n"
+        + NONE,
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = 1  # vllm-guard: main\n",
+        "# vllm-guard: child, for its workers\nx = 1\n",
+        "# vllm-guard runs this, see vllm-guard check\n",
+        "# the guard: main\nx = '# vllm-guard: mian'\n",
+    ],
+)
+def test_markers_and_other_comments_are_fine(code, folder) -> None:
+    (folder / "s.py").write_text(code)
+
+    assert check("s.py") == (0, NONE)
+
+
 def test_what_starts_no_process_is_a_note(folder) -> None:
     (folder / "s.py").write_text(
         "import vllm\nvllm.LLM('m', distributed_executor_backend='external_launcher')\n"

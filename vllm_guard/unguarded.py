@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_guard import screen
-from vllm_guard.inside.mainguard import starts
+from vllm_guard.inside.mainguard import markers, starts
 from vllm_guard.model import Finding
 from vllm_guard.scripts import STDIN
 
@@ -76,6 +76,7 @@ def judge(script: Script, load: Load) -> Iterator[Placed]:
     found = [_unguarded(script, start) for start in read.starts if not start.guarded]
     found += [_cuda(script, touch) for touch in read.cuda]
     found += _ending(script, read)
+    found += (_misspelt(script, *place_) for place_ in markers.misspelt(script.source))
     yield from sorted(found, key=lambda placed: (placed.line, placed.column))
 
 
@@ -144,6 +145,13 @@ def _ending(script: Script, read: Found) -> Iterator[Placed]:
     subject = place(script, line)
     finding = Finding("main-guard-missing", status, subject, fact, fix, _ENDING_WHY, _URI)
     yield _placed(finding, script, line, offset)
+
+
+def _misspelt(script: Script, line: int, column: int, text: str) -> Placed:
+    fact = f"`{screen.shortened(text, 60)}` is no marker, and does nothing"
+    fix = "write `# vllm-guard: child` or `# vllm-guard: main`, as the first of the line's comments"
+    finding = Finding("main-guard-marker", "note", place(script, line), fact, fix)
+    return Placed(finding, script.path, line, column + 1)
 
 
 def _cuda(script: Script, touch: Start) -> Placed:

@@ -6,6 +6,7 @@ import re
 import tokenize
 
 _MARKER = re.compile(r"#\s*vllm-guard:\s*(child|main)\b")
+_ALIKE = re.compile(r"#\s*v(?:llm)?[-_ ]?guard(?::|\s+(?:child|main)).*", re.IGNORECASE)
 
 
 class Markers:
@@ -16,8 +17,8 @@ class Markers:
         self._alone = set()
         if b"vllm-guard" not in source:
             return
-        for token in tokenize.tokenize(io.BytesIO(source).readline):
-            found = _MARKER.match(token.string) if token.type == tokenize.COMMENT else None
+        for token in _comments(source):
+            found = _MARKER.match(token.string)
             if found:
                 self._on[token.start[0]] = found.group(1)
                 if not token.line[: token.start[1]].strip():
@@ -35,6 +36,20 @@ class Markers:
             if line in self._on and (line not in self._alone or line < last):
                 return self._on[line]
         return self._on[first - 1] if first - 1 in self._alone else ""
+
+
+def misspelt(source):
+    """(line, column from 0, text) of each comment that looks like a marker and is none."""
+    if b"guard" in source.lower():
+        for token in _comments(source):
+            found = _ALIKE.search(token.string)
+            if found and not _MARKER.match(token.string):
+                yield token.start[0], token.start[1] + found.start(), found.group()
+
+
+def _comments(source):
+    tokens = tokenize.tokenize(io.BytesIO(source).readline)
+    return (token for token in tokens if token.type == tokenize.COMMENT)
 
 
 def first_line(node):
