@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tests.kit import ROOT
 from vllm_guard.inside.mainguard import guards, starts
-from vllm_guard.inside.mainguard.catalog import UNKNOWN
 
 TABLE = tomli.loads((ROOT / "tests/data/starts.toml").read_text())
 
@@ -114,9 +113,10 @@ def _tests(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 def test_what_is_known_of_a_test_is_what_python_says(test) -> None:
     node = ast.parse(test, mode="eval").body
 
-    truth = guards.truth(node, lambda part, name: {"__name__": name}.get(part.id, UNKNOWN))
+    known = {"__name__": guards.NAMES}
+    truth = guards.truth(node, lambda part: known.get(part.id, guards.NOT_KNOWN))
 
-    for name, holds in zip((guards.MAIN, guards.CHILD), truth, strict=True):
+    for name, holds in zip(guards.NAMES, truth, strict=True):
         for x in ("", "__main__", "y", 1):
             with contextlib.suppress(TypeError):  # then nothing after the test runs
                 assert holds in (None, bool(eval(test, {"__name__": name, "x": x})))

@@ -19,6 +19,7 @@ _ACTING = (
     *(ast.Call, ast.NamedExpr, ast.Attribute, ast.comprehension),
     *(ast.Yield, ast.YieldFrom),
 )
+_LEAVES = (ast.Name, ast.Constant, ast.expr_context)
 
 
 class Evaluator:
@@ -37,29 +38,31 @@ class Evaluator:
             if not ready:
                 if isinstance(node, _ACTING):
                     stack.append((node, True, reach))
-                inner = list(self._parts(node, scope, reach))
-                stack += [(part, False, reached) for part, reached in reversed(inner)]
+                if isinstance(node, (ast.IfExp, ast.BoolOp)):
+                    inner = list(self._chosen(node, scope, reach))
+                    stack += [(part, False, reached) for part, reached in reversed(inner)]
+                elif not isinstance(node, _LEAVES):
+                    stack += [(part, False, reach) for part in reversed(list(parts(node)))]
             elif reach == here:
                 self._act(node, scope)
             elif any(reach):
                 with self._calls.reached(reach):
                     self._act(node, scope)
 
-    def _parts(self, node: ast.AST, scope: Scope, reach: Reach) -> Iterator[tuple[ast.AST, Reach]]:
-        """What is evaluated with an expression, and who gets there."""
+    def _chosen(
+        self, node: ast.IfExp | ast.BoolOp, scope: Scope, reach: Reach
+    ) -> Iterator[tuple[ast.expr, Reach]]:
+        """The parts of which not all are always evaluated, and who gets there."""
         truth = self._calls.world.truth
         if isinstance(node, ast.IfExp):
             found = truth(node.test, scope)
             yield node.test, reach
             yield node.body, reach.where(found, is_=True)
             yield node.orelse, reach.where(found, is_=False)
-        elif isinstance(node, ast.BoolOp):
+        else:
             for value in node.values:
                 yield value, reach
                 reach = reach.where(truth(value, scope), is_=isinstance(node.op, ast.And))
-        else:
-            for part in parts(node):
-                yield part, reach
 
     def _act(self, node: ast.AST, scope: Scope) -> None:
         world = self._calls.world

@@ -11,11 +11,10 @@ from .catalog import UNKNOWN
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-MAIN, CHILD = (
-    "__main__",
-    "__mp_main__",
-)  #: a script's `__name__`; multiprocessing/spawn.py sets the second
+#: A script's `__name__` in the main process and in a child (multiprocessing/spawn.py, _fixup_main_from_path).
+NAMES = ("__main__", "__mp_main__")
 TESTS = (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.IfExp)
+NOT_KNOWN = (UNKNOWN, UNKNOWN)
 _CONTAINERS = {ast.Tuple: tuple, ast.List: list, ast.Set: frozenset}
 _DEPTH = 50  #: of one test
 _OPERATORS = {
@@ -54,19 +53,24 @@ class Arm(NamedTuple):
     body: Sequence[ast.stmt]
 
 
-def truth(test: ast.expr, look: Callable[[ast.expr, str], object]) -> Truth:
-    """What a test says; `look` gives the value of a name, attribute or call, or UNKNOWN, for a `__name__`."""
-    return Truth(
-        _truth(test, lambda node: look(node, MAIN), _DEPTH),
-        _truth(test, lambda node: look(node, CHILD), _DEPTH),
-    )
+def truth(test: ast.expr, look: Callable[[ast.expr], tuple[object, object]]) -> Truth:
+    """What a test says; `look` gives the values that a name, attribute or call has in both, or NOT_KNOWN."""
+    looked: dict[ast.expr, tuple[object, object]] = {}
+
+    def value(node: ast.expr, process: int) -> object:
+        if node not in looked:
+            looked[node] = look(node)
+        return looked[node][process]
+
+    main = _truth(test, lambda node: value(node, 0), _DEPTH)
+    if all(in_main is in_child for in_main, in_child in looked.values()):
+        return Truth(main, main)
+    return Truth(main, _truth(test, lambda node: value(node, 1), _DEPTH))
 
 
 def is_guard(test: ast.expr) -> bool:
     """Does this test, by itself, keep children out and let the main process in?"""
-    found = truth(
-        test, lambda node, name: name if getattr(node, "id", "") == "__name__" else UNKNOWN
-    )
+    found = truth(test, lambda node: NAMES if getattr(node, "id", "") == "__name__" else NOT_KNOWN)
     return found.main is not False and found.child is False
 
 

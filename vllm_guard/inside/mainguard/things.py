@@ -133,23 +133,24 @@ class World:
 
     def truth(self, test: ast.expr, scope: Scope) -> Truth:
         """What a test says in the main process and in its children."""
-        return guards.truth(test, lambda node, name: self._value(node, scope, name))
+        return guards.truth(test, lambda node: self._values(node, scope))
 
-    def _value(self, node: ast.expr, scope: Scope, name: str) -> object:
-        """What a plain name, its attribute or a call is where `__name__` is `name`, if that is known."""
+    def _values(self, node: ast.expr, scope: Scope) -> tuple[object, object]:
+        """What a plain name, its attribute or a call is in the main process and in a child."""
         if never(node):
-            return False
+            return False, False
         root = node.value if isinstance(node, ast.Attribute) else node
         things = self.things(node, scope) if isinstance(root, (ast.Name, ast.Call)) else NOTHING
-        for thing in things if len(things) == 1 else ():
-            if thing.kind == "name":
-                return thing.name or name
-            if thing.kind == "truth":
-                value = _TRUTHS[thing.name][name != guards.MAIN]
-                return UNKNOWN if value is None else value
-            if _PROCESS_NAME.fullmatch(thing.name):
-                return "MainProcess" if name == guards.MAIN else "SpawnProcess-1"
-        return UNKNOWN
+        if len(things) != 1:
+            return guards.NOT_KNOWN
+        (thing,) = things
+        if thing.kind == "name":
+            return (thing.name, thing.name) if thing.name else guards.NAMES
+        if thing.kind == "truth":
+            main, child = (UNKNOWN if value is None else value for value in _TRUTHS[thing.name])
+            return main, child
+        named = thing.kind == "import" and _PROCESS_NAME.fullmatch(thing.name)
+        return ("MainProcess", "SpawnProcess-1") if named else guards.NOT_KNOWN
 
     def attribute(self, things: Iterable[Thing], name: str) -> Things[Thing]:
         """What `.name` of these may be."""
