@@ -144,26 +144,17 @@ def test_what_breaks_only_without_fork_is_a_warning(folder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("comment", "text"),
-    [
-        ("# vllm-guard: mian", ""),
-        ("# vllm_guard: main", ""),
-        ("#vllm-guard children", ""),
-        ("# VLLM-GUARD: Main", ""),
-        ("# noqa  # vllm-guard: child", "# vllm-guard: child"),
-    ],
+    "comment",
+    ["# vllm-guard: mian", "# vllm_guard: main", "#vllm-guard children", "# VLLM-GUARD: Main"],
 )
-def test_a_misspelt_marker_is_a_note(comment, text, folder) -> None:
-    (folder / "s.py").write_text(f"é = 1  {comment}\n")
+def test_a_misspelt_marker_is_a_note(comment, folder) -> None:
+    (folder / "s.py").write_text(f"x = 1  {comment}\n")
 
-    text = text or comment
-    column = 8 + comment.index(text)
-    assert rows("s.py") == [("main-guard-marker", "note", "s.py", 1, column)]
+    assert rows("s.py") == [("main-guard-marker", "note", "s.py", 1, 0)]
     assert check("--strict", "s.py") == (
         0,
-        f"s.py:1: note: `{text}` is no marker, and does nothing\n"
-        "  fix: write `# vllm-guard: child` or `# vllm-guard: main`, as the first of the line's comments\n"
-        + NONE,
+        f"s.py:1: note: `{comment}` is no marker, and does nothing\n"
+        "  fix: write `# vllm-guard: child` or `# vllm-guard: main`\n" + NONE,
     )
 
 

@@ -76,7 +76,7 @@ def judge(script: Script, load: Load) -> Iterator[Placed]:
     found = [_unguarded(script, start) for start in read.starts if not start.guarded]
     found += [_cuda(script, touch) for touch in read.cuda]
     found += _ending(script, read)
-    found += (_misspelt(script, *place_) for place_ in markers.misspelt(script.source))
+    found += (_misspelt(script, *one) for one in markers.misspelt(script.source))
     yield from sorted(found, key=lambda placed: (placed.line, placed.column))
 
 
@@ -147,11 +147,11 @@ def _ending(script: Script, read: Found) -> Iterator[Placed]:
     yield _placed(finding, script, line, offset)
 
 
-def _misspelt(script: Script, line: int, column: int, text: str) -> Placed:
+def _misspelt(script: Script, line: int, text: str) -> Placed:
     fact = f"`{screen.shortened(text, 60)}` is no marker, and does nothing"
-    fix = "write `# vllm-guard: child` or `# vllm-guard: main`, as the first of the line's comments"
+    fix = "write `# vllm-guard: child` or `# vllm-guard: main`"
     finding = Finding("main-guard-marker", "note", place(script, line), fact, fix)
-    return Placed(finding, script.path, line, column + 1)
+    return _placed(finding, script, line)
 
 
 def _cuda(script: Script, touch: Start) -> Placed:

@@ -6,7 +6,7 @@ import re
 import tokenize
 
 _MARKER = re.compile(r"#\s*vllm-guard:\s*(child|main)\b")
-_ALIKE = re.compile(r"#\s*v(?:llm)?[-_ ]?guard(?::|\s+(?:child|main)).*", re.IGNORECASE)
+_MEANT = re.compile(r"#\s*vllm[-_ ]?guard\s*:|#\s*vllm[-_ ]?guard\W+\w+\s*$", re.IGNORECASE)
 
 
 class Markers:
@@ -15,8 +15,6 @@ class Markers:
     def __init__(self, source):
         self._on = {}
         self._alone = set()
-        if b"vllm-guard" not in source:
-            return
         for token in _comments(source):
             found = _MARKER.match(token.string)
             if found:
@@ -39,17 +37,17 @@ class Markers:
 
 
 def misspelt(source):
-    """(line, column from 0, text) of each comment that looks like a marker and is none."""
-    if _ALIKE.search(source.decode("latin-1")):  # most scripts need not be taken apart
-        for token in _comments(source):
-            found = _ALIKE.search(token.string)
-            if found and not _MARKER.match(token.string):
-                yield token.start[0], token.start[1] + found.start(), found.group()
+    """(line, comment) of what is meant for a marker, and is none; `source`: bytes."""
+    texts = ((token.start[0], token.string) for token in _comments(source))
+    return [(line, t) for line, t in texts if _MEANT.match(t) and not _MARKER.match(t)]
 
 
 def _comments(source):
-    tokens = tokenize.tokenize(io.BytesIO(source).readline)
-    return (token for token in tokens if token.type == tokenize.COMMENT)
+    if b"guard" not in source.lower():
+        return
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token
 
 
 def first_line(node):
