@@ -46,7 +46,7 @@ def fix(write: bool, check: bool, paths: tuple[str, ...]) -> int:
     if find_spec("libcst") is None:
         raise GuardError(_MISSING, exit_code=USAGE)
     give = _write if write else _count if check else _print_diff
-    names = [name for path in paths for name in scripts.found(path)]
+    names = scripts.found(paths)
     outcomes = [_fix(name, give) for name in names]
     changed = outcomes.count(_CHANGED)
     voice.say(_summary(len(names), changed, "changed" if write else "to change", outcomes))
