@@ -11,6 +11,45 @@ from tests.test_mainguard_values import ASK
 
 END = "; mark it with '# vllm-guard: main', or put it under the main guard\n"
 
+#: Of a library: what asks for the script.
+HELPER = """
+def run_main(name, main):
+    if name == "__main__":
+        main()
+def is_main(name):
+    return name == "__main__"
+"""
+#: What such a child needs is no plain data.
+UNUSUAL = """
+import helper, threading
+from multiprocessing import current_process, get_context
+print("top", __name__, flush=True)
+handle = open(__file__)
+def f():
+    return handle.name == __file__
+def main():
+    with get_context("spawn").Pool(1) as pool:
+        print(pool.apply(f))
+"""
+#: Guards that are not `if __name__ == "__main__":` at top level.
+FORMS = (
+    "IS_MAIN = __name__ == '__main__'\nif IS_MAIN:\n    main()",
+    "if not __name__ == '__mp_main__':\n    main()",
+    "try:\n    if __name__ == '__main__':\n        main()\nfinally:\n    pass",
+    "helper.run_main(__name__, main)",
+    "if __name__ in ('__main__',):\n    main()",
+    "match __name__:\n    case '__main__':\n        main()",
+    "__name__ == '__main__' and main()",
+    "main() if __name__ == '__main__' else None",
+    "if helper.is_main(__name__):\n    main()",
+    "def is_main():\n    return __name__ == '__main__'\nif is_main():\n    main()",
+    "if current_process().name == 'MainProcess':\n    main()",
+    "def run():\n    if __name__ == '__main__':\n        main()\nrun()",
+    "def run():\n    thread = threading.Thread(target=main)\n    thread.start()\n    thread.join()\n"
+    # in another thread than the guard is
+    + "if __name__ != '__mp_main__':\n    run()",
+)
+
 #: As under plain Python, to the byte.
 AS_BARE = (
     Case(
@@ -67,6 +106,31 @@ AS_BARE = (
             process.join()
             raise SystemExit(process.exitcode + 2)
         """,
+    ),
+    Case(
+        "guarded-and-what-is-not-needed-is-not-touched",
+        """
+        from multiprocessing import get_context
+        class Loud:
+            @property
+            def __dict__(self):
+                raise SystemExit("looked at")
+        loud = Loud()
+        def f():
+            return type(loud).__name__
+        if __name__ == "__main__":
+            with get_context("spawn").Pool(1) as pool:
+                print(pool.apply(f))
+        """,
+    ),
+    *(
+        Case(
+            f"guarded-in-another-form-{number}",
+            UNUSUAL + form + "\n",
+            flags=("-W", "ignore"),
+            files={"helper.py": HELPER},
+        )
+        for number, form in enumerate(FORMS)
     ),
     Case(
         "guarded-main-that-lacks-a-name-in-children",

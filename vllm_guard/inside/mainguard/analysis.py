@@ -7,7 +7,7 @@ import builtins
 import dis
 import warnings
 
-from . import starts
+from . import starts, underway
 from .errors import say
 from .names import binds
 from .sending import CUTOFF, DEFINITIONS, STANDARD
@@ -63,7 +63,8 @@ def _order(script):
     fresh = reads & found.environment
     unknown = reads - found.available - vars(builtins).keys()
     wanted = unknown | fresh | reads & found.lost.keys()
-    mode = STANDARD if script.mode == "auto" and _is_safe(found) else DEFINITIONS
+    safe = _is_safe(found) or underway.is_guarded(found.whole, script.module())
+    mode = STANDARD if script.mode == "auto" and safe else DEFINITIONS
     names = {"lost": found.lost, "wanted": sorted(wanted), "fresh": sorted(fresh)}
     return {**order, **names, "mode": mode, "statements": rows}
 

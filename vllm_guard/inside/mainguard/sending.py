@@ -69,7 +69,10 @@ class Sender:
         parcel = self._parcel()
         if parcel is None:
             return data
-        if parcel.order["mode"] != STANDARD:
+        wanted = parcel.order["wanted"]
+        if parcel.order["mode"] == STANDARD:
+            wanted = ()  # the child makes them itself
+        else:
             data.pop("init_main_from_name", None)
             data.pop("init_main_from_path", None)
         data[_KEY] = _Stowaway(
@@ -79,7 +82,7 @@ class Sender:
             modules=parcel.modules,
             spawn=spawn.__name__,
             order=parcel.packed,
-            sent=self._sent(parcel.order["wanted"]),
+            sent=self._sent(wanted),
         )
         return data
 
