@@ -45,9 +45,14 @@ FORMS = (
     "def is_main():\n    return __name__ == '__main__'\nif is_main():\n    main()",
     "if current_process().name == 'MainProcess':\n    main()",
     "def run():\n    if __name__ == '__main__':\n        main()\nrun()",
-    "def run():\n    thread = threading.Thread(target=main)\n    thread.start()\n    thread.join()\n"
-    # in another thread than the guard is
-    + "if __name__ != '__mp_main__':\n    run()",
+    """
+def run():
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join()
+if __name__ != "__mp_main__":
+    run()
+""",
 )
 
 #: As under plain Python, to the byte.

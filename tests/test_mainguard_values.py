@@ -71,6 +71,26 @@ CASES = (
         "True {'a': [1]}\n",
         stdin='{"a": [1]}\n',
     ),
+    *(
+        Case(
+            f"one-object-in-two-names-{size}",
+            ASK
+            + f"""
+        import argparse
+        args = argparse.Namespace(sizes=[{size}], buffer=bytearray(b"a"), big=bytes({size}))
+        loaded = dict(zip("ab", [args.sizes, [args]]))
+        sizes, other, alone = loaded["a"], loaded["b"], list("c")
+        buffer, same = args.buffer, [args.sizes, ()]
+        def f():
+            sizes.append(1)
+            return (args.sizes is sizes is same[0], other[0] is args, buffer is args.buffer,
+                    len(args.sizes), alone, len(args.big))
+        print(ask(f))
+        """,
+            f"(True, True, True, 2, ['c'], {size})\n",
+        )
+        for size in (1, 200_000)
+    ),
     Case(
         "rebound-name",
         ASK

@@ -37,6 +37,7 @@ class _Child:
         self.order = order
         self._sent = {n: value for n, value in sent.items() if isinstance(value, bytes)}
         self._refused = {n: value for n, value in sent.items() if isinstance(value, str)}
+        self._values = {}  # unpickled
         self._main = None
         self._told = set()
         self.lost = {}
@@ -168,8 +169,12 @@ class _Child:
         raise NameError(self._missing(name))
 
     def _unpickled(self, name):
+        """With all that shares an object with it."""
+        if name in self._values:
+            return self._values[name]
         try:
-            return pickle.loads(self._sent[name])  # noqa: S301  (our parent's)
+            self._values.update(pickle.loads(self._sent[name]))  # noqa: S301  (our parent's)
+            return self._values[name]
         except Exception as error:
             self._refused[name] = f"unpickling it failed ({type(error).__name__}: {error})"
             return _FAILED

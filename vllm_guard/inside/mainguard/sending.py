@@ -59,7 +59,7 @@ class Sender:
         self._parcel = (
             parcel  #: called at every start; returns a Parcel, or None for nothing to send
         )
-        self._kept = kept  #: name -> pickled value, of names that this process itself was sent
+        self._kept = kept  #: what this process itself was sent, as `values.pack` makes it
         self.loading = False  #: is this process itself loading the script?
 
     def added(self, data, spawn):
@@ -87,19 +87,10 @@ class Sender:
         return data
 
     def _sent(self, wanted):
-        """Name -> pickled value, or the reason why it is not sent."""
+        """As `values.pack`; what this process was sent and has not read yet is sent on."""
         namespace = vars(sys.modules["__main__"])
-        sent = {}
-        for name in wanted:
-            if name not in namespace:
-                if name in self._kept:
-                    sent[name] = self._kept[name]
-                continue
-            try:
-                sent[name] = values.pack(namespace[name])
-            except values.NotPlainError as error:
-                sent[name] = str(error)
-        return sent
+        kept = {n: self._kept[n] for n in wanted if n not in namespace and n in self._kept}
+        return {**kept, **values.pack({n: namespace[n] for n in wanted if n in namespace})}
 
 
 class _Stowaway:
