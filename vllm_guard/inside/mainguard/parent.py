@@ -158,11 +158,15 @@ class _Parcel:
     """What the script's children are sent, made when the first one starts; threads may start some at once."""
 
     def __init__(self, script, sending):
-        from threading import Lock
+        from threading import RLock
 
         self._script, self._sending = script, sending
-        self._lock = Lock()
+        self._lock = lock = RLock()
         self._made = []
+        # A fork waits for it: in the new process there is no thread that would let the lock go.
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
 
     def __call__(self):
         with self._lock:
