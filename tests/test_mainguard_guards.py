@@ -383,6 +383,19 @@ with get_context("spawn").Pool(1) as pool:
         "def f():\n    return inspect.getsource(f)\n",
     ),
     Case(
+        "file-set-by-the-script",
+        ASK
+        + """
+        import os, pathlib
+        __file__ = pathlib.Path(__file__).resolve()
+        print("top", flush=True)
+        def f():
+            return __file__.name, f.__code__.co_filename == str(__file__)
+        print(ask(f))
+        """,
+        "top\n('s.py', True)\n",
+    ),
+    Case(
         "script-deleted-meanwhile",
         ASK
         + """

@@ -20,16 +20,17 @@ class Script:
     def __init__(self, mode, module, path, source, spec=None):
         self.mode = mode  #: "auto", "definitions", "cutoff" or "off"
         self.module = ref(module)  #: weak: at its end Python clears last what somebody still holds
-        self.path = path  #: its `__file__`
+        self.path = path  #: its `__file__`, before it sets that itself
         self.source = source  #: bytes, as they were when it was started
         self.spec = spec  #: of `-m`
+        self._loader = spec.loader if spec else module.__loader__
         self.engine = _engine  #: as `engine.set_defaults` takes it
         self.sender = None  #: from when a module of `SPAWNERS` is imported
 
     def is_main(self):
         """Is it still the main module? A debugger may have put another script in its place."""
         main = sys.modules.get("__main__")
-        return main is self.module() and vars(main).get("__file__") == self.path
+        return main is self.module() and vars(main).get("__loader__") is self._loader
 
 
 def run(words, harness):
@@ -178,7 +179,7 @@ class _Parcel:
 
 def _show_without_ours(harness):
     """The interpreter is about to show an error: our frames are no part of the script."""
-    show = sys.excepthook
+    show = getattr(sys, "excepthook", _show_without_hook)
 
     def hook(kind, value, traceback):
         traceback = _without_ours(traceback, harness)
@@ -186,6 +187,12 @@ def _show_without_ours(harness):
         show(kind, value, traceback)
 
     sys.excepthook = hook
+
+
+def _show_without_hook(*error):
+    """As Python does after `del sys.excepthook`."""
+    sys.stderr.write("sys.excepthook is missing\n")
+    sys.__excepthook__(*error)
 
 
 def _without_ours(traceback, harness):
