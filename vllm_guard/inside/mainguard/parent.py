@@ -34,7 +34,10 @@ class Script:
 
 
 def run(words, harness):
-    """Run `[OPTIONS] SCRIPT|-m MODULE [ARGUMENTS]`, as Python was to run the file `harness`."""
+    """Run `[OPTIONS] [--] SCRIPT|-m MODULE [ARGUMENTS]`, as Python was to run the file `harness`.
+
+    After `--` comes a file, whatever its name.
+    """
     given = {"--main-guard": "auto", "--engine": ""}
     while words[0] in given:
         given[words[0]], words = words[1], words[2:]
@@ -49,6 +52,8 @@ def run(words, harness):
             _replace_first_entry(harness, os.getcwd())
             _run_module(mode, module)
         else:
+            if script == "--":
+                script, *arguments = arguments
             sys.argv[:] = [script, *arguments]
             _run_script(mode, script, harness)
     except SystemExit:
