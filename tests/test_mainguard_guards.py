@@ -459,6 +459,32 @@ with get_context("spawn").Pool(1) as pool:
     assert came == Came(0, "top\n(\"'caf\\\\xe9'\", 'def f():')\n", "")
 
 
+UNREADABLE = {
+    "no-encoding": b'x = "caf\xe9"\n',
+    "no-encoding-of-a-comment": b"# caf\xe9\nprint(1)\n",
+    "unknown-encoding": b"# coding: nope\n",
+    "wrong-encoding": b"#!/x\n# coding: ascii\n# caf\xc3\xa9\n",
+    "zero-byte": b"print(1)\n\0x = 1\n",
+    "none": None,
+}
+
+
+@on_every_python()
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_python_itself_says_that_it_cannot_read_a_script(
+    kind: str, python: str, tmp_path: Path
+) -> None:
+    text = UNREADABLE[kind]
+    if text is not None:
+        (tmp_path / "s.py").write_bytes(text)
+    case = Case(kind, "", flags=("-X", "dev"), mode="definitions")
+
+    bare = run(case, tmp_path, python, bare=True)
+
+    assert bare.err or python == "3.10", "it reads up to a zero byte"
+    assert run(case, tmp_path, python) == bare
+
+
 @on_every_python()
 def test_a_script_that_starts_nothing_loads_nothing_more(python: str, tmp_path: Path) -> None:
     case = Case("modules", "import sys\nprint(*sorted(sys.modules))\n")

@@ -38,6 +38,7 @@ def run(words, harness):
 
     After `--` comes a file, whatever its name.
     """
+    python = sys.orig_argv[: -len(words) - 1]
     given = {"--main-guard": "auto", "--engine": ""}
     while words[0] in given:
         given[words[0]], words = words[1], words[2:]
@@ -55,7 +56,7 @@ def run(words, harness):
             if script == "--":
                 script, *arguments = arguments
             sys.argv[:] = [script, *arguments]
-            _run_script(mode, script, harness)
+            _run_script(mode, script, harness, python)
     except SystemExit:
         raise
     except BaseException:
@@ -70,32 +71,34 @@ def _set_engine_defaults(text):
     load("engine").set_defaults(_engine, aloud=True)
 
 
-def _run_script(mode, word, harness):
+def _run_script(mode, word, harness, python):
     """As `python SCRIPT` does; `-` is the standard input."""
     path = os.path.join(os.getcwd(), word)
     if word == "-":
         _replace_first_entry(harness, "")
         _execute(mode, "<stdin>", sys.stdin.buffer.read(), sys.__loader__)
         return
-    if os.path.isdir(path):  # its children do not import it
-        _replace_first_entry(harness, path)
-        import runpy
-
-        _new_main()
-        runpy._run_module_as_main("__main__", False)
-        return
+    try:
+        source = _read(path)
+    except (OSError, SyntaxError, ValueError):  # Python says why, each version in its own words
+        os.execv(sys.executable, [*python, *sys.argv])
     _replace_first_entry(harness, os.path.dirname(os.path.realpath(path)))
-    _execute(mode, path, _read(path), _source_loader()("__main__", path))
+    _execute(mode, path, source, _source_loader()("__main__", path))
 
 
 def _read(path):
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        why = f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}"
-        sys.stderr.write(f"{sys.orig_argv[0]}: {why}\n")
-        sys.exit(2)
+    """The script as bytes. Raises what tells that it is none that Python can read (a folder, an archive)."""
+    with open(path, "rb") as file:
+        source = file.read()
+    encoding = "utf-8"
+    if b"coding" in b"".join(source.split(b"\n", 2)[:2]):
+        import io
+        import tokenize
+
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+    if "\0" in source.decode(encoding):
+        raise ValueError
+    return source
 
 
 def _source_loader():
