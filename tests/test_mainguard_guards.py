@@ -18,7 +18,31 @@ def run_main(name, main):
         main()
 def is_main(name):
     return name == "__main__"
+def start(f):
+    from multiprocessing import get_context
+    process = get_context("spawn").Process(target=f)
+    process.start()
+    process.join()
 """
+#: A package's module that starts a process when it is imported, and what each child says of it.
+HELPS = {
+    "pkg/__init__.py": "",
+    "pkg/work.py": "def work():\n    print('worked', flush=True)\n",
+    "pkg/helper.py": """
+        from multiprocessing import get_context
+        from . import work
+        print("helper", flush=True)
+        def early():
+            return 1
+        process = get_context("spawn").Process(target=work.work)
+        process.start()
+        process.join()
+        """,
+}
+CUT_SHORT = (
+    "vllm-guard: helper.py:7 starts a process while line 6 of s.py imports it: children have pkg.helper"
+    " up to there; move that into a function\n"
+)
 #: What such a child needs is no plain data.
 UNUSUAL = """
 import helper, threading
@@ -298,25 +322,67 @@ CASES = (
     ),
     Case(
         "helper-that-starts-when-it-is-imported",
-        """
-        import helper
+        ASK
+        + """
+        import pkg.helper
+        from pkg.helper import early
         def f():
-            pass
-        print("end")
+            return early(), pkg.helper.early is early
+        print(ask(pkg.helper.early), ask(f))
         """,
-        "worked\nend\n",
-        "vllm-guard: line 1 of s.py starts a process, which a child that only loads the script may not;"
-        " not available there: helper" + END,
-        files={
-            "work.py": "def work():\n    print('worked', flush=True)\n",
-            "helper.py": """
-        import work
-        from multiprocessing import get_context
-        process = get_context("spawn").Process(target=work.work)
-        process.start()
-        process.join()
+        "helper\nhelper\nworked\n" + "helper\n" * 2 + "1 (1, True)\n",
+        3 * CUT_SHORT,
+        files=HELPS,
+    ),
+    Case(
+        "guarded-and-a-helper-that-starts-when-it-is-imported",
+        ASK
+        + """
+        from pkg import helper
+        def f():
+            return helper.early()
+        if __name__ == "__main__":
+            print(ask(helper.early), ask(f))
         """,
-        },
+        "helper\nhelper\nworked\n" + "helper\n" * 2 + "1 1\n",
+        3 * CUT_SHORT,
+        files=HELPS,
+    ),
+    Case(
+        "start-that-the-script-catches",
+        """
+        import sys
+        from helper import start
+        def f():
+            print("worked", flush=True)
+        print("top", __name__, flush=True)
+        try:
+            start(f)
+        except:
+            sys.exit("caught")
+        if __name__ == "__main__":
+            print("guarded")
+        """,
+        "top __main__\ntop __mp_main__\nworked\nguarded\n",
+        "vllm-guard: line 7 of s.py starts a process, which a child that only loads the script may not"
+        + END,
+        files={"helper.py": HELPER},
+    ),
+    Case(
+        "start-that-the-script-does-without",
+        """
+        from helper import start
+        def f():
+            print("worked", flush=True)
+        try:
+            start(f)
+        except:
+            print("none", __name__, flush=True)
+        if __name__ == "__main__":
+            print("guarded")
+        """,
+        "none __mp_main__\nworked\nguarded\n",
+        files={"helper.py": HELPER},
     ),
     Case(
         "asyncio",

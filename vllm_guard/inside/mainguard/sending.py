@@ -9,11 +9,12 @@ import sys
 from _frozen_importlib_external import MAGIC_NUMBER
 
 from . import load, values
+from .cut import CutOffError
 
 STANDARD, DEFINITIONS, CUTOFF = "standard", "definitions", "cutoff"
 PACKAGE = "_vllm_guard_main"
 #: What a child needs of this package, in the order in which it is loaded.
-_SHIPPED = ("values", "sending", "errors", "imports", "engine", "child")
+_SHIPPED = ("values", "cut", "sending", "errors", "imports", "engine", "child")
 _KEY = "vllm_guard"
 
 _BOOT = """
@@ -38,10 +39,6 @@ sys.modules[package + ".child"].arrive(sys.modules[spawn], order, sent, modules)
 """
 
 
-class CutOffError(BaseException):
-    """The script starts a process while a child is only loading it."""
-
-
 class Parcel:
     """What is the same for every child of a script."""
 
@@ -60,7 +57,8 @@ class Sender:
             parcel  #: called at every start; returns a Parcel, or None for nothing to send
         )
         self._kept = kept  #: what this process itself was sent, as `values.pack` makes it
-        self.loading = False  #: is this process itself loading the script?
+        self.loading = ""  #: the path of the script while this process itself loads it
+        self.cut = None  #: the last CutOffError that was raised meanwhile
 
     def added(self, data, spawn):
         """The preparation data of multiprocessing with ours; the main module is not imported by it."""
@@ -109,7 +107,8 @@ def watch(spawn, sender):
 
     def get_preparation_data(name):
         if sender.loading:
-            raise CutOffError
+            sender.cut = CutOffError(sender.loading)
+            raise sender.cut
         return sender.added(original(name), spawn)
 
     spawn.get_preparation_data = get_preparation_data
