@@ -7,7 +7,9 @@ script's call them. Nothing is changed where a profile has no engine options.
 from .errors import say
 from .imports import when_imported
 
+#: By the module that defines them; `vllm` itself does in stand-ins and old versions.
 CLASSES = {
+    "vllm": ("EngineArgs", "AsyncEngineArgs", "LLM"),
     "vllm.engine.arg_utils": ("EngineArgs", "AsyncEngineArgs"),
     "vllm.entrypoints.llm": ("LLM",),
 }
@@ -15,14 +17,15 @@ CLASSES = {
 
 def set_defaults(wanted, aloud):
     """`wanted`: name -> value, for this process; `aloud`: say what was changed."""
+    told = []
 
     def change(module):
-        known = set()
-        for name in CLASSES[module.__name__]:
-            kind = getattr(module, name, None)
-            if kind is not None:
-                known |= _change(kind.__init__, wanted)
-        if aloud and "EngineArgs" in CLASSES[module.__name__]:
+        kinds = [vars(module).get(name) for name in CLASSES[module.__name__]]
+        own = [kind for kind in kinds if getattr(kind, "__module__", "") == module.__name__]
+        known = set().union(*(_change(kind.__init__, wanted) for kind in own))
+        last = module.__name__ == "vllm.engine.arg_utils" or (own and module.__name__ == "vllm")
+        if aloud and last and not told:
+            told.append(module)
             _tell(wanted, known)
 
     when_imported(dict.fromkeys(CLASSES, change))

@@ -38,7 +38,8 @@ def run(words, harness):
 
     After `--` comes a file, whatever its name.
     """
-    python = sys.orig_argv[: -len(words) - 1]
+    started = getattr(sys, "orig_argv", [sys.executable, harness, *words])  # since Python 3.10
+    python = started[: -len(words) - 1]
     given = {"--main-guard": "auto", "--engine": ""}
     while words[0] in given:
         given[words[0]], words = words[1], words[2:]
