@@ -169,6 +169,15 @@ CASES = (
         words=EAGER,
         files={**VLLM, "vllm/__init__.py": "from vllm.entrypoints.llm import LLM\n"},
     ),
+    Case(
+        "a-vllm-with-a-class-without-options",
+        "import vllm\nprint(vllm.LLM() is not None)\n",
+        "True\n",
+        "vllm-guard: this vLLM has no engine option enforce_eager: it has no effect\n"
+        "vllm-guard: this vLLM has no engine option config: it has no effect\n",
+        words=EAGER,
+        files={"vllm/__init__.py": "class LLM:\n    pass\n"},
+    ),
     Case("a-script-without-vllm", "print(1)\n", "1\n", words=EAGER, files=VLLM),
     Case(
         "a-vllm-without-these-classes",

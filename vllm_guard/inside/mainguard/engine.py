@@ -7,7 +7,7 @@ script's call them. Nothing is changed where a profile has no engine options.
 from .errors import say
 from .imports import when_imported
 
-#: By the module that defines them; `vllm` itself does in stand-ins and old versions.
+#: By the module that has them; `vllm` itself has some in stand-ins and old versions.
 CLASSES = {
     "vllm": ("EngineArgs", "AsyncEngineArgs", "LLM"),
     "vllm.engine.arg_utils": ("EngineArgs", "AsyncEngineArgs"),
@@ -20,10 +20,9 @@ def set_defaults(wanted, aloud):
     told = []
 
     def change(module):
-        kinds = [vars(module).get(name) for name in CLASSES[module.__name__]]
-        own = [kind for kind in kinds if getattr(kind, "__module__", "") == module.__name__]
-        known = set().union(*(_change(kind.__init__, wanted) for kind in own))
-        last = module.__name__ == "vllm.engine.arg_utils" or (own and module.__name__ == "vllm")
+        kinds = [vars(module)[n] for n in CLASSES[module.__name__] if n in vars(module)]
+        known = set().union(*(_change(kind.__init__, wanted) for kind in kinds))
+        last = module.__name__ == "vllm.engine.arg_utils" or (kinds and module.__name__ == "vllm")
         if aloud and last and not told:
             told.append(module)
             _tell(wanted, known)
@@ -35,6 +34,8 @@ def _change(function, wanted):
     """Give the function's parameters these defaults; returns the names of those that it has."""
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
+    if not hasattr(function, "__code__"):  # it takes what another class says
+        return set()
     code, defaults = function.__code__, function.__defaults__ or ()
     names = code.co_varnames[: code.co_argcount][-len(defaults) :] if defaults else ()
     function.__defaults__ = tuple(wanted.get(n, old) for n, old in zip(names, defaults)) or None
