@@ -101,6 +101,7 @@ COMMANDS = [
     ("bin/torchrun --no-python ./shebang", ""),
     ("bin/torchrun --run-path s.py", ""),
     ("bin/torchrun", ""),
+    ("bin/torchrun -- --main-guard off", ""),
     ("bin/python3.7 s.py", ""),
     ("bin/torchrun nowhere.py", ""),
     ("bin/uv run --with torch s.py", ""),

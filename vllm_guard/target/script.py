@@ -133,6 +133,8 @@ def _of_torchrun(argv: Sequence[str], words: Sequence[str], cwd: str) -> Script 
     at = len(argv) - len(own)
     if not own or tuple(argv[at:]) != tuple(own) or given & _TORCHRUN_OTHER:
         return None
+    if own[0].startswith("-"):
+        return None  # `torchrun -- --file`: it would be one of the harness's options
     if given.isdisjoint(_MODULE):
         is_script = _is_script(own[0], own[0], cwd)
         return Script(tuple(argv[:at]), tuple(own)) if is_script else None
