@@ -61,6 +61,7 @@ FORMS = (
     "if not __name__ == '__mp_main__':\n    main()",
     "try:\n    if __name__ == '__main__':\n        main()\nfinally:\n    pass",
     "helper.run_main(__name__, main)",
+    "str(helper.run_main(__name__, main))",
     "if __name__ in ('__main__',):\n    main()",
     "match __name__:\n    case '__main__':\n        main()",
     "__name__ == '__main__' and main()",
@@ -231,6 +232,30 @@ CASES = (
             print("guarded")
         """,
         "top\nworked\nguarded\n",
+    ),
+    *(
+        Case(
+            f"no-guard-though-it-names-itself-{number}",
+            ASK
+            + f"""
+        import logging
+        print("top", flush=True)
+        size = int(input())
+        def f():
+            return size
+        {line}
+        """,
+            "top\n1\n",
+            stdin="1\n",
+        )
+        for number, line in enumerate(
+            (
+                "print(ask(f), *__name__[:0])",
+                "logging.getLogger(__name__).debug(print(ask(f)))",
+                "print(ask(f)) if __name__ in ('__main__', '__mp_main__') else None",
+                "print(ask(f), end='\\n' if __name__ else '')",
+            )
+        )
     ),
     Case(
         "nested-too-deeply",

@@ -5,6 +5,7 @@ on the stack at that moment tells more: a child that imports the script goes ano
 """
 
 import ast
+import builtins
 import sys
 import threading
 
@@ -23,7 +24,9 @@ def is_guarded(tree, module):
 
 
 def _around(node, line):
-    """All that stands there, the outer before the inner."""
+    """All that stands there and may decide what runs, the outer before the inner."""
+    if isinstance(node, (ast.Attribute, ast.keyword)):
+        return  # `getLogger(__name__).info(run())`
     for part in ast.iter_child_nodes(node):
         first = getattr(part, "lineno", line)  # a `case` has none
         if first <= line <= getattr(part, "end_lineno", line):
@@ -67,8 +70,8 @@ def _asks(node, names):
         return any(_reads(value, names) and _differs(value) for value in node.values)
     if type(node).__name__ == "Match":
         return _reads(node.subject, names)
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        return any(isinstance(a, ast.Name) and a.id in names for a in node.value.args)
+    if isinstance(node, ast.Call) and not hasattr(builtins, getattr(node.func, "id", "")):
+        return any(isinstance(given, ast.Name) and given.id in names for given in node.args)
     return False
 
 
