@@ -92,6 +92,24 @@ CASES = (
         for size in (1, 200_000)
     ),
     Case(
+        "one-object-in-two-names-of-which-one-cannot-be-sent",
+        ASK
+        + """
+        shared = [int(input())]
+        deep, big, other = shared, [shared, bytes(int(input()))], [shared, bytes(int(input()))]
+        for _ in range(100_000):
+            deep = [deep]
+        def f():
+            try:
+                return deep
+            except NameError as error:
+                return len(big[1]) + len(other[1]), shared, "RecursionError" in str(error)
+        print(ask(f))
+        """,
+        "(18000000, [1], True)\n",
+        stdin="1\n9000000\n9000000\n",
+    ),
+    Case(
         "rebound-name",
         ASK
         + """

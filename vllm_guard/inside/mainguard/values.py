@@ -78,13 +78,15 @@ def _objects(value):
 
 
 def _pickled(values):
-    """As `pack`, of one group."""
+    """As `pack`, of one group; of each value alone where not all can be sent."""
     try:
         pickled = pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
+        why = _TOO_LARGE if len(pickled) > MOST_BYTES * len(values) else ""
     except Exception as error:
-        return dict.fromkeys(values, str(_failed(error)))
-    large = len(pickled) > MOST_BYTES
-    return dict.fromkeys(values, _TOO_LARGE if large else pickled)
+        why = str(_failed(error))
+    if why and len(values) > 1:
+        return {n: alone for name in values for n, alone in _pickled({name: values[name]}).items()}
+    return dict.fromkeys(values, why or pickled)
 
 
 def _failed(error):
