@@ -293,8 +293,7 @@ CASES = (
         """,
         "NameError name 'handle' is not defined in this child process: vllm-guard ran line 3 of s.py in the"
         " main process only (calls open()). Its value was not sent: it is an _io.TextIOWrapper, not plain"
-        " data. Mark that line with '# vllm-guard: child' to run it in every child too, or move it into"
-        " the function that uses it.\n",
+        " data. Open it in the function that uses it.\n",
     ),
 )
 
