@@ -392,6 +392,7 @@ CASES = (
         "vllm-guard: line 7 of s.py starts a process, which a child that only loads the script may not"
         + END,
         files={"helper.py": HELPER},
+        words=("./s.py",),
     ),
     Case(
         "start-that-the-script-does-without",

@@ -49,7 +49,7 @@ class _Child:
 
     def prepare(self, original, data):
         """The preparation of multiprocessing, then the main module."""
-        self.sender.loading = self.order["path"]
+        self.sender.loading = True
         try:
             cut = self._until_cut(original, data)  # in the standard mode it imports the script
             if cut and not self._keeps_modules(cut, cut.line):
@@ -57,7 +57,7 @@ class _Child:
             if cut or self.order["mode"] != STANDARD:
                 self._load()
         finally:
-            self.sender.loading = ""
+            self.sender.loading = False
         self._main = sys.modules["__main__"]
 
     def _until_cut(self, run, *arguments):

@@ -7,26 +7,26 @@ import sys
 class CutOffError(BaseException):
     """Raised there; it knows what was being done."""
 
-    def __init__(self, path):
+    def __init__(self):
         super().__init__("a child that only loads the script may start no process")
-        self.line = 0  #: of the script whose `__file__` is `path`
+        self.line = 0  #: of the script
         self.place = ""  #: "helper.py:6", the line of a module that was being imported
         self.modules = []  #: those that were being imported, the inner first
         frame = sys._getframe(1)
         while frame is not None and not self.line:
-            self._look(frame, path)
+            self._look(frame)
             frame = frame.f_back
 
-    def _look(self, frame, path):
-        code = frame.f_code
-        if code.co_name != "<module>":
+    def _look(self, frame):
+        if frame.f_code.co_name != "<module>":
             return
-        if code.co_filename == path:
+        name = frame.f_globals.get("__name__")
+        module = sys.modules.get(name)
+        if name == "__mp_main__":
             self.line = frame.f_lineno
-            return
-        module = sys.modules.get(frame.f_globals.get("__name__"))
-        if module is not None and vars(module) is frame.f_globals:
-            self.place = self.place or f"{os.path.basename(code.co_filename)}:{frame.f_lineno}"
+        elif module is not None and vars(module) is frame.f_globals:
+            file = os.path.basename(frame.f_code.co_filename)
+            self.place = self.place or f"{file}:{frame.f_lineno}"
             self.modules.append(module)
 
     def keep_modules(self):

@@ -57,7 +57,7 @@ class Sender:
             parcel  #: called at every start; returns a Parcel, or None for nothing to send
         )
         self._kept = kept  #: what this process itself was sent, as `values.pack` makes it
-        self.loading = ""  #: the path of the script while this process itself loads it
+        self.loading = False  #: is this process itself loading the script?
         self.cut = None  #: the last CutOffError that was raised meanwhile
 
     def added(self, data, spawn):
@@ -107,7 +107,7 @@ def watch(spawn, sender):
 
     def get_preparation_data(name):
         if sender.loading:
-            sender.cut = CutOffError(sender.loading)
+            sender.cut = CutOffError()
             raise sender.cut
         return sender.added(original(name), spawn)
 
