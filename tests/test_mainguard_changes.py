@@ -148,6 +148,34 @@ CASES = (
         stdin="3\n",
     ),
     Case(
+        "values-of-grandchildren",
+        """
+        from multiprocessing import get_context
+        import helper
+        class Settings:
+            size, lost = 1, None
+        size = int(input())
+        Settings.size, helper.OFFSET = size, size
+        Settings.lost = open("s.py")
+        def run(f):
+            process = get_context("spawn").Process(target=f)
+            process.start()
+            process.join()
+        def child():
+            Settings.size += 1
+            run(grandchild)
+        def grandchild(x=size):
+            print(Settings.size, helper.OFFSET, Settings.lost, x)
+        run(child)
+        """,
+        "4 3 None 3\n",
+        "vllm-guard: line 7 of s.py is not repeated in child processes: Settings.lost is not sent, it is an"
+        " _io.TextIOWrapper, not plain data\n",
+        stdin="3\n",
+        files=HELPER,
+        flags=("-W", "ignore"),
+    ),
+    Case(
         "attributes-with-computed-names",
         ASK
         + """
