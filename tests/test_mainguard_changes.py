@@ -148,6 +148,27 @@ CASES = (
         stdin="3\n",
     ),
     Case(
+        "instances-of-own-classes",
+        ASK
+        + """
+        class Config:
+            def __init__(self, size):
+                self.size = size
+        class Settings:
+            config = None
+            mine = Config(int(input()))
+        Settings.config = Config(Settings.mine.size + 1)
+        CONFIGS = []
+        CONFIGS.append(Settings.config)
+        def f(x=Settings.mine):
+            sizes = [one.size for one in CONFIGS], Settings.config.size, Settings.mine.size
+            return sizes, type(x) is Config, x is Settings.mine
+        print(ask(f))
+        """,
+        "(([4], 4, 3), True, True)\n",
+        stdin="3\n",
+    ),
+    Case(
         "values-of-grandchildren",
         """
         from multiprocessing import get_context

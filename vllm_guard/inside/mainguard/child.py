@@ -124,7 +124,7 @@ class _Child:
         there = (set(self.order["fresh"]) - self.order["lost"].keys()).union(self._small())
         if self.order["marked"] or not there.issuperset(self.order["wanted"]):
             self._explain_missing_names(namespace)
-        namespace[places.HELD] = places.Held(self._values_of(self.order["places"]))
+        namespace[places.HELD] = places.Held(self._values_of)
         for line, names, code, holes in self.order["statements"]:
             fresh = self._fresh(names)
             if not names or len(fresh) < len(names):
@@ -159,9 +159,8 @@ class _Child:
 
     def _refresh(self, namespace):
         """Decorators and the like have perhaps changed once more what was sent as they had changed it."""
-        packed = {self._sent[name] for name in self.order["fresh"] if name in self._sent}
-        sent = {n: v for group in packed for n, v in pickle.loads(group).items()}  # noqa: S301  (our parent's)
-        places.Held({n: v for n, v in sent.items() if n in self.order["fresh"]}).refresh(namespace)
+        for name in self._values_of(self.order["fresh"]):
+            places.refresh(namespace, name, self._loaded(name))
 
     def _run(self, line, names, code, holes, namespace):
         path = self.order["path"]
@@ -215,12 +214,20 @@ class _Child:
         error.missing = name
         raise error
 
+    def _loaded(self, name):
+        """What was pickled with it; our parent's `__main__` is still another module here while we load."""
+        main, sys.modules["__main__"] = sys.modules["__main__"], sys.modules["__mp_main__"]
+        try:
+            return pickle.loads(self._sent[name])  # noqa: S301  (our parent's)
+        finally:
+            sys.modules["__main__"] = main
+
     def _unpickled(self, name):
         """With all that shares an object with it."""
         if name in self._values:
             return self._values[name]
         try:
-            self._values.update(pickle.loads(self._sent[name]))  # noqa: S301  (our parent's)
+            self._values.update(self._loaded(name))
             return self._values[name]
         except Exception as error:
             self._refused[name] = f"unpickling it failed ({type(error).__name__}: {error})"

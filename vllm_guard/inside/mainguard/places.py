@@ -4,6 +4,7 @@ A place is an expression of names, attributes and items, as text. Reading it is 
 """
 
 import os
+import pickle
 
 from .errors import say
 
@@ -14,25 +15,39 @@ HELD = "held for the script"
 
 
 class Held(dict):  # type: ignore[type-arg]
-    """Place -> value, of those that were sent."""
+    """Place -> value, of those that were sent; made when they are asked for, after their classes."""
+
+    def __init__(self, values_of):
+        super().__init__()
+        self._values_of = values_of
+
+    def __contains__(self, place):
+        self.update(self._values_of([place]))
+        return super().__contains__(place)
+
+    def __missing__(self, place):
+        return self._values_of([place])[place]
 
     def refill(self, place, target):
         """Give a container what it has in the main process; whoever holds it sees that."""
-        value = self[place]
-        target.clear()
-        (target.extend if isinstance(value, list) else target.update)(value)
-
-    def refresh(self, namespace):
-        """The same for all names of containers that hold something else by now."""
-        for name, value in self.items():
-            now = namespace.get(name)
-            if type(now) in (dict, list, set) and not _are_equal(now, value):
-                self.refill(name, now)
+        _refill(target, self[place])
 
     def assign(self, place, target):
         """Give a class the attributes that it has in the main process."""
         for name, value in self[place].items():
             setattr(target, name, value)
+
+
+def refresh(namespace, name, values):
+    """Refill the container that the name stands for, if it does not hold `values[name]` any more."""
+    now = namespace.get(name)
+    if type(now) in (dict, list, set) and not _are_equal(now, values[name]):
+        _refill(now, values[name])
+
+
+def _refill(target, value):
+    target.clear()
+    (target.extend if isinstance(value, list) else target.update)(value)
 
 
 def read(places, namespace):
@@ -57,8 +72,8 @@ def _is_data(name, value):
 
 def _are_equal(one, other):
     try:
-        return bool(one == other)
-    except Exception:  # arrays in it, say
+        return pickle.dumps(one) == pickle.dumps(other)  # not every class compares its instances
+    except Exception:  # what a decorator has added: it stays
         return True
 
 
