@@ -25,16 +25,11 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
-_SHARE = 0.02  #: of the time may be spent on looking at output,
-_SAVED = 0.04  #: seconds, and so much at once if there was little of it before
-_GLANCE = (
-    512  #: bytes at a block's end that are looked at in any case: a flood may end with "ready"
-)
-_STARTING, _READY, _LIVE = (
-    5.0,
-    30.0,
-    1.0,
-)  #: seconds between two ticks; the last one with a live line
+_SHARE = 0.01  #: of the time may be spent on looking at output,
+_SAVED = 0.01  #: seconds, and so much at once if there was little of it before;
+_SMALL = 4096  #: bytes that are looked at in any case: in a flood, blocks are larger
+#: Seconds between two ticks; the last one with a live line.
+_STARTING, _READY, _LIVE = 5.0, 30.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -99,10 +94,10 @@ class Watch:
         before = time.monotonic()
         self._progress = before
         self._saved = min(_SAVED, self._saved + (before - self._looked) * _SHARE)
-        entered = self._phases.feed(data if self._saved > 0 else data[-_GLANCE:])
-        self._looked = time.monotonic()
-        self._saved -= self._looked - before
-        if entered:
+        self._looked = before
+        if self._saved > 0 or len(data) < _SMALL:
+            entered = self._phases.feed(data)
+            self._saved -= time.monotonic() - before
             self._enter(entered)
 
     def tick(self, foreground: bool) -> None:
