@@ -29,8 +29,8 @@ from tests.kit import (
 )
 from tests.test_terminal import screen
 from vllm_guard import counters, voice
-from vllm_guard.progress import Blobs, Model
-from vllm_guard.watch import Asked, Watch
+from vllm_guard.progress import Blobs, Line, Model
+from vllm_guard.watch import Asked, Moment, Watch
 
 LOG = tomli.loads((ROOT / "tests/data/phases/0.24.0.toml").read_text())["log"][0]
 TEXT, EXPECTED = LOG["text"].encode(), LOG["expect"]
@@ -325,6 +325,37 @@ def test_the_live_line_stands_alone_and_goes_before_anything_else_is_written(tmp
     assert between.startswith(b", the other half")
     assert "in all\r\x1b[KINFO:     Application startup complete." in text
     assert " s in all" not in text.partition("ready after")[2], "there is none once it is ready"
+
+
+def moment(phase: str, seconds: float, read: int = 0, downloaded: int = 0) -> Moment:
+    found = counters.Counters({1: counters.Process(rss=0, cpu=0.0, read=read)})
+    return Moment(seconds, phase, seconds, False, 0.0, downloaded, True, found)
+
+
+def test_the_live_line_tells_what_was_read_or_downloaded_of_how_much(monkeypatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(voice, "live", lines.append)
+    line = Line(Model(to_read=1 << 30, to_download=3 << 30))
+    for at in (
+        moment("import", 1.0, read=50 << 20),
+        moment("load", 3.0, read=50 << 20),
+        moment("download", 4.0, read=60 << 20, downloaded=100 << 20),
+        moment("download", 6.0, read=60 << 20, downloaded=2 << 30),
+        moment("load", 7.0, read=60 << 20),
+        moment("load", 9.0, read=2108 << 20),
+        moment("profile", 10.0, read=9 << 30),
+    ):
+        line.draw(at)
+
+    assert lines == [
+        "import 1 s; 1 s in all",
+        "load 3 s; 3 s in all",
+        "download 4 s, 100 MiB of 3.0 GiB downloaded, 1000 MiB/s; 4 s in all",
+        "download 6 s, 2.0 GiB of 3.0 GiB downloaded, 974 MiB/s; 6 s in all",
+        "load 7 s; 7 s in all",
+        "load 9 s, 2.0 GiB of 4.0 GiB read from disk, 1.0 GiB/s; 9 s in all",
+        "profile 10 s; 10 s in all",
+    ]
 
 
 # Samples and counters

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
-FIRST, DOWNLOAD, READY = "import", "download", "ready"
-_LOAD = "load"
+FIRST, LOAD, DOWNLOAD, READY = "import", "load", "download", "ready"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Phases:
         Only while the weights are looked for: a tokenizer, or another program, may download at any time.
         """
         step = self._steps[self._at + 1 : self._at + 2]
-        is_next = self.name == _LOAD and step and step[0].phase == DOWNLOAD
+        is_next = self.name == LOAD and step and step[0].phase == DOWNLOAD
         return self._enter(self._at + 1) if is_next else []
 
     def _enter(self, number: int) -> list[str]:

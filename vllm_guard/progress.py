@@ -15,6 +15,7 @@ else:
     from vllm_guard.frozen import dataclass
 
 _GIB, _MIB = 1 << 30, 1 << 20
+_SHORT = 0.1  #: seconds; over less, there is no rate
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Model:
     blobs: str = ""  #: its folder in the cache of the hub
     to_read: int | None = None  #: bytes of its weights, as far as they are here
     to_download: int | None = None  #: bytes of its weights that are not
+
+    @property
+    def size(self) -> int:
+        """Bytes of its weights, as far as they are known; 0 for none."""
+        return (self.to_read or 0) + (self.to_download or 0)
 
 
 class Blobs:
@@ -52,29 +58,34 @@ class Line:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._last = (0.0, 0)  #: seconds, and bytes by then
+        self._phase = ""
+        self._read = 0  #: bytes when this phase began
+        self._last = (0.0, 0)  #: seconds at the last tick, and bytes of this phase by then
 
     def draw(self, moment: Moment) -> None:
         """Write it over."""
         if moment.is_ready or not moment.foreground:
             voice.erase()
             return
-        voice.live(
-            f"{moment.phase} {moment.in_phase:.0f} s{self._moved(moment)}; {moment.seconds:.0f} s in all"
-        )
+        if moment.phase != self._phase:
+            self._phase, self._read = moment.phase, moment.counters.read
+            self._last = (moment.seconds, 0)
+        moved = self._moved(moment)
+        voice.live(f"{moment.phase} {moment.in_phase:.0f} s{moved}; {moment.seconds:.0f} s in all")
 
     def _moved(self, moment: Moment) -> str:
-        """` 1.2 of 15.2 GiB downloaded, 30 MiB/s`; empty where nothing moves."""
-        download = moment.phase == phases.DOWNLOAD
-        size = moment.downloaded if download else moment.counters.read
-        (then, before), self._last = self._last, (moment.seconds, size)
-        rate = max(0, size - before) / max(moment.seconds - then, 0.1)
-        if not size:
+        """`, 1.2 GiB of 15.2 GiB downloaded, 30 MiB/s`; empty where nothing has moved."""
+        if moment.phase == phases.DOWNLOAD:
+            size, total, verb = moment.downloaded, self._model.to_download, "downloaded"
+        elif moment.phase == phases.LOAD:
+            size, total = max(0, moment.counters.read - self._read), self._model.size
+            verb = "read from disk"
+        else:
             return ""
-        total = self._model.to_download if download else self._model.to_read
+        (then, before), self._last = self._last, (moment.seconds, size)
+        rate = max(0, size - before) / max(moment.seconds - then, _SHORT)
         of = f" of {_words(total)}" if total else ""
-        verb = "downloaded" if download else "read"
-        return f", {_words(size)}{of} {verb}, {_words(rate)}/s"
+        return f", {_words(size)}{of} {verb}, {_words(rate)}/s" if size else ""
 
 
 def _words(size: float) -> str:
