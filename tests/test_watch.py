@@ -428,6 +428,29 @@ def test_a_tick_tells_all_lookers_the_moment_and_finds_a_download(tmp_path) -> N
     assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 1, "one each 5 s"
 
 
+def test_a_server_that_listens_is_ready_although_it_does_not_say_so() -> None:
+    engine = b"INFO [core.py:1] init engine (profile, create kv cache, warmup model) took 1 s\n"
+    with socket.socket() as server, socket.socket() as other:
+        server.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports = (server.getsockname()[1], other.getsockname()[1])
+        found = [Watch(asked(vllm=True, port=port), lambda data: None) for port in ports]
+        for watch in found:
+            watch.begin(os.getpid(), "")
+        server.listen()
+        for said in (LOADS, engine):
+            for watch in found:
+                watch.keep(said)
+                watch.due = 0.0
+                watch.tick(foreground=False)
+        for watch in found:
+            watch.end()
+
+    assert [time.name for time in found[0].times] == ["import", "load", "api server", "ready"]
+    assert found[1].times[-1].name == "api server", "somebody listened before"
+
+
 def test_a_full_disk_ends_the_samples_and_not_the_run() -> None:
     watch = Watch(asked(vllm=True), lambda data: None)
     watch.begin(os.getpid(), "/proc/self/nowhere")

@@ -31,7 +31,7 @@ class Outlet:
         self._streams: list[pump.Stream] = []
         self._theirs: list[int] = []
         groups = pump.channels(launch.watch)
-        if launch.quiet:
+        if launch.quiet and groups:
             groups = (tuple(fd for group in groups for fd in group),)
         for group in groups:
             sink = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if launch.quiet else group[0]

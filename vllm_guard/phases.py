@@ -38,6 +38,7 @@ class Phases:
 
     def __init__(self, script: bool = False) -> None:
         self._steps = table(script)
+        self._ready = tuple(step for step in self._steps if step.phase == READY)
         self._at = -1  #: the last step that was seen
         self._held = b""  #: the end of the last block, where a literal may begin
         longest = max(len(says) for step in self._steps for says in step.says)
@@ -77,6 +78,15 @@ class Phases:
         step = self._steps[self._at + 1 : self._at + 2]
         is_next = self.name == LOAD and step and step[0].phase == DOWNLOAD
         return self._enter(self._at + 1) if is_next else []
+
+    @property
+    def may_answer(self) -> bool:
+        """Is there nothing more to come before it is ready?"""
+        return self.seen and self._steps[self._at + 1 :][:1] == self._ready
+
+    def answers(self) -> list[str]:
+        """It is seen that the server listens, which it does when it is ready; returns as `feed` does."""
+        return self._enter(self._at + 1) if self.may_answer else []
 
     def _enter(self, number: int) -> list[str]:
         """Go to that step, unless we are past it; a server that serves was ready, whoever said so."""

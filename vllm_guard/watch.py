@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from vllm_guard import counters, ready, voice
+from vllm_guard import counters, ready, sockets, voice
 from vllm_guard.model import PhaseTime
 from vllm_guard.phases import FIRST, READY, Phases
 from vllm_guard.progress import Blobs, Line
@@ -58,6 +58,7 @@ class Asked:
     env: Mapping[bytes, bytes]  #: the command's
     guard_env: Mapping[str, str]
     model: Model
+    port: int | None = None  #: where the server will listen
 
 
 class Watch:
@@ -81,6 +82,8 @@ class Watch:
     def begin(self, keeper: int, folder: str) -> None:
         """The keeper was started; `folder`: the record's, or empty."""
         self._tree = counters.Tree(keeper)
+        port = self._asked.port
+        self._port = port if port and not sockets.is_listening(port) else None
         self._samples = Samples(folder)
         self.lookers.append(self._samples.add)
         if self._asked.live:
@@ -107,11 +110,7 @@ class Watch:
             return
         found = self._tree.read()
         downloaded = self._blobs.grown()
-        if found.read > self._moved[0] or downloaded > self._moved[1]:
-            self._progress = now
-        if downloaded > self._moved[1]:
-            self._enter(self._phases.downloads())
-        self._moved = (found.read, downloaded)
+        self._note(now, found.read, downloaded)
         moment = Moment(
             seconds=now - self._started,
             phase=self._phase,
@@ -125,6 +124,18 @@ class Watch:
         for look in self.lookers:
             look(moment)
         self._set_due(now)
+
+    def _note(self, now: float, read: int, downloaded: int) -> None:
+        """See what the output does not tell: with --uvicorn-log-level warning not even that it is ready."""
+        before_read, before = self._moved
+        self._moved = (read, downloaded)
+        if read > before_read or downloaded > before:
+            self._progress = now
+        if downloaded > before:
+            self._enter(self._phases.downloads())
+        # To read the kernel's table takes up to 30 ms, so not before it can be.
+        if self._port and self._phases.may_answer and sockets.is_listening(self._port):
+            self._enter(self._phases.answers())
 
     def child_ended(self) -> None:
         """A process that the guard started has ended: it may be that of `--on-ready`."""

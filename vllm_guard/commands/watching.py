@@ -29,6 +29,7 @@ def watch(prepared: Prepared, keep: Callable[[bytes], None]) -> Watch:
         env=dict(prepared.entries),
         guard_env=prepared.before,
         model=_model(prepared),
+        port=prepared.port if serves else None,
     )
     return Watch(asked, keep)
 
