@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -75,6 +76,14 @@ def test_the_table_is_in_the_order_of_a_start(script: bool) -> None:
 
     assert [step.phase for step in steps] == wanted
     assert all(len(says) >= 6 for step in steps for says in step.says)
+
+
+def test_the_page_explains_each_phase_in_the_same_order() -> None:
+    page = (ROOT / "docs/phases.md").read_text()
+    rows = re.findall(r"^\| `([a-z ]+)` \| .* \|.*\|$", page, re.MULTILINE)
+    wanted = list(dict.fromkeys(ORDER))
+
+    assert [name for name in rows if name in wanted] == wanted
 
 
 def test_the_rows_have_no_unknown_keys() -> None:

@@ -451,6 +451,21 @@ def test_a_server_that_listens_is_ready_although_it_does_not_say_so() -> None:
     assert found[1].times[-1].name == "api server", "somebody listened before"
 
 
+def test_a_looker_that_breaks_ends_the_watch_and_not_the_run(capfd) -> None:
+    def breaks(_: Moment) -> None:
+        raise ValueError("what it says")
+
+    watch = Watch(asked(vllm=True), lambda data: None)
+    watch.begin(os.getpid(), "")
+    watch.lookers.append(breaks)
+    watch.due = 0.0
+    watch.tick(foreground=False)
+
+    assert watch.due is None
+    assert "note watch: looks no more: ValueError: what it says" in capfd.readouterr().err
+    watch.end()
+
+
 def test_a_full_disk_ends_the_samples_and_not_the_run() -> None:
     watch = Watch(asked(vllm=True), lambda data: None)
     watch.begin(os.getpid(), "/proc/self/nowhere")

@@ -92,4 +92,4 @@ def _read_bytes(pid: int) -> int:
             words = file.read().split()
     except OSError:
         return 0
-    return int(words[words.index(b"read_bytes:") + 1])
+    return int(words[words.index(b"read_bytes:") + 1]) if words else 0  # none: it has just ended

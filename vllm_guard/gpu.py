@@ -60,12 +60,13 @@ class Meter:
             return
         import pynvml
 
+        self._nvml = pynvml
         try:
             pynvml.nvmlInit()
+            count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError:
             return
-        self._nvml = pynvml
-        for index in range(pynvml.nvmlDeviceGetCount()):
+        for index in range(count):
             try:
                 self._devices[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
             except pynvml.NVMLError:  # a lost device, or one that this user may not see

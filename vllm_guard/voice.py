@@ -76,7 +76,7 @@ def live(text: str) -> None:
     None in the middle of a line of the command's.
     """
     global _live
-    if os.isatty(2) and not _mid_line:
+    if os.isatty(2) and not _mid_line and _takes(2, 0.0):
         columns = os.get_terminal_size(2).columns or _COLUMNS
         write(2, f"{_ERASE}{PREFIX}{text}"[: len(_ERASE) + columns - 1])
         _live = True
@@ -85,7 +85,7 @@ def live(text: str) -> None:
 def erase() -> None:
     """Make room for what is written next."""
     global _live
-    if _live:
+    if _live and _takes(2, 0.0):
         _live = False
         write(2, _ERASE)
 

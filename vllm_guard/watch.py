@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
-_SHARE = 0.01  #: of the time may be spent on looking at output,
-_SAVED = 0.01  #: seconds, and so much at once if there was little of it before;
+_SHARE = 0.005  #: of the time may be spent on looking at output,
+_SAVED = 0.005  #: seconds, and so much at once if there was little of it before;
 _SMALL = 4096  #: bytes that are looked at in any case: in a flood, blocks are larger
 #: Seconds between two ticks; the last one with a live line.
 _STARTING, _READY, _LIVE = 5.0, 30.0, 1.0
@@ -108,6 +108,15 @@ class Watch:
         now = time.monotonic()
         if self.due is None or now < self.due:
             return
+        try:
+            self._look(now, foreground)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must not end the run)
+            self.due = None
+            voice.say(f"note watch: looks no more: {type(error).__name__}: {error}", "note")
+        else:
+            self._set_due(now)
+
+    def _look(self, now: float, foreground: bool) -> None:
         found = self._tree.read()
         downloaded = self._blobs.grown()
         self._note(now, found.read, downloaded)
@@ -123,7 +132,6 @@ class Watch:
         )
         for look in self.lookers:
             look(moment)
-        self._set_due(now)
 
     def _note(self, now: float, read: int, downloaded: int) -> None:
         """See what the output does not tell: with --uvicorn-log-level warning not even that it is ready."""
