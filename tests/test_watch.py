@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -121,6 +122,8 @@ def test_each_phase_is_one_line_and_ready_is_a_timeline(serve, record) -> None:
     begins = [phase["started"] for phase in phases]
     assert begins[0] == 0
     assert begins[1:] == pytest.approx(ends[:-1], abs=0.002)
+    shown = guard("runs", "show").stdout.decode()
+    assert re.findall(r"(?:phases +|, )([a-z ]+) [0-9.]+ s", shown) == ["import", *EXPECTED]
 
 
 @pytest.mark.parametrize(

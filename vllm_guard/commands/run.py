@@ -192,7 +192,7 @@ def _order(prepared: Prepared, path: str) -> Launch:
         watch=not (options.no_watch or options.allow_daemon),  # a daemon goes on writing
         allow_daemon=options.allow_daemon,
         deadline=options.deadline,
-        grace=_VLLM_GRACE + _shutdown_timeout(prepared),
+        grace=_VLLM_GRACE + command.shutdown_timeout(prepared.argv),
         interrupt_ends=prepared.is_server,  # what it means to a script or a REPL, nobody knows
         present=segments.present(),
         quiet=options.quiet_child,
@@ -209,12 +209,6 @@ def _make_private(prepared: Prepared) -> None:
     if folder:
         traces = paths.make_private(os.path.join(folder, "traces"))
         os.symlink(traces, os.path.join(prepared.private, prepare.user(prepared.after)))
-
-
-def _shutdown_timeout(prepared: Prepared) -> float:
-    """Seconds that `vllm serve --shutdown-timeout` was given."""
-    text = command.value_of(prepared.argv, "--shutdown-timeout")
-    return float(text) if text.isascii() and text.isdecimal() else 0.0
 
 
 def _host(prepared: Prepared) -> Before | None:
