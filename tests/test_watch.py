@@ -29,7 +29,7 @@ from tests.kit import (
     wait_for,
 )
 from tests.test_terminal import screen
-from vllm_guard import counters, voice
+from vllm_guard import counters, samples, voice
 from vllm_guard.progress import Blobs, Line, Model
 from vllm_guard.watch import Asked, Moment, Watch
 
@@ -452,6 +452,19 @@ def test_a_server_that_listens_is_ready_although_it_does_not_say_so() -> None:
 
     assert [time.name for time in found[0].times] == ["import", "load", "api server", "ready"]
     assert found[1].times[-1].name == "api server", "somebody listened before"
+
+
+def test_the_samples_of_a_year_do_not_fill_the_disk(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(samples, "LIMIT", 3)
+    watch = Watch(asked(vllm=True), lambda data: None)
+    watch.begin(os.getpid(), str(tmp_path))
+    monkeypatch.setattr(samples, "STARTING", 0.0)
+    for _ in range(5):
+        watch.due = 0.0
+        watch.tick(foreground=False)
+    watch.end()
+
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_looker_that_breaks_ends_the_watch_and_not_the_run(capfd) -> None:

@@ -55,6 +55,12 @@ class RunOptions:
     verbose: bool = False
 
     @property
+    def listens(self) -> bool:
+        """Is the user to be told how it goes, and not only what is wrong?"""
+        asked = (self.profiles, self.verbose, self.progress, self.quiet_child)
+        return not self.quiet and any(asked)
+
+    @property
     def watched(self) -> bool:
         """Is there an option that is about a vLLM, so that the command is taken for one?"""
         return any(getattr(self, name) for name in _WATCHED)

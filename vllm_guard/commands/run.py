@@ -283,7 +283,7 @@ def _say_after(prepared: Prepared, done: Run, result: Result, log: Log) -> None:
     outcome = result.outcome
     plain = outcome.kind == "exited" and outcome.ended_by == "itself"
     plain = plain and not outcome.left_behind and not outcome.freed
-    silent = prepared.options.quiet or not (prepared.profiles or prepared.options.verbose)
+    silent = not prepared.options.listens
     if plain and not done.leftovers and not news and not result.lost_bytes and silent:
         return
     for line in report.closing_lines(done, result.lost_bytes):

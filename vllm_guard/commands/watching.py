@@ -19,11 +19,10 @@ def watch(prepared: Prepared, keep: Callable[[bytes], None]) -> Watch:
     """The watch over this run, not begun; `keep` gets the output first."""
     options, context = prepared.options, prepared.context
     serves = prepared.is_server and not context.is_headless
-    tells = bool(prepared.profiles or options.verbose or options.progress or options.quiet_child)
     asked = Asked(
         script=prepared.target is not None and not serves,
         vllm=prepared.is_server,
-        speaks=tells and not options.quiet,
+        speaks=options.listens,
         live=options.progress and not options.quiet,
         on_ready=options.on_ready,
         env=dict(prepared.entries),
