@@ -111,6 +111,16 @@ def test_a_server_that_answers_is_ready_whoever_said_so() -> None:
     assert phases.is_ready
 
 
+@pytest.mark.parametrize("script", [False, True])
+def test_a_start_that_fails_was_never_ready(script: bool) -> None:
+    phases = Phases(script)
+    said = b"Starting to load model m...\nERROR [core.py:1] EngineCore failed to start.\n[shutdown] x\n"
+
+    assert phases.feed(said) == ["load", "shutdown"]
+    assert not phases.is_ready
+    assert phases.answers() == []
+
+
 @pytest.mark.parametrize(
     "line",
     [

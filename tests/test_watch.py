@@ -269,7 +269,8 @@ def test_on_ready_dies_with_a_guard_that_is_killed(serve, tmp_path) -> None:
 
 
 def test_a_server_that_never_gets_ready_runs_nothing(tmp_path) -> None:
-    result = guard("--on-ready", f"touch {tmp_path}/x", "--", "cat", input=LOADS, stdin=None)
+    failed = LOADS + b"INFO [core.py:1] [shutdown] EngineCore: trigger received signal=SIGTERM\n"
+    result = guard("--on-ready", f"touch {tmp_path}/x", "--", "cat", input=failed, stdin=None)
 
     assert result.returncode == 0
     assert not (tmp_path / "x").exists()

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
-FIRST, LOAD, DOWNLOAD, READY = "import", "load", "download", "ready"
+FIRST, LOAD, DOWNLOAD = "import", "load", "download"
+READY, SERVING = "ready", "serving"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Phases:
     def __init__(self, script: bool = False) -> None:
         self._steps = table(script)
         self._ready = tuple(step for step in self._steps if step.phase == READY)
+        self.is_ready = False  #: has the start come to its end?
         self._at = -1  #: the last step that was seen
         self._held = b""  #: the end of the last block, where a literal may begin
         longest = max(len(says) for step in self._steps for says in step.says)
@@ -53,11 +55,6 @@ class Phases:
     def name(self) -> str:
         """The phase under way."""
         return self._steps[max(0, self._at)].phase
-
-    @property
-    def is_ready(self) -> bool:
-        """Has the start come to its end?"""
-        return any(step.phase == READY for step in self._steps[: self._at + 1])
 
     def feed(self, data: bytes) -> list[str]:
         """The phases that begin in this block of output, in their order."""
@@ -92,11 +89,11 @@ class Phases:
         """Go to that step, unless we are past it; a server that serves was ready, whoever said so."""
         if number <= self._at:
             return []
-        before, was_ready = self.name, self.is_ready
-        silent = not self.seen
+        before = self.name if self.seen else ""
         self._at = number
-        names = [READY] if self.is_ready and not was_ready and self.name != READY else []
-        return names + [self.name] * (silent or self.name != before)
+        names = [READY] if self.name == SERVING and not self.is_ready else []
+        self.is_ready = self.is_ready or self.name in (READY, SERVING)  # not by a shutdown
+        return names + [self.name] * (self.name != before)
 
 
 def _first(text: bytes, literals: Sequence[bytes]) -> int:
