@@ -2,8 +2,9 @@
 
     python benchmarks/pump.py [--megabytes N] [--rounds N] [--seconds N]
 
-A writer writes vLLM-like lines, or one NCCL trace line with each write, through vllm-guard, through `tee`
-and straight into the same drained pipe; all of them once a round, so that a busy moment meets all. Then how
+A writer writes vLLM-like lines, or one NCCL trace line with each write, through vllm-guard (also where it
+looks for phases), through `tee` and straight into the same drained pipe; all of them once a round, so that
+a busy moment meets all. Then how
 much a writer at full speed gets done in some seconds, and what memory the guard needs for it.
 """
 
@@ -22,6 +23,8 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 GOALS = {"cpu": 1.3, "throughput": 0.85, "latency": 1.5}  #: against tee
+WATCHED = 0.95  #: throughput where phases are looked for, against not
+WATCHING = "vllm-guard --progress"
 FULL_SPEED = 0.95  #: lines of a writer under the guard, against one whose pipe `cat` drains
 MEMORY = 150  #: MiB, the guard's most
 
@@ -79,9 +82,10 @@ def main() -> int:
 def commands(home: str) -> dict[str, list[str]]:
     """The ways that output takes; each is a prefix of the writer's command."""
     env = ["env", f"HOME={home}", f"PYTHONPATH={ROOT}"]
-    guard = [*env, sys.executable, "-m", "vllm_guard", "--"]
+    guard = [*env, sys.executable, "-m", "vllm_guard"]
     tee = ["sh", "-c", f'"$@" | tee {home}/tee.log', "sh"]
-    return {"straight": [], "tee": tee, "vllm-guard": guard}
+    watching = [*guard, "--progress", "--"]
+    return {"straight": [], "tee": tee, "vllm-guard": [*guard, "--"], WATCHING: watching}
 
 
 def one(way: list[str], kind: str, size: int) -> tuple[float, float]:
@@ -120,7 +124,8 @@ def print_rates(kind: str, size: int, rows: dict[str, list[tuple[float, float]]]
         ratios = f"{rate[name] / rate['tee']:.2f} | {cpu[name] / cpu['tee']:.2f}"
         print(f"| {name} | {rate[name]:.0f} | {per_mb} | {ratios} |")
     slow = rate["vllm-guard"] < GOALS["throughput"] * rate["tee"]
-    return slow + (cpu["vllm-guard"] > GOALS["cpu"] * cpu["tee"])
+    lost = rate[WATCHING] < WATCHED * rate["vllm-guard"]
+    return slow + lost + (cpu["vllm-guard"] > GOALS["cpu"] * cpu["tee"])
 
 
 def print_latency(ways: dict[str, list[str]], rounds: int) -> int:

@@ -28,6 +28,7 @@ LAYERS = (
             "tree",
             "cgroup",
             "log",
+            *("watch", "counters", "samples", "progress", "ready"),
             *("gpu", "nvml", "oom", "proof", "sockets"),
             "terminal",
             "pump",
@@ -42,6 +43,7 @@ LAYERS = (
     (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
         *("removal", "effects"),
+        "phases",
     ),
     (
         *(
@@ -71,7 +73,7 @@ RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for nam
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
-    *("notebooks", "unguarded", "flag_words"),
+    *("notebooks", "unguarded", "flag_words", "phases"),
     *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
     *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
     "guarding.wrapping",

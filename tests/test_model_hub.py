@@ -17,6 +17,7 @@ from tests.kit.models import cached_model
 from vllm_guard import hub, probes, record
 from vllm_guard.host import Host
 from vllm_guard.model import Finding
+from vllm_guard.probes.server import model_hub
 from vllm_guard.target import Target
 
 TOKEN = "hf_" + "s" * 34
@@ -41,12 +42,17 @@ INFO = {
 GATED = {**INFO, "gated": "manual"}
 
 
-def look(home: Path, *words: str, **env: str) -> dict[str, Finding]:
-    """The findings of the probe for `vllm serve WORDS`, by id."""
+def asking(home: Path, *words: str, **env: str) -> probes.Context:
+    """What the probe looks at for `vllm serve WORDS`."""
     argv = ("vllm", "serve", *(words or ("org/m",)))
     env = {"HF_HOME": str(home), "no_proxy": "*", **env}
     target = Target("/bin/python", "vllm-cli", "serve", 2)
-    context = probes.Context(argv, env, env, target, (), (), record.Shelf({}))
+    return probes.Context(argv, env, env, target, (), (), record.Shelf({}))
+
+
+def look(home: Path, *words: str, **env: str) -> dict[str, Finding]:
+    """The findings of the probe for `vllm serve WORDS`, by id."""
+    context = asking(home, *words, **env)
     found = list(probes.run_one("server", "model_hub", context))
     assert all(TOKEN not in str(finding) for finding in found)
     return {finding.id: finding for finding in found}
@@ -77,6 +83,16 @@ def test_a_model_that_is_there_is_told_with_its_commit_and_its_size(home) -> Non
     assert found["hub-answers"].fact == "org/m, commit 0123456789ab"
     assert found["disk-space"].fact.endswith("GiB free for 4.0 GiB of the model")
     assert [request.path for request in server.requests] == [f"{MAIN}?blobs=true"]
+
+
+def test_what_was_told_is_known_afterwards_and_the_hub_is_not_asked_again(home) -> None:
+    with answering(body=INFO) as server:
+        context = asking(home, HF_ENDPOINT=server.url)
+        assert model_hub.missing(context) is None
+        look(home, HF_ENDPOINT=server.url)
+        assert model_hub.missing(context) == 4 * GIB
+
+    assert len(server.requests) == 1
 
 
 def test_a_model_that_is_larger_than_the_disk_is_a_warning(home) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import environ_of, gone, guard, kill_at_once
-from tests.kit.serving import Machine, Serving, carriers, port_is_free, vllm_env
+from tests.kit.serving import READY, Machine, Serving, carriers, port_is_free, vllm_env
 
 pytestmark = pytest.mark.vllm
 
@@ -23,6 +23,11 @@ DEBUG = {
     "CUDA_LAUNCH_BLOCKING": "1",
     "PYTHONFAULTHANDLER": "1",
 }
+
+
+#: The phases of an eager start on a CPU, and of a server after it.
+STARTED = ("import", "config", "engine", "distributed init", "load", "profile", "api server")
+SERVED = ("ready", "serving", "shutdown")
 
 
 @pytest.fixture
@@ -83,6 +88,54 @@ def test_two_workers_serve_under_debug_and_end_with_ctrl_cs_signal(clean_world, 
     assert record["outcome"]["ended_by"] == "SIGINT sent to vllm-guard"
     assert record["outcome"]["freed"] > 0, "vLLM leaves its CPU workers' shared memory behind"
     assert "left behind: nothing" in server.said()
+    assert_phases(record, *STARTED, *SERVED)
+    assert f"ready after {record['phases'][-3]['started']:.1f} s: import " in server.said()
+    samples = [json.loads(line) for line in Path(record["samples"]).read_text().splitlines()]
+    assert {"import", "engine"} <= {sample["phase"] for sample in samples}
+    assert max(sample["processes"] for sample in samples) >= 4
+    assert max(sample["rss"] for sample in samples) > 1 << 30
+
+
+def assert_phases(record: dict, *names: str) -> None:
+    """Those phases, in this order, from the start of the run to its end without a gap."""
+    phases = record["phases"]
+    assert [phase["name"] for phase in phases] == list(names)
+    ends = [phase["started"] + phase["seconds"] for phase in phases]
+    assert [phase["started"] for phase in phases] == pytest.approx([0, *ends[:-1]], abs=0.01)
+    assert phases[0]["seconds"] > 1, "importing torch takes longer"
+    assert ends[-1] == pytest.approx(record["outcome"]["seconds"], abs=2)
+
+
+@pytest.mark.soak
+def test_a_server_that_compiles_goes_through_that_phase_too(clean_world, machine, serving):
+    server = Serving(clean_world, "--no-enforce-eager", guard=("--progress",))
+    serving.append(server)
+    server.until_ready()
+    assert server.complete("One, two,")
+
+    server.process.terminate()
+    assert server.ended() == 0
+    nothing_left(server, machine)
+    (record,) = records()
+    assert_phases(record, *STARTED[:-2], "compile", *STARTED[-2:], *SERVED)
+
+
+@pytest.mark.soak
+def test_a_script_is_ready_when_its_engine_is(clean_world):
+    code = (
+        "if __name__ == '__main__':\n"
+        "    from vllm import LLM, SamplingParams\n"
+        f"    llm = LLM({os.environ['VGUARD_TEST_MODEL']!r}, max_model_len=128, enforce_eager=True)\n"
+        "    llm.generate(['One, two,'], SamplingParams(max_tokens=4))\n"
+    )
+    script = clean_world / "offline.py"
+    script.write_text(code)
+
+    result = guard("--progress", "--", "python", str(script), env=vllm_env(), timeout=READY)
+
+    assert result.returncode == 0
+    (record,) = records()
+    assert_phases(record, *STARTED[:-1], "ready", "serving", "shutdown")
 
 
 def test_sigterm_ends_one_worker_and_leaves_nothing(clean_world, machine, serving):

@@ -40,6 +40,12 @@ def complete(
     return words, findings
 
 
+def shutdown_timeout(argv: Sequence[str]) -> float:
+    """Seconds that `vllm serve --shutdown-timeout` was given."""
+    text = value_of(argv, "--shutdown-timeout")
+    return float(text) if text.isascii() and text.isdecimal() else 0.0
+
+
 def value_of(words: Sequence[str], option: str) -> str:
     """The first value that the words give to this option; empty for none."""
     for index, word in enumerate(words):

@@ -47,6 +47,42 @@ def read(host: Host = Host()) -> tuple[Gpu, ...]:  # noqa: B008  (frozen)
         pynvml.nvmlShutdown()
 
 
+class Meter:
+    """Memory in use, again and again: NVML is opened once, which takes some ms, and left open."""
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+        self._devices: dict[int, Any] = {}
+
+    def open(self) -> None:
+        """Where there is a driver; without one, nothing is ever in use."""
+        if not has_driver(Host()):
+            return
+        import pynvml
+
+        self._nvml = pynvml
+        try:
+            pynvml.nvmlInit()
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError:
+            return
+        for index in range(count):
+            try:
+                self._devices[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
+            except pynvml.NVMLError:  # a lost device, or one that this user may not see
+                continue
+
+    def used(self) -> dict[str, int]:
+        """Bytes in use, by the index of the device; one that does not answer is left out."""
+        found = {}
+        for index, device in self._devices.items():
+            try:
+                found[str(index)] = self._nvml.nvmlDeviceGetMemoryInfo(device).used
+            except self._nvml.NVMLError:
+                continue
+        return found
+
+
 def has_driver(host: Host) -> bool:
     """Is there an NVIDIA driver, so that NVML may be asked?"""
     return any(map(host.exists, _DEVICES))

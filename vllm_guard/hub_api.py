@@ -47,6 +47,9 @@ class Answer:
     sizes: Mapping[str, int] | None = None  #: file -> bytes; None where they are not told
 
 
+_answers: dict[Question, Answer] = {}
+
+
 class _Told(Exception):  # noqa: N818
     """There is an answer, or none: its one argument is `refusal` or `problem`, and the words."""
 
@@ -57,7 +60,14 @@ def ask(question: Question, env: Mapping[str, str], seconds: float) -> Answer:
     In a process of its own: a resolver that hangs cannot be left behind in a thread, for the guard forks.
     """
     (told,) = aside.in_turn([lambda: _look(question, env, seconds)], [seconds])
-    return Answer(problem=str(told)) if isinstance(told, Exception) else Answer(**told)
+    answer = Answer(problem=str(told)) if isinstance(told, Exception) else Answer(**told)
+    _answers[question] = answer
+    return answer
+
+
+def known(question: Question) -> Answer:
+    """What came of it when it was asked; nothing where it was not."""
+    return _answers.get(question, Answer())
 
 
 def _look(question: Question, env: Mapping[str, str], seconds: float) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     shell -> guard (this) -> keeper (own group, subreaper) -> command (own group, the terminal)
 
-One thread, one poll loop, no polling interval: an idle guard does nothing at all.
+One thread, one poll loop, no polling interval: an idle guard does nothing at all. Only a watch over a
+vLLM wants to look from time to time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from vllm_guard.model import Containment, Launch
     from vllm_guard.signals import Inherited
+    from vllm_guard.watch import Watch
 else:
     import _signal as signal
 
@@ -48,27 +50,27 @@ class Result:
     lost_bytes: int = 0
 
 
-def plug_closed_stdio() -> tuple[int, ...]:
-    """Open /dev/null for each of 0, 1, 2 that is closed, so that no file of ours gets that number."""
-    closed = tuple(fd for fd in (0, 1, 2) if not pump.is_open(fd))
-    for _ in closed:
-        os.open(os.devnull, os.O_RDWR)  # the lowest free number, each time
-    return closed
+@dataclass(frozen=True)
+class Hooks:
+    """What is called while the command runs."""
+
+    keep: Callable[[bytes], None]  #: with every byte that it wrote
+    on_start: Callable[[int], None]  #: with the keeper's pid
+    watch: Watch | None = None  #: when it is due
 
 
 def supervise(
     launch: Launch,
     closed: tuple[int, ...],
     inherited: Inherited,
-    keep: Callable[[bytes], None],
-    on_start: Callable[[int], None],
+    hooks: Hooks,
 ) -> Result:
-    """Run the command to its end. `keep` gets every byte it wrote; `on_start` the keeper's pid.
+    """Run the command to its end.
 
     Every signal is blocked when this is called, by `signals.hold`, which returned `inherited`.
     Raises GuardError when the command could not be started at all.
     """
-    return _Supervisor(launch, closed, keep).run(inherited, on_start)
+    return _Supervisor(launch, closed, hooks).run(inherited)
 
 
 def wait_for_keeper(pid: int) -> None:
@@ -80,18 +82,17 @@ def wait_for_keeper(pid: int) -> None:
 
 
 class _Supervisor:
-    def __init__(
-        self, launch: Launch, closed: tuple[int, ...], keep: Callable[[bytes], None]
-    ) -> None:
+    def __init__(self, launch: Launch, closed: tuple[int, ...], hooks: Hooks) -> None:
         self._launch = launch
         self._closed = closed
-        self._keep = keep
+        self._hooks = hooks
+        self._watch = hooks.watch
         self._lines = b""
         self._ledger = Ledger()
         self._deadline_hit = False
         self._stalled = 0.0  #: until when a stalled reader is waited for (monotonic); 0: for ever
 
-    def run(self, inherited: Inherited, on_start: Callable[[int], None]) -> Result:
+    def run(self, inherited: Inherited) -> Result:
         self._started = time.monotonic()
         voice.be_brief()
         self._wishes = Wishes(inherited.ignored, self._launch)
@@ -103,7 +104,7 @@ class _Supervisor:
             os.set_blocking(fd, False)
         self._reaper = tree.Reaper(self._wakeup)
         signals.listen(signals.FORWARDED | {int(signal.SIGCHLD)}, wakeup_write)
-        on_start(self._keeper)
+        self._hooks.on_start(self._keeper)
         while not self._ledger.done:
             self._step()
         return self._finish()
@@ -114,7 +115,7 @@ class _Supervisor:
         try:
             control_read, self._control = os.pipe()
             self._report, report_write = os.pipe()
-            self._outlet = Outlet(self._launch.watch, self._keep)
+            self._outlet = Outlet(self._launch, self._hooks.keep)
             placed = tuple(
                 -1 if fd in self._closed else s for fd, s in enumerate(self._outlet.stdio)
             )
@@ -146,21 +147,29 @@ class _Supervisor:
             self._on_signals(tree.drain(self._wakeup))
         if self._report in ready:
             self._on_report(os.read(self._report, 65536))
-        self._check_deadline()
-
-    def _milliseconds_left(self) -> float | None:
-        if self._launch.deadline is None or self._deadline_hit or self._ledger.status is not None:
-            return None
-        return tree.milliseconds_until(self._started + self._launch.deadline)
-
-    def _check_deadline(self) -> None:
-        if self._milliseconds_left() == 0.0:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
             self._deadline_hit = True
             self._order(keeper.END)
+        if self._watch is not None:
+            self._watch.tick(self._terminal.lent or self._terminal.is_ours())
+
+    def _milliseconds_left(self) -> float | None:
+        due = self._watch.due if self._watch is not None else None
+        moments = [moment for moment in (self._deadline, due) if moment is not None]
+        return tree.milliseconds_until(min(moments)) if moments else None
+
+    @property
+    def _deadline(self) -> float | None:
+        """When the run must end (monotonic); None where it need not, or does already."""
+        if self._launch.deadline is None or self._deadline_hit or self._ledger.status is not None:
+            return None
+        return self._started + self._launch.deadline
 
     def _on_signals(self, numbers: bytes) -> None:
         for number in numbers:
             if number == signal.SIGCHLD:
+                if self._watch is not None:
+                    self._watch.child_ended()
                 continue
             if number == signal.SIGCONT and self._ledger.main:
                 self._lend()
@@ -257,14 +266,16 @@ class _Supervisor:
         ledger.close_without_keeper(ended, removed)
 
     def _finish(self) -> Result:
-        self._had_terminal = self._terminal.lent
+        had_terminal = self._terminal.lent
         self._terminal.take_back()
         self._outlet.drain(self._wakeup, self._drained_by)
         ledger = self._ledger
         if ledger.errno:
             raise execute.failure(self._launch, ledger.errno)
         seconds = time.monotonic() - self._started
-        outcome = ledger.outcome(self._ended_by(ledger.killer), seconds, self._deadline_hit)
+        deadline = self._launch.deadline if self._deadline_hit else None
+        ended_by = ledger.ended_by(self._wishes, deadline, had_terminal)
+        outcome = ledger.outcome(ended_by, seconds, self._deadline_hit)
         if outcome.signal:
             self._terminal.restore()
         found = (tuple(ledger.survivors), tuple(ledger.stays), tuple(ledger.strays))
@@ -281,18 +292,3 @@ class _Supervisor:
         if self._launch.deadline is not None:
             limits.append(self._started + self._launch.deadline)
         return min(limits, default=None)
-
-    def _ended_by(self, killer: int) -> str:
-        if self._deadline_hit:
-            return f"the deadline of {self._launch.deadline:g} s"
-        if self._ledger.status is None:
-            return "the loss of its keeper process"
-        if self._wishes:
-            late = self._ledger.expired and killer
-            killed = f", which it ignored: {signals.name(killer)}" if late else ""
-            return f"{self._wishes}{killed}"
-        if killer == signal.SIGKILL:
-            return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
-        if killer == signal.SIGINT and self._had_terminal:
-            return "Ctrl-C"
-        return signals.name(killer) if killer else "itself"

@@ -96,6 +96,23 @@ class Ledger:
         status = self.status
         return os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else 0
 
+    def ended_by(self, wishes: Wishes, deadline: float | None, had_terminal: bool) -> str:
+        """Who ended the command, in words; `deadline`: the one that it hit, in seconds."""
+        killer = self.killer
+        if deadline is not None:
+            return f"the deadline of {deadline:g} s"
+        if self.status is None:
+            return "the loss of its keeper process"
+        if wishes:
+            late = self.expired and killer
+            killed = f", which it ignored: {signals.name(killer)}" if late else ""
+            return f"{wishes}{killed}"
+        if killer == signal.SIGKILL:
+            return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
+        if killer == signal.SIGINT and had_terminal:
+            return "Ctrl-C"
+        return signals.name(killer) if killer else "itself"
+
     def outcome(self, ended_by: str, seconds: float, deadline_hit: bool) -> Outcome:
         """How the command ended."""
         status, killer = self.status, self.killer

@@ -39,7 +39,7 @@ class Log:
         path = os.path.join(folder, "output.log")
         self._tail = os.path.join(folder, "output.tail.log")
         try:
-            self._fd = _new_file(path) if folder else -1
+            self._fd = paths.new_private(path) if folder else -1
         except OSError as error:
             self.problem = f"no log is kept: {error}"
         else:
@@ -95,10 +95,5 @@ class Log:
             if os.path.exists(f"{self._tail}.1"):
                 self.lost += TAIL_LIMIT
             os.replace(self._tail, f"{self._tail}.1")
-        self._fd = _new_file(self._tail)
+        self._fd = paths.new_private(self._tail)
         self._room = TAIL_LIMIT
-
-
-def _new_file(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags, paths.PRIVATE_FILE)

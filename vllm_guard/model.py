@@ -136,6 +136,7 @@ class Launch:
     grace: float  #: seconds between the first signal that must end it and SIGKILL
     interrupt_ends: bool  #: SIGINT is such a signal, as SIGTERM is
     present: frozenset[int] = frozenset()  #: inodes in /dev/shm before the start: not the run's
+    quiet: bool = False  #: what passes through the guard goes to the log only
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,15 @@ class Outcome:
     left_behind: int = 0  #: descendants that outlived the command and were ended
     freed: int = 0  #: bytes of shared memory that they left and that was removed
     daemons: int = 0  #: processes that live on, as `--allow-daemon` says
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """One phase of a vLLM's life, as its output told it (`data/phases.toml`)."""
+
+    name: str
+    started: float  #: seconds since the start of the run
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -173,3 +183,5 @@ class Run:
     log: str = ""
     #: Secrets that were in the log: how many, by what they were known by.
     masked: tuple[tuple[str, int], ...] = ()
+    phases: tuple[PhaseTime, ...] = ()
+    samples: str = ""  #: path of the file with what the run's processes used, over time

@@ -47,9 +47,23 @@ class RunOptions:
     deadline: float | None = None  #: seconds
     python: str = ""
     json: str = ""
+    on_ready: str = ""
+    progress: bool = False
+    quiet_child: bool = False
     dry_run: bool = False
     quiet: bool = False
     verbose: bool = False
+
+    @property
+    def listens(self) -> bool:
+        """Is the user to be told how it goes, and not only what is wrong?"""
+        asked = (self.profiles, self.verbose, self.progress, self.quiet_child)
+        return not self.quiet and any(asked)
+
+    @property
+    def watched(self) -> bool:
+        """Is there an option that is about a vLLM, so that the command is taken for one?"""
+        return any(getattr(self, name) for name in _WATCHED)
 
 
 OPTIONS = (
@@ -94,6 +108,9 @@ OPTIONS = (
     Option("deadline", "--deadline", "End the run after this time; exit 124.", "", "SECONDS"),
     Option("python", "--python", "The interpreter that the command will use.", "", "PATH"),
     Option("json", "--json", "Write the record of the run to this file.", "", "FILE"),
+    Option("on_ready", "--on-ready", "Run this shell command once vLLM is ready.", "", "CMD"),
+    Option("progress", "--progress", "Phases of the start; on a terminal a live line as well."),
+    Option("quiet_child", "--quiet-child", "What the command writes goes to the record only."),
     Option("dry_run", "--dry-run", "Print the plan and the exact command; start nothing.", "-n"),
     Option("quiet", "--quiet", "Only warnings and failures.", "-q"),
     Option("verbose", "--verbose", "More: every finding, with reasons and links.", "-v"),
@@ -101,6 +118,8 @@ OPTIONS = (
 
 _BY_WORD = {word: option for option in OPTIONS for word in (option.long, option.short) if word}
 _OWN = "VGUARD_"
+_WATCHED = ("on_ready", "progress", "quiet_child")  #: need the command's output
+_SUPERVISED = ("deadline", "allow_daemon", "json")
 _ASKS_FOR_CLICK = ("--help", "-h", "--version")
 
 
@@ -140,13 +159,28 @@ def finish_values(values: dict[str, Any]) -> RunOptions:
             _check_name(name, f"--{option}", True)
     if not fields.get("command"):
         raise _usage("no command given", "put it after `--`")
-    for option in ("deadline", "allow_daemon", "json") if fields.get("exec") else ():
-        if fields.get(option):
-            word = option.replace("_", "-")
-            raise _usage(f"--{word} has no effect with --exec", "nobody is there to see to it")
+    _check_together(fields)
     if fields["command"][0] == "":
         raise _usage("the command is an empty word", "is a variable in your command line unset?")
     return RunOptions(**fields)
+
+
+def _check_together(fields: dict[str, Any]) -> None:
+    """Raises GuardError for an option that another one leaves without effect."""
+    nobody = "nobody is there to see to it"
+    blind = "the output does not pass through vllm-guard then"
+    for without, needs, hint in (
+        ("exec", (*_SUPERVISED, *_WATCHED), nobody),
+        ("no_watch", _WATCHED, blind),
+        ("allow_daemon", _WATCHED, blind),
+    ):
+        for option in needs if fields.get(without) else ():
+            if fields.get(option):
+                raise _usage(f"{_word(option)} has no effect with {_word(without)}", hint)
+
+
+def _word(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
 
 
 def _finish(found: dict[str, Any], command: list[str]) -> RunOptions:

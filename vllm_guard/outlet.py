@@ -11,18 +11,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vllm_guard.model import Launch
+
+
+def plug_closed() -> tuple[int, ...]:
+    """Open /dev/null for each of 0, 1, 2 that is closed, so that no file of ours gets that number."""
+    closed = tuple(fd for fd in (0, 1, 2) if not pump.is_open(fd))
+    for _ in closed:
+        os.open(os.devnull, os.O_RDWR)  # the lowest free number, each time
+    return closed
+
 
 class Outlet:
     """The streams that stand in for our stdout and stderr."""
 
-    def __init__(self, watch: bool, keep: Callable[[bytes], None]) -> None:
+    def __init__(self, launch: Launch, keep: Callable[[bytes], None]) -> None:
         """Open them; raises OSError where no descriptor is left."""
         self.stdio = [0, 1, 2]  #: what becomes 0, 1 and 2 of the command
         self._streams: list[pump.Stream] = []
         self._theirs: list[int] = []
-        for group in pump.channels(watch):
-            ours, theirs = pump.open_channel(group[0])
-            self._streams.append(pump.Stream(ours, group[0], keep))
+        groups = pump.channels(launch.watch)
+        if launch.quiet and groups:
+            groups = (tuple(fd for group in groups for fd in group),)
+        for group in groups:
+            sink = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if launch.quiet else group[0]
+            ours, theirs = pump.open_channel(sink)
+            self._streams.append(pump.Stream(ours, sink, keep))
             self._theirs.append(theirs)
             for fd in group:
                 self.stdio[fd] = theirs

@@ -89,10 +89,15 @@ def write_private(path: str, content: bytes) -> None:
         raise
 
 
+def new_private(path: str) -> int:
+    """A descriptor of a new file, mode 0600; OSError when there is one already."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, PRIVATE_FILE)
+
+
 def create_private(path: str, content: bytes) -> None:
     """Create the file with this content, mode 0600; OSError when there is one already."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(path, flags, PRIVATE_FILE)
+    fd = new_private(path)
     try:
         write_all(fd, content)
     except OSError:

@@ -12,7 +12,7 @@ import select
 import stat
 import time
 
-from vllm_guard import libc, terminal
+from vllm_guard import libc, terminal, voice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Stream:
         self._read_at = 0.0  #: when the last small piece came (monotonic)
         self.out, self._never_blocks = _without_blocking(sink)
         self._is_pipe = _is_pipe(sink)
+        self._is_ours = is_open(2) and os.path.samestat(os.fstat(sink), os.fstat(2))
 
     def interests(self) -> Iterable[tuple[int, int]]:
         """(fd, poll events) this stream waits for now."""
@@ -115,13 +116,18 @@ class Stream:
         """Write as much as goes without blocking; returns how much."""
         if not self._never_blocks and not _ready(self.out, select.POLLOUT, 0):
             return 0
+        if self.is_terminal:
+            voice.erase()
         try:
-            return os.write(self.out, data if self._never_blocks else data[:_PIPE_BUF])
+            written = os.write(self.out, data if self._never_blocks else data[:_PIPE_BUF])
         except BlockingIOError:
             return 0
         except OSError as error:
             self._give_up_sink(error.errno)
             return 0
+        if self._is_ours and written:
+            voice.passed(data[written - 1])
+        return written
 
     def _hold(self, data: bytes) -> None:
         """Keep for later what the sink did not take, or count it."""

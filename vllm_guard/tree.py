@@ -27,6 +27,10 @@ else:
     from vllm_guard.frozen import dataclass
 
 
+#: Fields of /proc/PID/stat, by proc(5), counted behind the name.
+_STAT = dict(state=0, ppid=1, user=11, system=12, threads=17, start=19, pages=21)  # noqa: C408  (a table)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Seconds each step of the end may take."""
@@ -168,14 +172,17 @@ def ancestry() -> set[int]:
 
 
 def stat(pid: int) -> Mapping[str, str] | None:
-    """State, parent, threads and start time (clock ticks since boot) of a process; None when it is gone."""
+    """What the kernel says of a process; None when it is gone.
+
+    State, parent, threads; start (clock ticks since boot), time used by itself and for it by the kernel
+    (clock ticks), memory in use (pages).
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    places = {"state": 0, "ppid": 1, "threads": 17, "start": 19}  # proc(5), counted behind the name
-    return {name: fields[place].decode() for name, place in places.items()}
+    return {name: fields[place].decode() for name, place in _STAT.items()}
 
 
 def is_dead(info: Mapping[str, str]) -> bool:

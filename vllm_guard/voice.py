@@ -18,16 +18,25 @@ if TYPE_CHECKING:
 
 PREFIX = "vllm-guard: "
 _PIPE_BUF = 4096
+_NEWLINE = 10
+_COLUMNS = 80  #: of a terminal that does not know its size
 _STALLED = 1.0  #: seconds
 _patience: float | None = (
     None  #: how long a stalled reader is waited for, in seconds; None: for ever
 )
+_mid_line = False  #: the command's last byte on the file of our stderr was no newline
+_live = False  #: a line that is written over stands there
+_ERASE = "\r\x1b[K"
 _COLOURS = {"fail": "31", "error": "31", "warn": "33", "ok": "32", "note": "36", "hint": "36"}
 
 
 def say(line: str, tone: str = "") -> None:
     """Write one line to stderr; `tone` (a status, `error` or `hint`) colours its first word."""
-    write(2, f"{PREFIX}{_coloured(line, tone)}\n")
+    global _mid_line
+    erase()
+    begin = "\n" if _mid_line else ""
+    _mid_line = False
+    write(2, f"{begin}{PREFIX}{_coloured(line, tone)}\n")
 
 
 def say_error(error: GuardError) -> None:
@@ -55,9 +64,36 @@ def say_findings(findings: Sequence[Finding], verbose: bool) -> None:
 
 def progress(what: str, seconds: float) -> None:
     """On a terminal, one line that is written over: what takes so long; empty when it is over."""
-    if os.isatty(2):
-        text = f"{PREFIX}{what}: {seconds:.0f} s" if what else ""
-        write(2, f"\r\x1b[K{text}")
+    if what:
+        live(f"{what}: {seconds:.0f} s")
+    else:
+        erase()
+
+
+def live(text: str) -> None:
+    """On a terminal, a line that is written over, or erased before anything else is written.
+
+    None in the middle of a line of the command's.
+    """
+    global _live
+    if os.isatty(2) and not _mid_line and _takes(2, 0.0):
+        columns = os.get_terminal_size(2).columns or _COLUMNS
+        write(2, f"{_ERASE}{PREFIX}{text}"[: len(_ERASE) + columns - 1])
+        _live = True
+
+
+def erase() -> None:
+    """Make room for what is written next."""
+    global _live
+    if _live and _takes(2, 0.0):
+        _live = False
+        write(2, _ERASE)
+
+
+def passed(last: int) -> None:
+    """The command's output went to the file of our stderr, up to this byte."""
+    global _mid_line
+    _mid_line = last != _NEWLINE
 
 
 def be_brief() -> None:

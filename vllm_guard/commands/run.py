@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 
 from vllm_guard import (
@@ -13,6 +12,7 @@ from vllm_guard import (
     execute,
     launch,
     leftovers,
+    outlet,
     paths,
     prepare,
     record,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vllm_guard.prepare import Prepared
     from vllm_guard.proof import Before
     from vllm_guard.signals import Inherited
+    from vllm_guard.watch import Watch
 
 #: Seconds for vLLM to end its workers, beyond its own --shutdown-timeout: it takes 1 to 3, and while it loads
 #: a model it answers SIGTERM not at all. Docker and Kubernetes wait for 10 and 30 before they kill.
@@ -47,14 +48,14 @@ _ALWAYS_LOOKED_AT = ("processes", "shared memory")
 
 def start(options: RunOptions) -> NoReturn:
     """Carry out a launch and end as its command ended."""
-    closed = launch.plug_closed_stdio()
+    closed = outlet.plug_closed()
     ending.end_as(run(options, closed))
 
 
 def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
     """Carry out one launch and return how it ended; raises GuardError when it cannot start."""
     prepared = prepare.prepare(options)
-    sink = _open_json(options)
+    sink = record.open_json(options.json) if options.json else None
     try:
         path = prepare.executable(prepared)
         if prepared.full_probes:
@@ -84,7 +85,7 @@ def _launch(
     started = time.time()
     inherited = signals.hold()  # from here on there is something to remove
     try:
-        result, log = _supervise(prepared, order, closed_stdio, inherited)
+        result, log, watch = _supervise(prepared, order, closed_stdio, inherited)
     except BaseException:
         leftovers.remove((), order.private, "", order.present)
         prepared.shelf.discard(prepared.run_id)
@@ -101,6 +102,8 @@ def _launch(
         log=log.path,
         masked=_masked(prepared, log),
         started=_utc(time.gmtime(started)),
+        phases=watch.times if watch else (),
+        samples=watch.samples if watch else "",
     )
     prepared.shelf.write(done)
     prepared.shelf.unmark(prepared.run_id)
@@ -113,24 +116,35 @@ def _launch(
 
 def _supervise(
     prepared: Prepared, order: Launch, closed_stdio: tuple[int, ...], inherited: Inherited
-) -> tuple[Result, Log]:
+) -> tuple[Result, Log, Watch | None]:
     """The marker comes before what there is to remove: who finds that must know whose it is."""
     shelf = prepared.shelf
     if order.private:
         shelf.mark(prepared.run_id, order.private, order.cgroup, order.present)
         _make_private(prepared)
     log = Log(prepared.redactor.known_bytes())
+    watch = None
+    if order.watch and (prepared.has_vllm or prepared.options.watched):
+        from vllm_guard.commands import watching
+
+        watch = watching.watch(prepared, log.keep)
 
     def on_start(keeper: int) -> None:
         if not order.private:
             shelf.mark(prepared.run_id, order.private, order.cgroup, order.present)
-        log.open(shelf.open(prepared.run_id))
+        folder = shelf.open(prepared.run_id)
+        log.open(folder)
         shelf.add_keeper(prepared.run_id, keeper)
         shelf.write(replace(_record(prepared, None, "none"), log=log.path))
+        if watch is not None:
+            watch.begin(keeper, folder)
 
+    hooks = launch.Hooks(watch.keep if watch else log.keep, on_start, watch)
     try:
-        return launch.supervise(order, closed_stdio, inherited, log.keep, on_start), log
+        return launch.supervise(order, closed_stdio, inherited, hooks), log, watch
     finally:
+        if watch is not None:
+            watch.end()
         log.close()
 
 
@@ -178,9 +192,10 @@ def _order(prepared: Prepared, path: str) -> Launch:
         watch=not (options.no_watch or options.allow_daemon),  # a daemon goes on writing
         allow_daemon=options.allow_daemon,
         deadline=options.deadline,
-        grace=_VLLM_GRACE + _shutdown_timeout(prepared),
+        grace=_VLLM_GRACE + command.shutdown_timeout(prepared.argv),
         interrupt_ends=prepared.is_server,  # what it means to a script or a REPL, nobody knows
         present=segments.present(),
+        quiet=options.quiet_child,
     )
 
 
@@ -194,12 +209,6 @@ def _make_private(prepared: Prepared) -> None:
     if folder:
         traces = paths.make_private(os.path.join(folder, "traces"))
         os.symlink(traces, os.path.join(prepared.private, prepare.user(prepared.after)))
-
-
-def _shutdown_timeout(prepared: Prepared) -> float:
-    """Seconds that `vllm serve --shutdown-timeout` was given."""
-    text = command.value_of(prepared.argv, "--shutdown-timeout")
-    return float(text) if text.isascii() and text.isdecimal() else 0.0
 
 
 def _host(prepared: Prepared) -> Before | None:
@@ -274,33 +283,17 @@ def _say_after(prepared: Prepared, done: Run, result: Result, log: Log) -> None:
     outcome = result.outcome
     plain = outcome.kind == "exited" and outcome.ended_by == "itself"
     plain = plain and not outcome.left_behind and not outcome.freed
-    silent = prepared.options.quiet or not (prepared.profiles or prepared.options.verbose)
+    silent = not prepared.options.listens
     if plain and not done.leftovers and not news and not result.lost_bytes and silent:
         return
     for line in report.closing_lines(done, result.lost_bytes):
         voice.say(line)
 
 
-def _open_json(options: RunOptions) -> int | None:
-    if not options.json:
-        return None
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC  # emptied when there is something to write
-        return os.open(options.json, flags, 0o600)
-    except OSError as error:
-        raise GuardError(f"--json: cannot write {options.json}: {error.strerror}") from None
-
-
 def _write_json(sink: int | None, run: Run) -> None:
-    if sink is None:
-        return
-    try:
-        with os.fdopen(sink, "wb") as file:
-            if stat.S_ISREG(os.fstat(sink).st_mode):
-                os.ftruncate(sink, 0)
-            file.write(record.to_json(run))
-    except OSError as error:
-        voice.say(f"warn --json: not written: {error.strerror}", "warn")
+    problem = record.write_json(sink, run) if sink is not None else ""
+    if problem:
+        voice.say(f"warn {problem}", "warn")
 
 
 def _utc(moment: time.struct_time) -> str:

@@ -139,6 +139,10 @@ def _chosen(shelf: Shelf, wanted: str) -> str:
     return found[-1]
 
 
+def _phase(row: dict[str, Any]) -> str:
+    return f"{row['name']} {row['seconds']:.1f} s"
+
+
 def _lines(document: dict[str, Any], state: str) -> Iterator[str]:
     outcome = document["outcome"]
     for label, text in (
@@ -150,6 +154,7 @@ def _lines(document: dict[str, Any], state: str) -> Iterator[str]:
         ("started", document["started"]),
         ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else _UNKNOWN[state]),
         ("held by", document["containment"] if outcome else ""),
+        ("phases", ", ".join(map(_phase, document.get("phases", ())))),
         ("log", document["log"]),
     ):
         if text:

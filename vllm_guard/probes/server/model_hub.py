@@ -34,13 +34,23 @@ def check(context: Context) -> Iterator[Finding]:
         fact = "not asked: HF_OIDC_RESOURCE is set, and only huggingface_hub can make that token"
         yield Finding("hub-answers", "skip", name, fact)
         return
-    token, origin = hub.token(context.host, context.env)
-    repository, revision = hub.repository(name), _place.revision(context)
-    question = hub_api.Question(hub.endpoint(context.env), repository, revision, token)
-    answer = hub_api.ask(question, context.env, _SECONDS)
-    yield _judged(context, answer, repository, origin)
+    answer = hub_api.ask(_question(context, name), context.env, _SECONDS)
+    _, origin = hub.token(context.host, context.env)
+    yield _judged(context, answer, hub.repository(name), origin)
     if not answer.refusal:
         yield _room(context, answer)
+
+
+def missing(context: Context) -> int | None:
+    """Bytes of the weights that are still to be downloaded, as far as the hub was asked and told them."""
+    answer = hub_api.known(_question(context, _place.word(context)))
+    return _size(answer.sizes or {}, _present(context))
+
+
+def _question(context: Context, name: str) -> hub_api.Question:
+    token, _ = hub.token(context.host, context.env)
+    endpoint, revision = hub.endpoint(context.env), _place.revision(context)
+    return hub_api.Question(endpoint, hub.repository(name), revision, token)
 
 
 def _downloads(context: Context, name: str) -> bool:
