@@ -28,7 +28,7 @@ _CARRIER = re.compile("|".join(_CARRIERS))
 #: `(Worker_TP0 pid=12) `, Ray's `(RayWorkerWrapper pid=12, ip=192.0.2.1) `, and `[rank0]: ` of torch.
 _PROCESS = re.compile(
     r"\((?P<name>[\w:.<>-]+(?: rank=\d+)?)? ?pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\) "
-    r"|\[(?P<rank>(?:rank|default)\d+)\]: ?"
+    r"|\((?P<ray>raylet)\) |\[(?P<rank>(?:rank|default)\d+)\]: ?"
 )
 #: vLLM's own, in 0.6 without the bracket; uvicorn's and `logging.basicConfig`'s; glog's of torch.
 _LEVEL = re.compile(
@@ -66,6 +66,6 @@ def parse(number: int, line: bytes) -> Line:
 
 
 def _process(found: re.Match[str]) -> str:
-    if found["rank"]:
-        return found["rank"]
+    if found["pid"] is None:
+        return found["rank"] or found["ray"]
     return f"{found['name'] or ''} pid={found['pid']}".strip()
