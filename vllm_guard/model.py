@@ -192,3 +192,5 @@ class Run:
     looked_at: tuple[str, ...] = ()  #: what was looked at for leftovers
     log: str = ""
     incidents: tuple[Incident, ...] = ()  #: the first cause first
+    #: Secrets that were in the log: how many, by what they were known by.
+    masked: tuple[tuple[str, int], ...] = ()
