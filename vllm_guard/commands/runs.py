@@ -57,12 +57,12 @@ def list_(as_json: bool) -> int:
 def show(run_id: str | None, as_json: bool) -> int:
     """Show the record of a run (default: the newest)."""
     shelf = Shelf(os.environ)
-    chosen = _chosen(shelf, run_id or "")
-    document = shelf.read(chosen) or {}
+    run_id = chosen(shelf, run_id or "")
+    document = shelf.read(run_id) or {}
     try:
-        lines = list(_lines(document, _states(shelf).get(chosen, "ended")))
+        lines = list(_lines(document, _states(shelf).get(run_id, "ended")))
     except _GARBAGE:
-        text, hint = f"the record of {chosen} cannot be read", "see vllm-guard runs list"
+        text, hint = f"the record of {run_id} cannot be read", "see vllm-guard runs list"
         raise GuardError(text, hint, exit_code=USAGE) from None
     if as_json:
         output.print_json(document["vllm"], run=document, findings=document["findings"])
@@ -127,7 +127,7 @@ def _short(command: list[str]) -> str:
     return screen.shortened(" ".join(command), 60)
 
 
-def _chosen(shelf: Shelf, wanted: str) -> str:
+def chosen(shelf: Shelf, wanted: str) -> str:
     """The newest run whose id begins so. Raises GuardError where there is none, or several are meant."""
     known = _ids(shelf)
     found = [run_id for run_id in known if run_id.startswith(wanted)]
