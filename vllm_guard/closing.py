@@ -20,14 +20,19 @@ _TERMINATION_LIMIT = 4096  #: bytes; what is more is cut off by the kubelet
 _BLOCK = 1 << 18  #: bytes
 
 
-def incidents(path: str, outcome: Outcome, redact: Callable[[str], str]) -> tuple[Incident, ...]:
-    """What the log of a run tells of its failure; `path`: of its `output.log`, empty where there is none."""
+def incidents(
+    path: str, outcome: Outcome | None, redact: Callable[[str], str]
+) -> tuple[tuple[Incident, ...], int]:
+    """What the log of a run tells of its failure, and its number of lines.
+
+    `path`: of its `output.log`, empty where there is none; `outcome`: how it ended, if that is known.
+    """
     diagnosis = Diagnosis(signatures.parse(facts.signatures()), redact)
     for part in log.parts(path):
         with open(part, "rb") as file:
             while block := file.read(_BLOCK):
                 diagnosis.feed(block)
-    return diagnosis.finish(outcome)
+    return diagnosis.finish(outcome), diagnosis.count
 
 
 def words(incident: Incident) -> tuple[str, str, str]:

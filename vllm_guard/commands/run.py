@@ -98,7 +98,7 @@ def _launch(
     if _failed(prepared, result.outcome):
         from vllm_guard import closing
 
-        found = closing.incidents(log.path, result.outcome, prepared.redactor.text)
+        found, _ = closing.incidents(log.path, result.outcome, prepared.redactor.text)
         done = replace(done, incidents=found)
     prepared.shelf.write(done)
     prepared.shelf.unmark(prepared.run_id)

@@ -26,7 +26,7 @@ _UNKNOWN = {
     "ended": "its guard was killed",
 }
 #: What a record raises that is none of ours.
-_GARBAGE = (AttributeError, KeyError, TypeError, ValueError)
+GARBAGE = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @click.group()
@@ -61,7 +61,7 @@ def show(run_id: str | None, as_json: bool) -> int:
     document = shelf.read(run_id) or {}
     try:
         lines = list(_lines(document, _states(shelf).get(run_id, "ended")))
-    except _GARBAGE:
+    except GARBAGE:
         text, hint = f"the record of {run_id} cannot be read", "see vllm-guard runs list"
         raise GuardError(text, hint, exit_code=USAGE) from None
     if as_json:
@@ -112,7 +112,7 @@ def _row(run_id: str, state: str, document: dict[str, Any] | None) -> dict[str, 
     outcome, command = "", list[str]()
     try:
         outcome, command = _summary(document or {})
-    except _GARBAGE:
+    except GARBAGE:
         state = state or "unreadable"
     return {"id": run_id, "state": state or "ended", "outcome": outcome, "command": command}
 
