@@ -219,9 +219,12 @@ def test_reading_ends_with_ctrl_c_and_not_with_a_traceback(tmp_path: Path) -> No
     fifo = tmp_path / "log"
     os.mkfifo(fifo)
     words = [sys.executable, "-m", "vllm_guard", "explain", str(fifo)]
-    with subprocess.Popen(
-        words, env=guard_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child, open(fifo, "wb", buffering=0) as file:  # returns when it has been opened for reading
+    with (
+        subprocess.Popen(
+            words, env=guard_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as child,
+        open(fifo, "wb", buffering=0) as file,
+    ):  # returns when it has been opened for reading
         file.write(b"at work\n")
         child.send_signal(2)
         _, errors = child.communicate()
