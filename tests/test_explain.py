@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
@@ -231,3 +232,37 @@ def test_reading_ends_with_ctrl_c_and_not_with_a_traceback(tmp_path: Path) -> No
 
     assert child.returncode == -2
     assert b"Traceback" not in errors
+
+
+@pytest.mark.soak
+def test_a_gigabyte_takes_no_more_memory_than_a_megabyte(tmp_path: Path) -> None:
+    """Half of it lines like each other, half of it none like another; one failure in the middle."""
+    alike = "".join(f"{line}\n" for line in ROUTINE).encode() * 400
+    peaks = {}
+    for mebibytes in (1, 1024):
+        words = [*GUARD, "explain", "--json", "-"]
+        child = subprocess.Popen(
+            words, env=guard_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with child.stdin as pipe:
+            written = 0
+            while written < mebibytes << 20:
+                unlike = base64.b64encode(os.urandom(len(alike) * 3 // 4))
+                for block in (
+                    alike,
+                    *(unlike[i : i + 150] + b"\n" for i in range(0, len(unlike), 150)),
+                ):
+                    written += pipe.write(block)
+            pipe.write(LOG.encode())
+            pipe.write(alike)
+        document = json.loads(child.stdout.read())
+        child.stdout.close()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        peaks[mebibytes] = usage.ru_maxrss >> 10
+        assert [incident["id"] for incident in document["incidents"]] == [ID]
+
+    assert peaks[1024] < peaks[1] + 64, peaks
+    assert peaks[1024] < 150, peaks
