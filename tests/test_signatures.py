@@ -115,7 +115,7 @@ def test_the_next_steps_are_checks_and_profiles_that_there_are(signature: Signat
 
     for step in signature.next:
         check = re.fullmatch(r"doctor --only ([a-z0-9-]+)", step)
-        profile = re.fullmatch(r"-p ([a-z-]+)", step)
+        profile = re.fullmatch(r"-p ([a-z0-9-]+)", step)
         assert (check and check[1] in checks) or (profile and profile[1] in built_in), step
 
 
