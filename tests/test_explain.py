@@ -11,11 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.kit import GUARD, ROOT, guard, guard_env
 from tests.kit.logs import ROUTINE, corpus, known
 from tests.kit.schema import problems
+from vllm_guard.commands import explain
+from vllm_guard.model import Incident
 
 LOG = next(log["text"] for log in corpus() if log["name"] == "kv-cache-too-small-0.11").lstrip()
 ID = "kv-cache-too-small"
@@ -124,6 +127,55 @@ def test_nothing_in_a_log_drives_the_terminal_or_tells_a_secret() -> None:
     assert token not in done.stdout.decode()
 
 
+ESCAPES = (
+    *(b"\x1b[2J", b"\x1b[31m", b"\x1b]0;title\x07", b"\x1b]52;c;AAAA\x1b\\", b"\x1b[6n", b"\x1bc", b"\x1bP1\x1b\\"),
+    *(b"\x1b]8;;file:///etc\x1b\\", b"\x1b[?1049h", b"\x1b(0", b"\x1b#8", b"\x9b31m", b"\x90q\x9c", b"\x1b", b"\x1b["),
+    *("\u202e".encode(), "\u2066".encode(), "\u200b".encode(), "\ufeff".encode(), "\U000e0001".encode()),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "what", [bytes(range(256)), *ESCAPES, b"%0A::error::x", b"::stop-commands::x"]
+)
+def test_whatever_stands_in_the_line_comes_out_harmless(what: bytes) -> None:
+    line = b"acme.OddError: " + what.replace(b"\n", b"").replace(b"\r", b"") + b" end\n"
+    env = guard_env(GITHUB_ACTIONS="true")
+    told = guard("explain", "-", input=line, stdin=None)
+    run = guard(
+        "--",
+        sys.executable,
+        "-c",
+        f"print(end=''); import os; os.write(1, {line!r}); exit(1)",
+        env=env,
+    )
+    text = told.stdout.decode() + run.stderr.decode()
+
+    assert told.returncode == run.returncode == 1
+    assert "why: acme.OddError: " in text
+    assert all(line.isprintable() for line in text.split("\n")), text
+    commands = [line for line in text.split("\n") if line.lstrip().startswith("::")]
+    assert [command.partition("::failed: ")[0] for command in commands] == [
+        "::error title=vllm-guard not recognised"
+    ]
+
+
+def test_other_causes_and_hints_take_a_line_each() -> None:
+    first = Incident(
+        "a-b", "it broke", "known", "Worker", 7, ("x", "y"), "too much", "less", uri="https://x"
+    )
+    other = Incident("c-d", "it is slow", "known", "", 3, ("z",), "no fast way", "a faster one")
+
+    assert list(explain._lines(first, other)) == [
+        click.style("failed: Worker: it broke (a-b, line 7 of the log)", fg="red"),
+        "why: too much",
+        "fix: less",
+        "  | x",
+        "  | y",
+        "see: https://x",
+        "also it is slow (c-d, line 3 of the log); why: no fast way; fix: a faster one",
+    ]
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -182,8 +234,6 @@ def test_an_id_is_documented() -> None:
 
 
 def test_every_finding_and_every_signature_is_documented() -> None:
-    from vllm_guard.commands import explain
-
     text = (ROOT / "docs/checks.md").read_text()
 
     assert len(explain._finding_rows()) > 80
