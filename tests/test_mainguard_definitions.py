@@ -284,7 +284,8 @@ CASES = (
             print(error)
         """,
         "done\nname 'other' is not defined in this child process: vllm-guard ran line 6 of s.py in the main"
-        " process only (failed in this child: ImportError). " + WAY_OUT,
+        " process only (failed in this child: ImportError). Let that line work in children, too, or move"
+        " it into the function that uses it.\n",
         "vllm-guard: line 6 of s.py failed in a child process (ImportError: only once); not available there:"
         " other\n" * 2,
         files={

@@ -140,6 +140,44 @@ CASES = (
         words=("--engine", '{"nope": 1}', "s.py"),
         files=VLLM,
     ),
+    Case(
+        "a-vllm-whose-classes-are-its-own",
+        """
+        from vllm import LLM
+        print(LLM("x").eager)
+        """,
+        "True\n",
+        "vllm-guard: vLLM's defaults in this script: enforce_eager=True\n"
+        "vllm-guard: this vLLM has no engine option config: it has no effect\n",
+        words=EAGER,
+        files={
+            "vllm/__init__.py": """
+        class LLM:
+            def __init__(self, model, enforce_eager=False):
+                self.eager = enforce_eager
+        """
+        },
+    ),
+    Case(
+        "a-vllm-that-imports-its-classes",
+        """
+        from vllm import LLM
+        print(LLM("x").args.enforce_eager)
+        """,
+        "True\n",
+        TOLD,
+        words=EAGER,
+        files={**VLLM, "vllm/__init__.py": "from vllm.entrypoints.llm import LLM\n"},
+    ),
+    Case(
+        "a-vllm-with-a-class-without-options",
+        "import vllm\nprint(vllm.LLM() is not None)\n",
+        "True\n",
+        "vllm-guard: this vLLM has no engine option enforce_eager: it has no effect\n"
+        "vllm-guard: this vLLM has no engine option config: it has no effect\n",
+        words=EAGER,
+        files={"vllm/__init__.py": "class LLM:\n    pass\n"},
+    ),
     Case("a-script-without-vllm", "print(1)\n", "1\n", words=EAGER, files=VLLM),
     Case(
         "a-vllm-without-these-classes",

@@ -185,6 +185,21 @@ CASES = (
         print(pickle.loads(pickle.dumps(A)) is A, A.__module__, pickle.dumps(A, 0))
         """,
     ),
+    Case("no-excepthook", "        import sys\n        del sys.excepthook\n        1 / 0\n"),
+    Case(
+        "loaders-of-what-is-watched",
+        """
+        import ast, inspect, sys
+        from importlib.util import find_spec
+        spec = find_spec("multiprocessing.spawn")
+        print(type(spec.loader), spec.loader.get_code(spec.name).co_names, spec.loader.is_package(spec.name))
+        print(sorted(vars(spec.loader).keys() - {"exec_module"}))
+        import multiprocessing.spawn
+        spec = multiprocessing.spawn.__spec__
+        print(type(spec.loader), vars(spec.loader), multiprocessing.spawn.__loader__ is spec.loader)
+        print(len(inspect.getsource(multiprocessing.spawn)))
+        """,
+    ),
     Case("reads-its-input", "        print(input(), input())\n", stdin="a\nb\n"),
     Case("a-folder", "", words=("sub", "a"), files={"sub/__main__.py": SHOW, "sub/x.py": ""}),
 )

@@ -9,8 +9,6 @@ import pytest
 from tests.kit.scripts import Came, Case, expected, matrix, on_every_python, pythons, run, write
 from tests.test_mainguard_values import ASK
 
-END = "; mark it with '# vllm-guard: main', or put it under the main guard\n"
-
 #: As under plain Python, to the byte.
 AS_BARE = (
     Case(
@@ -66,6 +64,22 @@ AS_BARE = (
             process.start()
             process.join()
             raise SystemExit(process.exitcode + 2)
+        """,
+    ),
+    Case(
+        "guarded-and-what-is-not-needed-is-not-touched",
+        """
+        from multiprocessing import get_context
+        class Loud:
+            @property
+            def __dict__(self):
+                raise SystemExit("looked at")
+        loud = Loud()
+        def f():
+            return type(loud).__name__
+        if __name__ == "__main__":
+            with get_context("spawn").Pool(1) as pool:
+                print(pool.apply(f))
         """,
     ),
     Case(
@@ -153,30 +167,6 @@ CASES = (
         " Python\n",
     ),
     Case(
-        "guard-and-a-hidden-start",
-        """
-        import helper
-        def f():
-            print("worked", flush=True)
-        print("top", __name__, flush=True)
-        helper.start(f)
-        if __name__ == "__main__":
-            print("guarded")
-        """,
-        "top __main__\ntop __mp_main__\nworked\nguarded\n",
-        "vllm-guard: line 5 of s.py starts a process, which a child that only loads the script may not"
-        + END,
-        files={
-            "helper.py": """
-        def start(f):
-            from multiprocessing import get_context
-            process = get_context("spawn").Process(target=f)
-            process.start()
-            process.join()
-        """
-        },
-    ),
-    Case(
         "definitions-of-a-guarded-script",
         """
         from multiprocessing import get_context
@@ -190,64 +180,6 @@ CASES = (
         """,
         "top\n3\n",
         mode="definitions",
-    ),
-    Case(
-        "cut-off-at-the-first-start",
-        ASK
-        + """
-        print("top", flush=True)
-        import os
-        ready = [os.getppid()]
-        def f():
-            return len(ready), "late" in globals()
-        print(ask(f))
-        late = 1
-        """,
-        "top\ntop\n(1, False)\n",
-        mode="cutoff",
-    ),
-    Case(
-        "decorator-that-runs-what-it-decorates",
-        """
-        from multiprocessing import get_context
-        def entry(f):
-            if __name__ in ("__main__", "__mp_main__"):
-                f()
-            return f
-        def work():
-            print("worked", flush=True)
-        @entry
-        def main():
-            process = get_context("spawn").Process(target=work)
-            process.start()
-            process.join()
-        print("end")
-        """,
-        "worked\nend\n",
-        "vllm-guard: line 9 of s.py starts a process, which a child that only loads the script may not;"
-        " not available there: main" + END,
-    ),
-    Case(
-        "helper-that-starts-when-it-is-imported",
-        """
-        import helper
-        def f():
-            pass
-        print("end")
-        """,
-        "worked\nend\n",
-        "vllm-guard: line 1 of s.py starts a process, which a child that only loads the script may not;"
-        " not available there: helper" + END,
-        files={
-            "work.py": "def work():\n    print('worked', flush=True)\n",
-            "helper.py": """
-        import work
-        from multiprocessing import get_context
-        process = get_context("spawn").Process(target=work.work)
-        process.start()
-        process.join()
-        """,
-        },
     ),
     Case(
         "asyncio",
@@ -314,6 +246,19 @@ with get_context("spawn").Pool(1) as pool:
         "def f():\n    return inspect.getsource(f)\n",
     ),
     Case(
+        "file-set-by-the-script",
+        ASK
+        + """
+        import os, pathlib
+        __file__ = pathlib.Path(__file__).resolve()
+        print("top", flush=True)
+        def f():
+            return __file__.name, f.__code__.co_filename == str(__file__)
+        print(ask(f))
+        """,
+        "top\n('s.py', True)\n",
+    ),
+    Case(
         "script-deleted-meanwhile",
         ASK
         + """
@@ -375,6 +320,32 @@ with get_context("spawn").Pool(1) as pool:
     came = run(Case(encoding, ""), tmp_path, python)
 
     assert came == Came(0, "top\n(\"'caf\\\\xe9'\", 'def f():')\n", "")
+
+
+UNREADABLE = {
+    "no-encoding": b'x = "caf\xe9"\n',
+    "no-encoding-of-a-comment": b"# caf\xe9\nprint(1)\n",
+    "unknown-encoding": b"# coding: nope\n",
+    "wrong-encoding": b"#!/x\n# coding: ascii\n# caf\xc3\xa9\n",
+    "zero-byte": b"print(1)\n\0x = 1\n",
+    "none": None,
+}
+
+
+@on_every_python()
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_python_itself_says_that_it_cannot_read_a_script(
+    kind: str, python: str, tmp_path: Path
+) -> None:
+    text = UNREADABLE[kind]
+    if text is not None:
+        (tmp_path / "s.py").write_bytes(text)
+    case = Case(kind, "", flags=("-X", "dev"), mode="definitions")
+
+    bare = run(case, tmp_path, python, bare=True)
+
+    assert bare.err or python == "3.10", "it reads up to a zero byte"
+    assert run(case, tmp_path, python) == bare
 
 
 @on_every_python()

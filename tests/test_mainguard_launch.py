@@ -31,6 +31,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {
         "s.py": UNGUARDED,
         "shebang": f"#!{PYTHON} -u\n{UNGUARDED}",
+        "-m": UNGUARDED,
+        "--main-guard": UNGUARDED,
+        "plain": f"#!{PYTHON}\n{UNGUARDED}",
         "pkg/__init__.py": "",
         "pkg/__main__.py": "",
         "pkg/mod.py": UNGUARDED,
@@ -78,6 +81,12 @@ COMMANDS = [
     ("bin/uv run --no-sync -m pkg.mod a", "bin/uv run --no-sync {venv}/python H -m pkg.mod a"),
     ("bin/uv run python s.py", "bin/uv run python H s.py"),
     (f"{PYTHON} s.py torch.distributed.run", f"{PYTHON} H s.py torch.distributed.run"),
+    (f"{PYTHON} -- s.py", f"{PYTHON} -- H s.py"),
+    (f"{PYTHON} -u -- -m a", f"{PYTHON} -u -- H -- -m a"),
+    (f"{PYTHON} -- --main-guard off", f"{PYTHON} -- H -- --main-guard off"),
+    (f"{PYTHON} s.py --main-guard off", f"{PYTHON} H s.py --main-guard off"),
+    (f"env -S {PYTHON} s.py", f"env -S {PYTHON} H s.py"),
+    (f"env -u {PYTHON} ./plain", f"env -u {PYTHON} {PYTHON} H ./plain"),
     # children do not import these, or nobody can tell what they run
     (f"{PYTHON} -c pass", ""),
     (f"{PYTHON}", ""),
@@ -92,6 +101,7 @@ COMMANDS = [
     ("bin/torchrun --no-python ./shebang", ""),
     ("bin/torchrun --run-path s.py", ""),
     ("bin/torchrun", ""),
+    ("bin/torchrun -- --main-guard off", ""),
     ("bin/python3.7 s.py", ""),
     ("bin/torchrun nowhere.py", ""),
     ("bin/uv run --with torch s.py", ""),
@@ -106,6 +116,21 @@ def test_the_harness_goes_before_the_script(command: str, wanted: str, place: Pa
     script = found.script if found else None
     words = " ".join(script.run_by(["H"])) if script else ""
     assert words == wanted.format(venv=place / ".venv/bin")
+
+
+def test_a_command_within_a_word_is_left_alone(place: Path) -> None:
+    for words in (["env", "-S", f"{PYTHON} -u", "s.py"], ["env", "-S", "bin/uv run", "s.py"]):
+        found = find_target(words, dict(os.environ))
+
+        assert found
+        assert found.script is None
+
+
+@pytest.mark.parametrize("word", ["-m", "--main-guard"])
+def test_a_script_may_be_named_like_an_option(word: str, place: Path) -> None:
+    done = guard("-q", "--preflight", "off", "--", PYTHON, "--", word, "off")
+
+    assert done.stdout.decode() == f"top {[word, 'off']}\n2\n"
 
 
 @pytest.mark.parametrize("words", [["s.py"], ["-m", "pkg.mod"]], ids=" ".join)

@@ -186,6 +186,37 @@ TORCH = (
         "[1.0, 1.0] 1\n",
     ),
 )
+NUMPY = Case(
+    "numpy-arrays",
+    """
+    import ctypes, mmap
+    from multiprocessing import get_context
+    import numpy
+    alone = numpy.arange(int(input()))
+    view, text = alone[1:], numpy.frombuffer(bytes(alone), "u1")
+    mapped = numpy.memmap("array", "u1", "w+", shape=(4,))
+    shared = numpy.frombuffer(memoryview(mmap.mmap(-1, 8)), "u1")
+    held = [numpy.frombuffer((ctypes.c_int * 2)(), "i4")]
+    def f(name):
+        try:
+            return repr(eval(name))
+        except NameError as error:
+            return str(error).partition("sent: ")[2].partition(". ")[0]
+    def reads():
+        return alone, view, text, mapped, shared, held
+    with get_context("spawn").Pool(1) as pool:
+        print(*pool.map(f, ["alone", "view", "len(text)", "mapped", "shared", "held"]), sep="\\n")
+    """,
+    """
+    array([0, 1, 2])
+    array([1, 2])
+    24
+    it is an array in the memory of a mmap.mmap
+    it is an array in the memory of a mmap.mmap
+    it is an array in the memory of a c_int_Array_2
+    """,
+    stdin="3\n",
+)
 COMPILED = Case(
     "torch-compile",
     """
@@ -220,7 +251,7 @@ RANKS = Case(
 
 
 @pytest.mark.skipif(not VLLM, reason="VGUARD_TEST_VLLM names no environment with torch")
-@pytest.mark.parametrize("case", [*TORCH, COMPILED], ids=str)
+@pytest.mark.parametrize("case", [*TORCH, NUMPY, COMPILED], ids=str)
 def test_torch_multiprocessing(case: Case, tmp_path: Path) -> None:
     write(case, tmp_path)
 

@@ -59,12 +59,10 @@ loop.append(loop)
 def function():
     pass
 for value in sys.argv[2:]:
-    try:
-        pickle.loads(values.pack(eval(value)))
-    except values.NotPlainError as error:
-        print(error)
-    else:
-        print("sent")
+    packed = values.pack({"x": eval(value)})["x"]
+    if isinstance(packed, bytes):
+        pickle.loads(packed)["x"]
+    print(packed if isinstance(packed, str) else "sent")
 """
 
 SENT = [

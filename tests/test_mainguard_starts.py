@@ -111,6 +111,36 @@ CASES = (
         "[0, 1, 2]\n",
     ),
     Case(
+        "fork-while-another-thread-starts-the-first",
+        """
+        import os, signal, sys, threading
+        from multiprocessing import get_context
+        analysis = sys.modules["_vllm_guard_main"].load("analysis")
+        begun, order = threading.Event(), analysis.order
+        def told(script):
+            begun.set()
+            return order(script)
+        analysis.order = told
+        def start():
+            process = get_context("spawn").Process(target=print, args=("worked",))
+            process.start()
+            process.join()
+        thread = threading.Thread(target=start)
+        thread.start()
+        begun.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            start()
+            os._exit(0)
+        thread.join()
+        print(os.waitpid(child, 0)[1])
+        """
+        + "x = 1\n        " * 10_000,
+        "worked\nworked\n0\n",
+        flags=("-W", "ignore"),
+    ),
+    Case(
         "forkserver",
         """
         import multiprocessing as mp
@@ -263,8 +293,7 @@ CASES = (
         """,
         "NameError name 'handle' is not defined in this child process: vllm-guard ran line 3 of s.py in the"
         " main process only (calls open()). Its value was not sent: it is an _io.TextIOWrapper, not plain"
-        " data. Mark that line with '# vllm-guard: child' to run it in every child too, or move it into"
-        " the function that uses it.\n",
+        " data. Open it in the function that uses it.\n",
     ),
 )
 

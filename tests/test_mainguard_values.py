@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.kit.scripts import Case, expected, matrix, run, write
+from tests.kit.scripts import Case, expected, matrix, on_every_python, run, write
 
 ASK = """
         from multiprocessing import get_context
@@ -70,6 +70,44 @@ CASES = (
         """,
         "True {'a': [1]}\n",
         stdin='{"a": [1]}\n',
+    ),
+    *(
+        Case(
+            f"one-object-in-two-names-{size}",
+            ASK
+            + f"""
+        import argparse
+        args = argparse.Namespace(sizes=[{size}], buffer=bytearray(b"a"), big=bytes({size}))
+        loaded = dict(zip("ab", [args.sizes, [args]]))
+        sizes, other, alone = loaded["a"], loaded["b"], list("c")
+        buffer, same = args.buffer, [args.sizes, ()]
+        def f():
+            sizes.append(1)
+            return (args.sizes is sizes is same[0], other[0] is args, buffer is args.buffer,
+                    len(args.sizes), alone, len(args.big))
+        print(ask(f))
+        """,
+            f"(True, True, True, 2, ['c'], {size})\n",
+        )
+        for size in (1, 200_000)
+    ),
+    Case(
+        "one-object-in-two-names-of-which-one-cannot-be-sent",
+        ASK
+        + """
+        shared = [int(input())]
+        deep, big, other = shared, [shared, bytes(int(input()))], [shared, bytes(int(input()))]
+        for _ in range(100_000):
+            deep = [deep]
+        def f():
+            try:
+                return deep
+            except NameError as error:
+                return len(big[1]) + len(other[1]), shared, "RecursionError" in str(error)
+        print(ask(f))
+        """,
+        "(18000000, [1], True)\n",
+        stdin="1\n9000000\n9000000\n",
     ),
     Case(
         "rebound-name",
@@ -324,6 +362,47 @@ CASES = (
         "child\nbye\n",
     ),
 )
+
+#: What another process must not make anew -> the way out.
+WAYS = {
+    "context.Queue()": "Pass it as an argument: Process(args=(...,)), Pool(initializer=",
+    "context.Lock()": "Pass it as an argument: ",
+    "context.Value('i', 0)": "Pass it as an argument: ",
+    "context.Pipe()[0]": "Pass it as an argument: ",
+    "socket.socket()": "Pass it as an argument: ",
+    "context.Pool(1)": "Make one in the function that uses it.",
+    "ProcessPoolExecutor(1, context)": "Make one in the function that uses it.",
+    "context.Manager()": "Pass the objects that it manages as arguments.",
+    "open('log', 'w')": "Open it in the function that uses it.",
+    "sqlite3.connect(':memory:')": "Mark that line with '# vllm-guard: child'",
+}
+
+
+@on_every_python()
+def test_the_way_out_is_one_for_the_value(python: str, tmp_path: Path) -> None:
+    names = {f"x{number}": value for number, value in enumerate(WAYS)}
+    case = Case(
+        "ways",
+        "import multiprocessing, socket, sqlite3\nfrom concurrent.futures import ProcessPoolExecutor\n"
+        "context = multiprocessing.get_context('spawn')\n"
+        + "".join(f"{name} = {value}\n" for name, value in names.items())
+        + "with open('s.py') as file:\n    def inner():\n        pass\n"
+        f"names = {[*names, 'inner']}\n"
+        f"def f(name):\n    try:\n        eval(name)\n"
+        "    except NameError as error:\n        return str(error)\n"
+        f"def reads():\n    return {', '.join(names)}, inner\n"
+        "with context.Pool(1) as pool:\n    print(*pool.map(f, names), sep='\\n')\n"
+        "x7.shutdown()\n",
+        flags=("-W", "ignore"),
+    )
+    write(case, tmp_path)
+
+    said = run(case, tmp_path, python).out.splitlines()
+
+    ways = [*WAYS.values(), "Move its definition out of the block that it is in."]
+    assert [
+        way for way, line in zip(ways, said, strict=True) if f"not plain data. {way}" in line
+    ] == ways
 
 
 @matrix(CASES)

@@ -1,6 +1,6 @@
 """Run a script so that the processes that it starts get what it defines, and do not do what it does.
 
-    PYTHON [flags] harness.py [OPTIONS] SCRIPT [ARGUMENTS]
+    PYTHON [flags] harness.py [OPTIONS] [--] SCRIPT [ARGUMENTS]
     PYTHON [flags] harness.py [OPTIONS] -m MODULE [ARGUMENTS]
 
 OPTIONS: `--main-guard auto|definitions|cutoff|off`; `--engine JSON` (name -> value: defaults of vLLM's engine

@@ -120,7 +120,7 @@ def find_target(
     search_path = tuple(_search_path(place, call, asked))
     script = None
     if command and not asked.version.startswith(_TOO_OLD):
-        script = _script(argv, command, call, search_path)
+        script = _script(given, command, call, search_path)
     vllm = find_vllm(search_path)
     version = asked.version
     return Target(asked.executable, *what, version, search_path, vllm, script, "", *where)
@@ -171,14 +171,14 @@ def _kind(module: str, script: str) -> Kind:
 
 
 def _script(
-    argv: Sequence[str], command: Command, call: _Call, search_path: Sequence[str]
+    given: Command, command: Command, call: _Call, search_path: Sequence[str]
 ) -> Script | None:
     is_torchrun = os.path.basename(call.script) == "torchrun"
     if not (call.kind == "script" or is_torchrun) or "-c" in call.options:
         return None
     from vllm_guard.target.script import find_script
 
-    return find_script(argv, command, call.script, call.arguments, search_path)
+    return find_script(given, command, call.script, call.arguments, search_path)
 
 
 def _args_at(argv: Sequence[str], call: _Call) -> int | None:

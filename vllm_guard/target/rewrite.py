@@ -11,6 +11,10 @@ import os
 
 from vllm_guard.target.words import Command, head, read_options
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _MOST_STEPS = 16
 _SHEBANG_MAX = 256  #: BINPRM_BUF_SIZE of Linux 5.1 and later
 
@@ -47,24 +51,34 @@ def to_python(command: Command) -> Command | None:
     Symbolic links are kept: the `python` of a virtual environment is one, and knows by its own path
     where it is. None when the command is not known to come to Python.
     """
+    *_, last = steps(command)
+    path = _path(last)
+    return last.behind(path) if path and _is_python(path, head(path)) else None
+
+
+def steps(command: Command) -> Iterator[Command]:
+    """The command, and what it becomes, as far as that is known."""
     for _ in range(_MOST_STEPS):
-        found = command.find()
-        if found.reason != "found":
-            return None
-        path = os.path.join(command.cwd, found.path.removeprefix("./"))
-        start = head(path)
-        following = _step(command, path, start)
+        yield command
+        path = _path(command)
+        following = _step(command, path, head(path)) if path else None
         if following is None:
-            return command.behind(path) if _is_python(path, start) else None
+            return
         command = following
-    return None
+
+
+def _path(command: Command) -> str:
+    """The file that will be executed, absolute; empty where there is none."""
+    found = command.find()
+    return (
+        os.path.join(command.cwd, found.path.removeprefix("./")) if found.reason == "found" else ""
+    )
 
 
 def is_interpreter(command: Command) -> bool:
     """Is the first word Python itself, and no program that starts one?"""
-    found = command.find()
-    path = os.path.join(command.cwd, found.path)
-    return found.reason == "found" and _is_python(path, head(path))
+    path = _path(command)
+    return bool(path) and _is_python(path, head(path))
 
 
 def _is_python(path: str, start: bytes) -> bool:

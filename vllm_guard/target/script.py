@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard.target.rewrite import is_interpreter
+from vllm_guard.target.rewrite import is_interpreter, steps
 from vllm_guard.target.words import head, read_options
 
 TYPE_CHECKING = False
@@ -35,7 +35,9 @@ class Script:
     """The script of a command."""
 
     before: tuple[str, ...]  #: the words before it, which start its interpreter
-    words: tuple[str, ...]  #: the file and its arguments, or `-m`, the module and its arguments
+    words: tuple[
+        str, ...
+    ]  #: as the harness takes them: the file or `-m` and a module, and arguments
 
     def run_by(self, harness: Sequence[str]) -> tuple[str, ...]:
         """The command with the script run by another one, which is given the script's words."""
@@ -43,19 +45,20 @@ class Script:
 
 
 def find_script(
-    argv: Sequence[str],
+    given: Command,
     command: Command,
     script: str,
     arguments: Sequence[str],
     search_path: Sequence[str],
 ) -> Script | None:
-    """The script of `argv`, whose Python command is `command`.
+    """The script of the command `given`, whose Python command is `command`.
 
     `script` is the file that Python is given, empty for `-m MODULE`; `arguments` are the words after it
     or the module; `search_path` is Python's. None where Python's children would not import what it runs
-    (a folder, an archive, a package, a program like pip), and where the words of `argv` are not those that
-    Python will get.
+    (a folder, an archive, a package, a program like pip), and where it is not certain that the last words
+    of `given` are those that Python will get.
     """
+    argv = given.words
     count = len(arguments) + (1 if script else 2)
     options, own = command.words[1:-count], command.words[-count:]
     is_torchrun = os.path.basename(script) == "torchrun" or own[:2] in _TORCHRUN_MODULES
@@ -66,14 +69,25 @@ def find_script(
         return None  # -x: Python skips the first line
     if not (_is_script(script, own[0], command.cwd) if script else _is_module(own, search_path)):
         return None
+    words = ("--", *own) if script not in ("", "-") and own[0].startswith("-") else own
+    program = _last_program(given)
+    by_uv = os.path.basename(program[0]) == "uv"
     before = _interpreter_before(argv, at, command, options)
-    if before:
-        return Script(before, own)
+    if before and (by_uv or program[1:] == argv[len(before) - len(options) :]):
+        return Script(before, words)
+    if not by_uv and program != argv[at:]:
+        return None  # `env -S "python -u" s.py`: what Python gets is within a word
     if not script and argv[at] not in _MODULE:
         return None  # `uv run -m` with more options behind it
     # By its first line, or by `uv run`; the kernel passes the name that it was given.
     name = argv[at] if "/" in argv[at] else own[0]
     return Script((*argv[:at], command.words[0], *options), (name, *own[1:]))
+
+
+def _last_program(given: Command) -> tuple[str, ...]:
+    """The last program that the words themselves name, with the words that it gets."""
+    argv = given.words
+    return [step.words for step in steps(given) if step.words == argv[-len(step.words) :]][-1]
 
 
 def _interpreter_before(
@@ -119,6 +133,8 @@ def _of_torchrun(argv: Sequence[str], words: Sequence[str], cwd: str) -> Script 
     at = len(argv) - len(own)
     if not own or tuple(argv[at:]) != tuple(own) or given & _TORCHRUN_OTHER:
         return None
+    if own[0].startswith("-"):
+        return None  # `torchrun -- --file`: it would be one of the harness's options
     if given.isdisjoint(_MODULE):
         is_script = _is_script(own[0], own[0], cwd)
         return Script(tuple(argv[:at]), tuple(own)) if is_script else None

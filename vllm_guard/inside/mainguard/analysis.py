@@ -7,7 +7,7 @@ import builtins
 import dis
 import warnings
 
-from . import starts
+from . import starts, underway
 from .errors import say
 from .names import binds
 from .sending import CUTOFF, DEFINITIONS, STANDARD
@@ -63,19 +63,18 @@ def _order(script):
     fresh = reads & found.environment
     unknown = reads - found.available - vars(builtins).keys()
     wanted = unknown | fresh | reads & found.lost.keys()
-    mode = STANDARD if script.mode == "auto" and _is_safe(found) else DEFINITIONS
+    safe = script.mode == "auto" and _is_safe(found, script.module())
+    mode = STANDARD if safe else DEFINITIONS
     names = {"lost": found.lost, "wanted": sorted(wanted), "fresh": sorted(fresh)}
     return {**order, **names, "mode": mode, "statements": rows}
 
 
-def _is_safe(classified):
+def _is_safe(classified, module):
     """Can a child import the script as Python does? Guarded, or with nothing in it that it must not do."""
     if all(statement.verdict == "child" for statement in classified.statements):
         return True
-    found = starts.find(classified.whole)
-    return starts.has_guard(classified.whole) and all(
-        start.guarded or start.confidence == "info" for start in found
-    )
+    found = starts.read(classified.whole)
+    return found.is_safe or (not found.ends[0] and underway.is_guarded(classified.whole, module))
 
 
 def _compile(source, path, flags=0):

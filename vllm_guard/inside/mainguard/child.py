@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 
 from . import engine, errors, sending
-from .sending import CUTOFF, STANDARD, CutOffError
+from .sending import CUTOFF, STANDARD
 
 _FAILED = object()
 _SMALL = 64 << 10  #: bytes; a larger value is unpickled when it is first read
@@ -37,6 +37,7 @@ class _Child:
         self.order = order
         self._sent = {n: value for n, value in sent.items() if isinstance(value, bytes)}
         self._refused = {n: value for n, value in sent.items() if isinstance(value, str)}
+        self._values = {}  # unpickled
         self._main = None
         self._told = set()
         self.lost = {}
@@ -50,17 +51,41 @@ class _Child:
         """The preparation of multiprocessing, then the main module."""
         self.sender.loading = True
         try:
-            original(data)  # in the standard mode it imports the script
-        except CutOffError as error:
-            line = _line_in(error.__traceback__, self.order["path"])
-            errors.say(errors.started(line, self.order["path"], ()))
-            self._load()
-        else:
-            if self.order["mode"] != STANDARD:
+            cut = self._until_cut(original, data)  # in the standard mode it imports the script
+            if cut and not self._keeps_modules(cut, cut.line):
+                self._tell_start(cut.line, ())
+            if cut or self.order["mode"] != STANDARD:
                 self._load()
         finally:
             self.sender.loading = False
         self._main = sys.modules["__main__"]
+
+    def _until_cut(self, run, *arguments):
+        """Run it; the CutOffError that ended it is returned, also if the script has caught it first."""
+        self.sender.cut = None
+        try:
+            run(*arguments)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            if self.sender.cut is None:
+                raise
+            return self.sender.cut.with_traceback(None)  # of its frames, nothing is held
+        finally:
+            self.sender.cut = None
+        return None
+
+    def _keeps_modules(self, cut, line):
+        """Where an import was cut short: with what it has come to, the line can be run once more."""
+        kept = cut.keep_modules()
+        if kept:
+            errors.say(errors.cut_short(cut, line, self.order["path"]))
+        return kept
+
+    def _tell_start(self, line, lacking):
+        if line not in self._told:
+            self._told.add(line)
+            errors.say(errors.started(line, self.order["path"], lacking))
 
     def _load(self):
         """Build `__mp_main__`, which stands for `__main__` from then on."""
@@ -92,10 +117,7 @@ class _Child:
 
     def _run_until_start(self, namespace):
         for _, _, code in self.order["statements"]:
-            try:
-                exec(code, namespace)
-            except CutOffError:
-                return
+            self._until_cut(exec, code, namespace)
 
     def _run_statements(self, namespace):
         self.lost = dict(self.order["lost"])
@@ -136,14 +158,15 @@ class _Child:
     def _run(self, line, names, code, namespace):
         path = self.order["path"]
         try:
-            exec(code, namespace)
-        except CutOffError:
-            lacking = self._lose(line, names, "starts a process", namespace)
-            errors.say(errors.started(line, path, lacking))
+            cut = self._until_cut(exec, code, namespace)
+            while cut and self._keeps_modules(cut, line):
+                cut = self._until_cut(exec, code, namespace)
+            if cut:
+                self._tell_start(line, self._lose(line, names, errors.STARTS, namespace))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever it is: the main process got past this line
-            reason = f"failed in this child: {type(error).__name__}"
+            reason = f"{errors.FAILED}{type(error).__name__}"
             lacking = self._lose(line, names, reason, namespace)
             errors.say(errors.failed(line, path, error, lacking))
 
@@ -168,8 +191,12 @@ class _Child:
         raise NameError(self._missing(name))
 
     def _unpickled(self, name):
+        """With all that shares an object with it."""
+        if name in self._values:
+            return self._values[name]
         try:
-            return pickle.loads(self._sent[name])  # noqa: S301  (our parent's)
+            self._values.update(pickle.loads(self._sent[name]))  # noqa: S301  (our parent's)
+            return self._values[name]
         except Exception as error:
             self._refused[name] = f"unpickling it failed ({type(error).__name__}: {error})"
             return _FAILED
@@ -222,16 +249,6 @@ class _Builtins(dict):
         if self._child.knows(name):
             return self._child.value(name, self._namespace)
         raise KeyError(name)
-
-
-def _line_in(traceback, path):
-    """The line of the script that is the last one to appear in a traceback's frames at module level."""
-    line = 0
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == path and not line:
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line
 
 
 def _remember_source(order):

@@ -3,12 +3,27 @@
 import os
 import sys
 
+#: Reasons why a child lacks what a line binds that it has tried to run.
+STARTS, FAILED = "starts a process", "failed in this child: "
+
 _WAY_OUT = (
-    "with '# vllm-guard: child' to run {} in every child too,"
+    " with '# vllm-guard: child' to run {} in every child too,"
     " or move it into the function that uses it."
 )
-_MARK = "Mark that line " + _WAY_OUT.format("it")
-_MARK_BOTH = "Mark that line and those that it needs " + _WAY_OUT.format("them")
+_MARK = "Mark that line" + _WAY_OUT.format("it")
+_MARK_BOTH = "Mark that line and those that it needs" + _WAY_OUT.format("them")
+_HAND_OVER = "Pass it as an argument: Process(args=(...,)), Pool(initializer=..., initargs=(...,))."
+#: Of values that another process must not make anew: what their refusal says, and the way out.
+_NOT_AGAIN = (
+    ("a multiprocessing.pool.", "Make one in the function that uses it."),
+    ("a multiprocessing.managers.SyncManager", "Pass the objects that it manages as arguments."),
+    ("a concurrent.futures.", "Make one in the function that uses it."),
+    ("multiprocessing.", _HAND_OVER),
+    ("a socket.socket", _HAND_OVER),
+    ("an _io.", "Open it in the function that uses it."),
+    ("it is a function", "Move its definition out of the block that it is in."),
+    ("it is a class", "Move its definition out of the block that it is in."),
+)
 
 
 def missing(name, path, lost, refusal):
@@ -25,7 +40,17 @@ def missing(name, path, lost, refusal):
         return f"{head}{where}{value} Pass it to the function as an argument."
     line, reason = lost
     ran = f"vllm-guard ran line {line} of {script} in the main process only ({reason})."
-    return f"{head}{ran}{value} {_MARK_BOTH if ', which line ' in reason else _MARK}"
+    return f"{head}{ran}{value} {_way_out(reason, refusal)}"
+
+
+def _way_out(reason, refusal):
+    if reason == STARTS:
+        return "Put what starts a process there under the main guard."
+    if reason.startswith(FAILED):
+        return "Let that line work in children, too, or move it into the function that uses it."
+    if ", which line " in reason:
+        return _MARK_BOTH
+    return next((way for part, way in _NOT_AGAIN if part in refusal), _MARK)
 
 
 def failed(line, path, error, names):
@@ -44,6 +69,15 @@ def started(line, path, names):
     return (
         f"line {line} of {script} starts a process, which a child that only loads the script may not"
         f"{lacking}; mark it with '# vllm-guard: main', or put it under the main guard"
+    )
+
+
+def cut_short(cut, line, path):
+    """One line for a module that starts a process while a statement imports it in a child."""
+    names = ", ".join(module.__name__ for module in cut.modules)
+    return (
+        f"{cut.place} starts a process while line {line} of {os.path.basename(path)} imports it: children"
+        f" have {names} up to there; move that into a function"
     )
 
 

@@ -12,7 +12,7 @@ def when_imported(actions):
 
 
 class _Finder:
-    """Finds these modules where Python does."""
+    """Finds these modules on `sys.path`, as Python does."""
 
     def __init__(self, actions):
         self._actions = actions
@@ -24,21 +24,18 @@ class _Finder:
         from _frozen_importlib_external import PathFinder
 
         spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec, self._actions[name])
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            _act_after(spec.loader, self._actions[name])
         return spec
 
 
-class _Loader:
-    """The loader of a spec; it acts once the module is loaded, and is then gone."""
+def _act_after(loader, action):
+    """Have the spec's own loader act once it has loaded the module; it is then as it was."""
+    load = loader.exec_module
 
-    def __init__(self, spec, action):
-        self._spec, self._loader, self._action = spec, spec.loader, action
+    def exec_module(module):
+        del loader.exec_module
+        load(module)
+        action(module)
 
-    def create_module(self, spec):
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module):
-        self._spec.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        self._action(module)
+    loader.exec_module = exec_module

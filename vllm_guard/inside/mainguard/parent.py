@@ -20,20 +20,26 @@ class Script:
     def __init__(self, mode, module, path, source, spec=None):
         self.mode = mode  #: "auto", "definitions", "cutoff" or "off"
         self.module = ref(module)  #: weak: at its end Python clears last what somebody still holds
-        self.path = path  #: its `__file__`
+        self.path = path  #: its `__file__`, before it sets that itself
         self.source = source  #: bytes, as they were when it was started
         self.spec = spec  #: of `-m`
+        self._loader = spec.loader if spec else module.__loader__
         self.engine = _engine  #: as `engine.set_defaults` takes it
         self.sender = None  #: from when a module of `SPAWNERS` is imported
 
     def is_main(self):
         """Is it still the main module? A debugger may have put another script in its place."""
         main = sys.modules.get("__main__")
-        return main is self.module() and vars(main).get("__file__") == self.path
+        return main is self.module() and vars(main).get("__loader__") is self._loader
 
 
 def run(words, harness):
-    """Run `[OPTIONS] SCRIPT|-m MODULE [ARGUMENTS]`, as Python was to run the file `harness`."""
+    """Run `[OPTIONS] [--] SCRIPT|-m MODULE [ARGUMENTS]`, as Python was to run the file `harness`.
+
+    After `--` comes a file, whatever its name.
+    """
+    started = getattr(sys, "orig_argv", [sys.executable, harness, *words])  # since Python 3.10
+    python = started[: -len(words) - 1]
     given = {"--main-guard": "auto", "--engine": ""}
     while words[0] in given:
         given[words[0]], words = words[1], words[2:]
@@ -48,8 +54,10 @@ def run(words, harness):
             _replace_first_entry(harness, os.getcwd())
             _run_module(mode, module)
         else:
+            if script == "--":
+                script, *arguments = arguments
             sys.argv[:] = [script, *arguments]
-            _run_script(mode, script, harness)
+            _run_script(mode, script, harness, python)
     except SystemExit:
         raise
     except BaseException:
@@ -64,32 +72,34 @@ def _set_engine_defaults(text):
     load("engine").set_defaults(_engine, aloud=True)
 
 
-def _run_script(mode, word, harness):
+def _run_script(mode, word, harness, python):
     """As `python SCRIPT` does; `-` is the standard input."""
     path = os.path.join(os.getcwd(), word)
     if word == "-":
         _replace_first_entry(harness, "")
         _execute(mode, "<stdin>", sys.stdin.buffer.read(), sys.__loader__)
         return
-    if os.path.isdir(path):  # its children do not import it
-        _replace_first_entry(harness, path)
-        import runpy
-
-        _new_main()
-        runpy._run_module_as_main("__main__", False)
-        return
+    try:
+        source = _read(path)
+    except (OSError, SyntaxError, ValueError):  # Python says why, each version in its own words
+        os.execv(sys.executable, [*python, *sys.argv])
     _replace_first_entry(harness, os.path.dirname(os.path.realpath(path)))
-    _execute(mode, path, _read(path), _source_loader()("__main__", path))
+    _execute(mode, path, source, _source_loader()("__main__", path))
 
 
 def _read(path):
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        why = f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}"
-        sys.stderr.write(f"{sys.orig_argv[0]}: {why}\n")
-        sys.exit(2)
+    """The script as bytes. Raises what tells that it is none that Python can read (a folder, an archive)."""
+    with open(path, "rb") as file:
+        source = file.read()
+    encoding = "utf-8"
+    if b"coding" in b"".join(source.split(b"\n", 2)[:2]):
+        import io
+        import tokenize
+
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+    if "\0" in source.decode(encoding):
+        raise ValueError
+    return source
 
 
 def _source_loader():
@@ -158,11 +168,15 @@ class _Parcel:
     """What the script's children are sent, made when the first one starts; threads may start some at once."""
 
     def __init__(self, script, sending):
-        from threading import Lock
+        from threading import RLock
 
         self._script, self._sending = script, sending
-        self._lock = Lock()
+        self._lock = lock = RLock()
         self._made = []
+        # A fork waits for it: in the new process there is no thread that would let the lock go.
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
 
     def __call__(self):
         with self._lock:
@@ -174,7 +188,7 @@ class _Parcel:
 
 def _show_without_ours(harness):
     """The interpreter is about to show an error: our frames are no part of the script."""
-    show = sys.excepthook
+    show = getattr(sys, "excepthook", _show_without_hook)
 
     def hook(kind, value, traceback):
         traceback = _without_ours(traceback, harness)
@@ -182,6 +196,12 @@ def _show_without_ours(harness):
         show(kind, value, traceback)
 
     sys.excepthook = hook
+
+
+def _show_without_hook(*error):
+    """As Python does after `del sys.excepthook`."""
+    sys.stderr.write("sys.excepthook is missing\n")
+    sys.__excepthook__(*error)
 
 
 def _without_ours(traceback, harness):

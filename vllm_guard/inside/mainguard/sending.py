@@ -9,11 +9,12 @@ import sys
 from _frozen_importlib_external import MAGIC_NUMBER
 
 from . import load, values
+from .cut import CutOffError
 
 STANDARD, DEFINITIONS, CUTOFF = "standard", "definitions", "cutoff"
 PACKAGE = "_vllm_guard_main"
 #: What a child needs of this package, in the order in which it is loaded.
-_SHIPPED = ("values", "sending", "errors", "imports", "engine", "child")
+_SHIPPED = ("values", "cut", "sending", "errors", "imports", "engine", "child")
 _KEY = "vllm_guard"
 
 _BOOT = """
@@ -38,10 +39,6 @@ sys.modules[package + ".child"].arrive(sys.modules[spawn], order, sent, modules)
 """
 
 
-class CutOffError(BaseException):
-    """The script starts a process while a child is only loading it."""
-
-
 class Parcel:
     """What is the same for every child of a script."""
 
@@ -59,8 +56,9 @@ class Sender:
         self._parcel = (
             parcel  #: called at every start; returns a Parcel, or None for nothing to send
         )
-        self._kept = kept  #: name -> pickled value, of names that this process itself was sent
+        self._kept = kept  #: what this process itself was sent, as `values.pack` makes it
         self.loading = False  #: is this process itself loading the script?
+        self.cut = None  #: the last CutOffError that was raised meanwhile
 
     def added(self, data, spawn):
         """The preparation data of multiprocessing with ours; the main module is not imported by it."""
@@ -69,7 +67,10 @@ class Sender:
         parcel = self._parcel()
         if parcel is None:
             return data
-        if parcel.order["mode"] != STANDARD:
+        wanted = parcel.order["wanted"]
+        if parcel.order["mode"] == STANDARD:
+            wanted = ()  # the child makes them itself
+        else:
             data.pop("init_main_from_name", None)
             data.pop("init_main_from_path", None)
         data[_KEY] = _Stowaway(
@@ -79,24 +80,15 @@ class Sender:
             modules=parcel.modules,
             spawn=spawn.__name__,
             order=parcel.packed,
-            sent=self._sent(parcel.order["wanted"]),
+            sent=self._sent(wanted),
         )
         return data
 
     def _sent(self, wanted):
-        """Name -> pickled value, or the reason why it is not sent."""
+        """As `values.pack`; what this process was sent and has not read yet is sent on."""
         namespace = vars(sys.modules["__main__"])
-        sent = {}
-        for name in wanted:
-            if name not in namespace:
-                if name in self._kept:
-                    sent[name] = self._kept[name]
-                continue
-            try:
-                sent[name] = values.pack(namespace[name])
-            except values.NotPlainError as error:
-                sent[name] = str(error)
-        return sent
+        kept = {n: self._kept[n] for n in wanted if n not in namespace and n in self._kept}
+        return {**kept, **values.pack({n: namespace[n] for n in wanted if n in namespace})}
 
 
 class _Stowaway:
@@ -115,7 +107,8 @@ def watch(spawn, sender):
 
     def get_preparation_data(name):
         if sender.loading:
-            raise CutOffError
+            sender.cut = CutOffError()
+            raise sender.cut
         return sender.added(original(name), spawn)
 
     spawn.get_preparation_data = get_preparation_data

@@ -1,4 +1,4 @@
-"""Values that a child may be sent: plain data, pickled, one by one.
+"""Values that a child may be sent: plain data, pickled; those that share an object, together.
 
 Nothing is imported for it: types that the script has not loaded are not among its values.
 """
@@ -28,6 +28,7 @@ _CONTAINERS = frozenset(
     """.split()  # noqa: SIM905
 )
 _NAMESPACES = frozenset(("argparse.Namespace", "types.SimpleNamespace"))
+_EMPTY = ()  #: one object for all of Python
 _TOO_LARGE = f"it is larger than {MOST_BYTES >> 20} MB"
 _CUSTOM = ("__getstate__", "__reduce__", "__reduce_ex__")
 _MORE_CUSTOM = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
@@ -37,18 +38,59 @@ class NotPlainError(Exception):
     """The value is not sent; the message says what it is."""
 
 
-def pack(value):
-    """The value, pickled. Raises NotPlainError."""
+def pack(found):
+    """Name -> pickled value, or why it is not sent (text); `found`: name -> value.
+
+    What is pickled is a table of names and values: one for all names that share an object, so that a child
+    shares it too.
+    """
+    packed, groups, owners = {}, {}, {}
+    for name, value in found.items():
+        try:
+            objects = _objects(value)
+        except NotPlainError as error:
+            packed[name] = str(error)
+            continue
+        groups[name] = [name]
+        for other in dict.fromkeys(owners.setdefault(id(one), name) for one in objects):
+            _join(groups, name, other)
+    for names in {id(group): group for group in groups.values()}.values():
+        packed.update(_pickled({name: found[name] for name in names}))
+    return packed
+
+
+def _join(groups, name, other):
+    if groups[name] is not groups[other]:
+        groups[other] += groups[name]
+        groups.update(dict.fromkeys(groups[name], groups[other]))
+
+
+def _objects(value):
+    """The value and all in it that has an identity of its own. Raises NotPlainError."""
+    check = _Check()
     try:
-        _Check().value(value)
-        pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        check.value(value)
     except NotPlainError:
         raise
     except Exception as error:  # a class of the script may do anything when it is looked at
-        raise NotPlainError(f"looking at it failed ({type(error).__name__}: {error})") from None
-    if len(pickled) > MOST_BYTES:
-        raise NotPlainError(_TOO_LARGE)
-    return pickled
+        raise _failed(error) from None
+    return check.objects
+
+
+def _pickled(values):
+    """As `pack`, of one group; of each value alone where not all can be sent."""
+    try:
+        pickled = pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
+        why = _TOO_LARGE if len(pickled) > MOST_BYTES * len(values) else ""
+    except Exception as error:
+        why = str(_failed(error))
+    if why and len(values) > 1:
+        return {n: alone for name in values for n, alone in _pickled({name: values[name]}).items()}
+    return dict.fromkeys(values, why or pickled)
+
+
+def _failed(error):
+    return NotPlainError(f"looking at it failed ({type(error).__name__}: {error})")
 
 
 def _named(kind):
@@ -66,6 +108,7 @@ class _Check:
 
     def __init__(self):
         self._seen = {}  # by identity; the objects stay alive meanwhile
+        self.objects = []  #: those of them that are not the same everywhere
         self._left = MOST_ELEMENTS
         self._bytes_left = MOST_BYTES
         self._outer = None
@@ -92,6 +135,8 @@ class _Check:
             self._bytes_left -= len(value)
             if self._bytes_left < 0:
                 raise NotPlainError(_TOO_LARGE)
+        if name == "builtins.bytearray" or (name not in _ATOMS and value is not _EMPTY):
+            self.objects.append(value)
         if name in _ATOMS or _is_enum(kind):
             return ()
         if name in _CONTAINERS:
@@ -112,12 +157,28 @@ class _Check:
             raise self._refusal(value)
         if value.nbytes > MOST_ARRAY_BYTES:
             raise NotPlainError(f"it is an array of more than {MOST_ARRAY_BYTES >> 20} MB")
+        owner = _owner(value)
+        if owner is not None:
+            raise NotPlainError(f"it is an array in the memory of {_named(type(owner))}")
         return ()
 
     def _refusal(self, value):
         what = _named(type(value))
         outer = "" if value is self._outer else f"{_named(type(self._outer))} with "
         return NotPlainError(f"it is {outer}{what}{' in it' if outer else ''}, not plain data")
+
+
+def _owner(array):
+    """Whose the array's memory is, where others may write there; None where it is only the array's."""
+    owner = array
+    while owner is not None and not isinstance(owner, (bytes, bytearray)):
+        if type(owner).__module__ == "numpy":
+            owner = owner.base
+        elif isinstance(owner, memoryview):
+            owner = owner.obj
+        else:
+            return owner
+    return None
 
 
 def _elements(value):
