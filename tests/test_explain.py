@@ -127,11 +127,13 @@ def test_nothing_in_a_log_drives_the_terminal_or_tells_a_secret() -> None:
     assert token not in done.stdout.decode()
 
 
+#: Sequences that would drive a terminal, and characters that change how others are read.
 ESCAPES = (
-    *(b"\x1b[2J", b"\x1b[31m", b"\x1b]0;title\x07", b"\x1b]52;c;AAAA\x1b\\", b"\x1b[6n", b"\x1bc", b"\x1bP1\x1b\\"),
-    *(b"\x1b]8;;file:///etc\x1b\\", b"\x1b[?1049h", b"\x1b(0", b"\x1b#8", b"\x9b31m", b"\x90q\x9c", b"\x1b", b"\x1b["),
-    *("\u202e".encode(), "\u2066".encode(), "\u200b".encode(), "\ufeff".encode(), "\U000e0001".encode()),
-)  # fmt: skip
+    *(b"\x1b[2J", b"\x1b[31m", b"\x1b]0;title\x07", b"\x1b]52;c;AAAA\x1b\\", b"\x1b[6n", b"\x1bc"),
+    *(b"\x1bP1\x1b\\", b"\x1b]8;;file:///etc\x1b\\", b"\x1b[?1049h", b"\x1b(0", b"\x1b#8"),
+    *(b"\x9b31m", b"\x90q\x9c", b"\x1b", b"\x1b["),
+    *(char.encode() for char in ("\u202e", "\u2066", "\u200b", "\ufeff", "\U000e0001")),
+)
 
 
 @pytest.mark.parametrize(
