@@ -675,6 +675,17 @@ def test_explain_says_of_each_line_whether_children_run_it(folder) -> None:
     assert table[4][3] == "calls LLM()"
 
 
+def test_explain_tells_statements_of_one_line_apart_and_what_is_sent(folder) -> None:
+    (folder / "s.py").write_text("a = 1; b = open('f')\nc = 2  # why\ndef f():\n    return b\n")
+
+    text = check("--explain", "s.py")[1]
+
+    rows = [re.split(r"  +", line) for line in text.splitlines()]
+    assert [row[1] for row in rows[2:6]] == ["a = 1", "b = open('f')", "c = 2", "def f():"]
+    assert rows[6] == ["The values that they are sent, where these are plain data:"]
+    assert rows[8] == ["b", "functions read it; line 1 sets or changes it in the main process only"]
+
+
 def test_explain_leaves_out_what_has_no_children(folder) -> None:
     (folder / "n.ipynb").write_text(notebook(BARE))
     (folder / "bad.py").write_text("x =")

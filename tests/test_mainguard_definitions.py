@@ -82,7 +82,7 @@ CASES = (
         "class-body-that-needs-what-was-skipped",
         ASK
         + """
-        size = int(input())
+        size = open("s.py")
         class Sized:
             size = size
         def f():
@@ -94,8 +94,8 @@ CASES = (
         """,
         "name 'Sized' is not defined in this child process: vllm-guard ran line 7 of s.py in the main process"
         " only (its definition uses 'size', which line 6 sets in the main process only). Its value was not"
-        " sent: it is a class, not plain data. " + BOTH,
-        stdin="3\n",
+        " sent: it is an _io.TextIOWrapper, not plain data. " + BOTH,
+        flags=("-W", "ignore"),
     ),
     Case(
         "future-and-type-checking",
@@ -267,6 +267,19 @@ CASES = (
             print("setup", sys._getframe(1).f_globals["__name__"], flush=True)
         """
         },
+    ),
+    Case(
+        "misspelt-marker",
+        ASK
+        + """
+        # vllm-guard: mian
+        KIND = "constant"
+        def f():
+            return KIND
+        print(ask(f))
+        """,
+        "constant\n",
+        "vllm-guard: line 6 of DIR/s.py has no effect: '# vllm-guard: mian' is neither 'child' nor 'main'\n",
     ),
     Case(
         "import-that-fails-in-a-child",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from vllm_guard.inside.mainguard.markers import misspelt
+from vllm_guard.inside.mainguard.needs import explained, read
 from vllm_guard.inside.mainguard.statements import Classified, classify
 
 HEAD = """\
@@ -110,7 +113,6 @@ MAIN = [
     ("x: llm = 1", "uses 'llm', which line 7 sets in the main process only"),
     ("llm.size = 1", "uses 'llm', which line 7 sets in the main process only"),
     ("kept().x = 1", "changes what an expression gives"),
-    ("vllm.engine.step = kept()", "calls kept(): vllm.engine.step is not changed in children"),
     (
         "ModelRegistry.register_model('m', kept())",
         "calls kept(): ModelRegistry.register_model() is not repeated in children",
@@ -123,7 +125,6 @@ MAIN = [
         "@llm.route\ndef f(): pass",
         "its definition uses 'llm', which line 7 sets in the main process only",
     ),
-    ("def f(x=llm): pass", "its definition uses 'llm', which line 7 sets in the main process only"),
     (
         "def f(x: llm): pass",
         "its definition uses 'llm', which line 7 sets in the main process only",
@@ -132,7 +133,19 @@ MAIN = [
         "class A(llm.B): pass",
         "its definition uses 'llm', which line 7 sets in the main process only",
     ),
-    ("class A:\n x = llm", "its definition uses 'llm', which line 7 sets in the main process only"),
+    (
+        "class A:\n x: int\n print(llm)",
+        "its definition uses 'llm', which line 7 sets in the main process only",
+    ),
+    ("llm.t.update(a=1)", "uses 'llm', which line 7 sets in the main process only"),
+    ("Kept[kept()] = 1", "calls kept()"),
+    ("x = re.sub('a', kept, TEXT)", "calls re.sub()"),
+    ("x = re.sub('a', lambda m: kept(), TEXT)", "calls kept()"),
+    ("x = json.loads(TEXT, object_hook=kept)", "calls json.loads()"),
+    ("x = json.dumps(TABLE, default=kept)", "calls json.dumps()"),
+    ("x = sorted(WORDS, **{'key': kept})", "calls sorted()"),
+    ("x = list(map(*[kept, WORDS]))", "calls map()"),
+    ("WORDS.sort(key=kept)", "calls WORDS.sort()"),
     ("while False: pass", "a while loop"),
     ("assert TEXT", "an assertion"),
     ("raise SystemExit", "raises"),
@@ -141,9 +154,38 @@ MAIN = [
     ("for w in llm: pass", "uses 'llm', which line 7 sets in the main process only"),
     ("if llm: x = 1", "uses 'llm', which line 7 sets in the main process only"),
     ("if TEXT: print(1)", "calls print()"),
-    ("del TABLE['a']", "deletes other things than names"),
+    ("del TABLE['a']", "deletes TABLE[...]"),
+    ("del TEXT, llm", "deletes TEXT, llm"),
     ("if __name__ == '__main__': kept()", "the main guard"),
     ("x = 1  # vllm-guard: main", "marked '# vllm-guard: main'"),
+]
+
+#: What a child is sent in the place of what it cannot compute: verdict, places, what it runs.
+SENT = [
+    ("Kept.size = kept()", "partly", ["Kept.size"], "Kept.size = {Kept.size}"),
+    ("vllm.a.b += len(llm)", "partly", ["vllm.a.b"], "vllm.a.b = {vllm.a.b}"),
+    ("setattr(Kept, 'size', llm)", "partly", ["Kept.size"], "Kept.size = {Kept.size}"),
+    ("setattr(Kept, llm, 1)", "partly", ["Kept"], "held.assign('Kept', Kept)"),
+    ("Kept.t['a'] = llm", "partly", ["Kept.t['a']"], "Kept.t['a'] = {Kept.t['a']}"),
+    ("Kept.t[llm] = 1", "partly", ["Kept.t"], "held.refill('Kept.t', Kept.t)"),
+    ("Kept.t[llm].x[0] = 1", "partly", ["Kept.t"], "held.refill('Kept.t', Kept.t)"),
+    ("Path.t.append(kept())", "partly", ["Path.t"], "held.refill('Path.t', Path.t)"),
+    ("Path.update(a=llm)", "partly", ["Path"], "held.refill('Path', Path)"),
+    ("while llm: Kept.n = 1", "partly", ["Kept.n"], "Kept.n = {Kept.n}"),
+    ("for x in llm: Kept.n, y = x", "partly", ["Kept.n"], "Kept.n = {Kept.n}"),
+    ("def f(x, y=llm): pass", "child", ["f.__defaults__[0]"], "def f(x, y={f.__defaults__[0]}):"),
+    (
+        "async def f(*, y=llm): 1",
+        "child",
+        ["f.__kwdefaults__['y']"],
+        "async def f(*, y={f.__kwdefaults__['y']}):",
+    ),
+    ("class A:\n x = llm", "child", ["A.__dict__['x']"], "class A:"),
+    ("class A:\n class B:\n  x: int = kept()", "child", ["A.B.__dict__['x']"], "class A:"),
+    ("class A:\n @staticmethod\n def f(x=llm): 1", "child", ["A.f.__defaults__[0]"], "class A:"),
+    ("class A:\n a, b = 1, kept()", "child", ["A.__dict__['b']"], "class A:"),
+    ("class A:\n a = 1\n b = a + 1\n __c = kept()", "child", [], "class A:"),
+    ("@json.loads\ndef f(x=kept()): pass", "child", [], "@json.loads"),
 ]
 
 INHERITED = [
@@ -175,6 +217,19 @@ def test_a_child_does_not_run(line: str, reason: str) -> None:
     last = of(HEAD + line).statements[-1]
 
     assert (last.verdict, last.reason) == ("main", reason)
+
+
+@pytest.mark.parametrize(("line", "verdict", "places", "runs"), SENT, ids=[row[0] for row in SENT])
+def test_a_child_is_sent(line: str, verdict: str, places: list[str], runs: str) -> None:
+    found = of(HEAD + line)
+    code = ast.unparse(ast.fix_missing_locations(ast.Module(found.tree.body[-1:], [])))
+    shown = re.sub(
+        r"held for the script\[(['\"])(.*?)\1\](?=$|\)|:)", r"{\2}", code, flags=re.MULTILINE
+    )
+
+    assert found.statements[-1].verdict == verdict
+    assert list(found.places) == places
+    assert shown.replace("held for the script", "held").removeprefix("try:\n    ").startswith(runs)
 
 
 @pytest.mark.parametrize("line", INHERITED)
@@ -226,6 +281,33 @@ def test_after_a_try_of_which_a_part_is_kept_its_other_names_are_lost() -> None:
 
     assert set(found.lost) == {"x", "y", "z"}
     assert found.available == {"a"}
+
+
+DOUBTFUL = [
+    ("random.shuffle(x)", {"x"}),
+    ("f([0, x])", {"x"}),
+    ("f(a=x)", {"x"}),
+    ("x.reverse_all()", {"x"}),
+    ("print(x, len(x), text)", set()),
+    ("f(text)", set()),
+    ("f(x.copy())", {"x"}),
+    ("y = x\nf(y)", {"x", "y"}),
+    ("y = [x]\nf(y)", {"x", "y"}),
+    ("for y in x: f(y)", {"x", "y"}),
+    ("exec('x = 1')", {"x", "text"}),
+    ("globals()['x'] = f()", {"x", "text"}),
+    ("vars(f)", set()),
+    ("setattr(sys.modules[__name__], f(), 1)", {"x", "text"}),
+    ("y = len(x)\nz = y\nf(x)", {"x", "y", "z"}),
+    ("def g(): x.append(1)\ny = len(x)", {"y"}),
+]
+
+
+@pytest.mark.parametrize(("lines", "names"), DOUBTFUL, ids=[lines for lines, _ in DOUBTFUL])
+def test_what_may_change_unseen_is_in_doubt(lines: str, names: set[str]) -> None:
+    head = "import random, sys\nfrom a import f\nx, text = [1, [2]], 'a'\nx = [1]\ntext = 'a'\n"
+
+    assert of(head + lines).environment == names
 
 
 @pytest.mark.parametrize(
@@ -322,6 +404,55 @@ NOT_MARKED = [
 @pytest.mark.parametrize("source", NOT_MARKED)
 def test_a_marker_of_something_else_is_none(source: str) -> None:
     assert of(source).statements[-1].verdict == "main"
+
+
+def test_of_each_value_that_is_sent_it_is_known_why() -> None:
+    source = """
+        import os
+        size = os.cpu_count()
+        llm = open("f")
+        class Kept:
+            size = 1
+        Kept.size = llm
+        def f(x=llm): return size, llm, nowhere, other
+        other = 1
+    """
+
+    assert explained(read(textwrap.dedent(source).encode(), "s.py")) == [
+        ("Kept.size", "line 7 sets or changes it in the main process only"),
+        ("f.__defaults__[0]", "a definition has it"),
+        ("llm", "functions read it; line 4 sets or changes it in the main process only"),
+        ("nowhere", "functions read it; no statement that a child runs sets it"),
+        ("size", "functions read it; it may be another in a child, or changes"),
+    ]
+
+
+MISSPELT = [
+    ("x = 1  # vllm-guard: mian", "# vllm-guard: mian"),
+    ("#vllm-guard:children", "#vllm-guard:children"),
+    ("# vllm_guard: main", "# vllm_guard: main"),
+    ("# VLLM-Guard: child", "# VLLM-Guard: child"),
+    ("# vllm-guard main", "# vllm-guard main"),
+    ("# vllm-guard:", "# vllm-guard:"),
+]
+
+
+@pytest.mark.parametrize(("source", "text"), MISSPELT, ids=[source for source, _ in MISSPELT])
+def test_a_misspelt_marker_is_known(source: str, text: str) -> None:
+    assert misspelt(f"y = 1\n{source}\n".encode()) == [(2, text)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "# vllm-guard: main, because",
+        "# vllm-guard runs this",
+        "'# vllm-guard: mian'",
+        "# a guard: x",
+    ],
+)
+def test_other_comments_are_no_misspelt_markers(source: str) -> None:
+    assert misspelt(f"{source}\n".encode()) == []
 
 
 def test_lines_are_those_of_the_file_with_decorators_and_blocks() -> None:

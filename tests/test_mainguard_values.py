@@ -223,6 +223,31 @@ CASES = (
         "(Config(size=2, names=['a']), '__mp_main__')\n",
     ),
     Case(
+        "dictionary-with-attributes",
+        ASK
+        + """
+        class Table(dict):
+            __getattr__ = dict.__getitem__
+            def __reduce_ex__(self, protocol):
+                return super().__reduce_ex__(protocol)
+        class Plain(dict):
+            __getattr__ = dict.get
+        custom, plain = Table(size=int(input())), Plain(size=1)
+        def f():
+            return plain.size, type(plain).__name__
+        def g():
+            return custom
+        print(ask(f))
+        try:
+            ask(g)
+        except NameError as error:
+            print(str(error).partition("Its ")[2].partition(".")[0])
+        """,
+        "(1, 'Plain')\nvalue was not sent: it is a Table, not plain data\n",
+        stdin="2\n",
+        since=(3, 11),
+    ),
+    Case(
         "environment-read-before-it-changed",
         ASK
         + """

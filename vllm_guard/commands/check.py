@@ -54,14 +54,14 @@ def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int
         names.append(name)
         found += unguarded.judge(script, scripts.neighbours(name))
         if explain and not script.problem and not script.is_notebook:
-            explained.append((name, list(_statements(script))))
+            explained.append((name, list(_statements(script)), list(_sent(script))))
     if form == "text":
-        for name, rows in explained:
-            _explain(name, rows)
+        for name, rows, sent in explained:
+            _explain(name, rows, sent)
         _print(found)
         click.echo(_summary(len(names), found))
     else:
-        _write(form, names, found, [row for _, rows in explained for row in rows])
+        _write(form, names, found, [row for _, rows, _ in explained for row in rows])
     unreadable = any(placed.finding.id == "script-unreadable" for placed in found)
     return USAGE if unreadable else output.verdict((p.finding for p in found), strict)
 
@@ -97,10 +97,22 @@ def _statements(script: Script) -> Iterator[dict[str, object]]:
     from vllm_guard.inside.mainguard import statements
 
     for statement in statements.classify(script.source, script.path).statements:
-        yield {"file": script.path, **statement._asdict(), "code": script.line(statement.first)}
+        row = statement._asdict()
+        begin, end = row.pop("span")
+        line = script.line(statement.first).encode()
+        if statement.first == statement.last and line[end:].lstrip().startswith(b";"):
+            line = line[:end]
+        yield {"file": script.path, **row, "code": line[begin:].decode()}
 
 
-def _explain(name: str, rows: Sequence[dict[str, object]]) -> None:
+def _sent(script: Script) -> Iterator[tuple[str, str]]:
+    """(name, why) of the values that children are sent."""
+    from vllm_guard.inside.mainguard import needs
+
+    yield from needs.explained(needs.read(script.source, script.path))
+
+
+def _explain(name: str, rows: Sequence[dict[str, object]], sent: Sequence[tuple[str, str]]) -> None:
     click.echo(f"{screen.printable(name)}: what its child processes do with each line")
     output.print_table(
         ("LINES", "CODE", "CHILDREN", "WHY"),
@@ -114,6 +126,9 @@ def _explain(name: str, rows: Sequence[dict[str, object]]) -> None:
             for row in rows
         ),
     )
+    if sent:
+        click.echo("The values that they are sent, where these are plain data:")
+        output.print_table(("VALUE", "WHY"), sent)
 
 
 def _print(found: Sequence[Placed]) -> None:

@@ -1,19 +1,12 @@
 """The script, looked at once, when its first process is started: what its children will be told to run."""
 
-import __future__
-
-import ast
-import builtins
-import dis
-import warnings
+import gc
 
 from . import starts, underway
 from .errors import say
-from .names import binds
+from .markers import misspelt
+from .needs import compiled, read
 from .sending import CUTOFF, DEFINITIONS, STANDARD
-from .statements import classify
-
-_READS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
 
 
 def order(script):
@@ -22,12 +15,17 @@ def order(script):
     mode       "standard", "definitions" or "cutoff"
     path, name, doc, source   the script's `__file__`, its module's name (of `-m`), docstring and text
     engine     name -> value, as `engine.set_defaults` takes it
-    statements (line, names that it binds, code) of each that a child runs
+    statements (line, names that it binds, code, holes) of each that a child runs; holes: (place, why the
+               statement is lost where that is not sent, or empty)
     lost       name -> (line, reason), of the names that a child lacks
     wanted     the names whose values are sent
     fresh      those of them that a child could set by itself, but perhaps to another value
+    places     place -> (line, kind as in `places`), of what else is sent, of definitions and imports;
+               line 0: nothing is to be said where it is not
     marked     may a marker have a child run what reads names that it lacks?
     """
+    collecting = gc.isenabled()
+    gc.disable()  # a third of the time: trees are many objects, and no garbage
     try:
         return _order(script)
     except RecursionError:  # as deep as this, only generated code is nested
@@ -35,6 +33,9 @@ def order(script):
             f"{script.path} is nested too deeply to be looked at: children import it as under plain Python"
         )
         return None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _order(script):
@@ -50,23 +51,18 @@ def _order(script):
         "lost": {},
         "wanted": [],
         "fresh": [],
+        "places": {},
     }
     if script.mode == CUTOFF:
-        return {**order, "statements": [(1, [], _compile(script.source, script.path))]}
-    found = classify(script.source, script.path)
-    flags = _future_flags(found.whole)
-    rows = []
-    for node in found.tree.body:
-        code = _compile(ast.Module([node], []), script.path, flags)
-        rows.append((node.lineno, binds(node), code))
-    reads = {name for _, _, code in rows for name in _reads(code)}
-    fresh = reads & found.environment
-    unknown = reads - found.available - vars(builtins).keys()
-    wanted = unknown | fresh | reads & found.lost.keys()
+        return {**order, "statements": [(1, [], compiled(script.source, script.path), [])]}
+    for line, text in misspelt(script.source):
+        say(f"line {line} of {script.path} has no effect: {text!r} is neither 'child' nor 'main'")
+    needs = read(script.source, script.path)
+    found = needs.found
     safe = script.mode == "auto" and _is_safe(found, script.module())
     mode = STANDARD if safe else DEFINITIONS
-    names = {"lost": found.lost, "wanted": sorted(wanted), "fresh": sorted(fresh)}
-    return {**order, **names, "mode": mode, "statements": rows}
+    names = {"lost": found.lost, "wanted": sorted(needs.wanted), "fresh": sorted(needs.fresh)}
+    return {**order, **names, "mode": mode, "statements": needs.statements, "places": found.places}
 
 
 def _is_safe(classified, module):
@@ -75,28 +71,3 @@ def _is_safe(classified, module):
         return True
     found = starts.read(classified.whole)
     return found.is_safe or (not found.ends[0] and underway.is_guarded(classified.whole, module))
-
-
-def _compile(source, path, flags=0):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they have been shown when the script was started
-        return compile(source, path, "exec", flags, dont_inherit=True)
-
-
-def _future_flags(tree):
-    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
-    names = (alias.name for node in imports if node.module == "__future__" for alias in node.names)
-    flags = 0
-    for name in names:
-        flags |= getattr(__future__, name).compiler_flag
-    return flags
-
-
-def _reads(code):
-    """The global names that the code and the functions in it read."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _READS:
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, type(code)):
-            yield from _reads(constant)

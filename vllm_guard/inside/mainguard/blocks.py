@@ -43,10 +43,9 @@ class Blocks(Judge):
 
     def _guard(self, node):
         """Its body is for the main process; the rest is judged as if it were not there."""
-        lost, main = [], dict(self.scope.main)
+        lost = []
         for statement in node.body:
-            lost += self._main(statement, GUARD).lost
-        self.scope.main = main  # what else a child sets is what the script wants children to have
+            lost += self._main(statement, GUARD, guarded=True).lost
         others, orelse = self._body(node.orelse)
         guard = Judged(MAIN, "the main guard", (), tuple(lost))
         return _block(node, [guard, *others], body=[ast.Pass()], orelse=orelse)
@@ -92,13 +91,14 @@ class Blocks(Judge):
         outer.join([self.scope])
         self.scope = outer
         reason = next(one.reason for one in judged if one.verdict in (MAIN, PARTLY))
-        for handler in node.handlers:
-            judged += [self._main(statement, reason) for statement in handler.body]
-        judged += [self._main(statement, reason) for statement in (*node.orelse, *node.finalbody)]
+        handled = [statement for handler in node.handlers for statement in handler.body]
+        more = [self._main(s, reason) for s in (*handled, *node.orelse, *node.finalbody)]
+        judged += more
         quiet = ast.ExceptHandler(ast.Name("Exception", ast.Load()), None, [ast.Pass()])
         handlers = [ast.fix_missing_locations(ast.copy_location(quiet, node))]
         body = body or [ast.Pass()]
-        return _block(node, judged, body=body, handlers=handlers, orelse=[], finalbody=[])
+        whole = _block(node, judged, body=body, handlers=handlers, orelse=[], finalbody=[])
+        return whole._replace(kept=(*whole.kept, *(kept for one in more for kept in one.kept)))
 
     def _whole(self, node, outer, reason):
         self.scope = outer
@@ -145,7 +145,7 @@ class Blocks(Judge):
     def _from_environment(self, node, environment):
         """What a condition that may differ between processes leads to may differ, too."""
         if environment:
-            self.scope.environment.update(n for n in binds(node) if n in self.scope.kinds)
+            self.scope.from_environment(binds(node))
 
 
 def _block(node, judged, **parts):

@@ -6,7 +6,7 @@ import pickle
 import sys
 from importlib.util import find_spec
 
-from . import engine, errors, sending
+from . import engine, errors, places, sending
 from .sending import CUTOFF, STANDARD
 
 _FAILED = object()
@@ -116,20 +116,23 @@ class _Child:
         return module
 
     def _run_until_start(self, namespace):
-        for _, _, code in self.order["statements"]:
+        for _, _, code, _ in self.order["statements"]:
             self._until_cut(exec, code, namespace)
 
     def _run_statements(self, namespace):
         self.lost = dict(self.order["lost"])
-        there = {*self.order["fresh"], *self._small()}
+        there = (set(self.order["fresh"]) - self.order["lost"].keys()).union(self._small())
         if self.order["marked"] or not there.issuperset(self.order["wanted"]):
             self._explain_missing_names(namespace)
-        for line, names, code in self.order["statements"]:
+        namespace[places.HELD] = places.Held(self._values_of)
+        for line, names, code, holes in self.order["statements"]:
             fresh = self._fresh(names)
             if not names or len(fresh) < len(names):
-                self._run(line, names, code, namespace)
+                self._run(line, names, code, holes, namespace)
             namespace.update(fresh)
-        for name in self.order["lost"]:
+        del namespace[places.HELD]
+        self._refresh(namespace)
+        for name in self.order["lost"].keys() - self._values_of(self.order["fresh"]).keys():
             namespace.pop(name, None)
         if self.lost or self._sent:
             namespace["__getattr__"] = self._attribute_getter(namespace.get("__getattr__"))
@@ -140,23 +143,32 @@ class _Child:
     def _set_small_values(self, namespace):
         """Not only when they are read: torch.compile looks for names without running the code."""
         for name in self._small():
-            if name not in namespace:
+            if name.isidentifier() and name not in namespace:
                 value = self._unpickled(name)
                 if value is not _FAILED:
                     namespace[name] = value
 
     def _fresh(self, names):
         """The values that the parent sent for these names, which we might set otherwise."""
-        found = {}
-        for name in names:
-            if name in self.order["fresh"] and name in self._sent:
-                value = self._unpickled(name)
-                if value is not _FAILED:
-                    found[name] = value
-        return found
+        return self._values_of([name for name in names if name in self.order["fresh"]])
 
-    def _run(self, line, names, code, namespace):
+    def _values_of(self, names):
+        """Name or place -> value, of those that were sent."""
+        found = {name: self._unpickled(name) for name in names if name in self._sent}
+        return {name: value for name, value in found.items() if value is not _FAILED}
+
+    def _refresh(self, namespace):
+        """Decorators and the like have perhaps changed once more what was sent as they had changed it."""
+        for name in self._values_of(self.order["fresh"]):
+            places.refresh(namespace, name, self._loaded(name))
+
+    def _run(self, line, names, code, holes, namespace):
         path = self.order["path"]
+        lacking = [hole for hole in holes if hole[1] and hole[0] not in namespace[places.HELD]]
+        for place, reason in lacking[:1]:
+            self._lose(line, names, reason, namespace)
+            self._refuse(names, place)
+            return
         try:
             cut = self._until_cut(exec, code, namespace)
             while cut and self._keeps_modules(cut, line):
@@ -166,6 +178,12 @@ class _Child:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever it is: the main process got past this line
+            needed = getattr(error, "missing", "")
+            if names and needed in self.lost:
+                reason = f"uses {needed!r}, which line {self.lost[needed][0]} sets in the main process only"
+                self._lose(line, names, reason, namespace)
+                self._refuse(names, needed)
+                return
             reason = f"{errors.FAILED}{type(error).__name__}"
             lacking = self._lose(line, names, reason, namespace)
             errors.say(errors.failed(line, path, error, lacking))
@@ -176,6 +194,10 @@ class _Child:
         if lacking:
             self._explain_missing_names(namespace)
         return lacking
+
+    def _refuse(self, names, needed):
+        """They are not there because what they need was not sent."""
+        self._refused.update(dict.fromkeys(names, self._refused.get(needed, "")))
 
     def _explain_missing_names(self, namespace):
         """Only where a name may be missing: code defined from now on looks up builtins more slowly."""
@@ -188,14 +210,24 @@ class _Child:
             if value is not _FAILED:
                 namespace[name] = value
                 return value
-        raise NameError(self._missing(name))
+        error = NameError(self._missing(name))
+        error.missing = name
+        raise error
+
+    def _loaded(self, name):
+        """What was pickled with it; our parent's `__main__` is still another module here while we load."""
+        main, sys.modules["__main__"] = sys.modules["__main__"], sys.modules["__mp_main__"]
+        try:
+            return pickle.loads(self._sent[name])  # noqa: S301  (our parent's)
+        finally:
+            sys.modules["__main__"] = main
 
     def _unpickled(self, name):
         """With all that shares an object with it."""
         if name in self._values:
             return self._values[name]
         try:
-            self._values.update(pickle.loads(self._sent[name]))  # noqa: S301  (our parent's)
+            self._values.update(self._loaded(name))
             return self._values[name]
         except Exception as error:
             self._refused[name] = f"unpickling it failed ({type(error).__name__}: {error})"

@@ -3,7 +3,7 @@
 import ast
 
 from .names import COMPREHENSIONS, binds, reads, root
-from .scope import CONTAINER, IMPORT, VALUE
+from .scope import ATOM, CONTAINER, DEFINITION, IMPORT, VALUE, VALUES
 from .tables import (
     BUILTINS,
     CALLERS,
@@ -24,6 +24,8 @@ _CONTAINER_TYPES = words(
     """
 )
 _IMPURE = (ast.Await, ast.Yield, ast.YieldFrom)
+_OPERATIONS = (ast.BinOp, ast.BoolOp, ast.Compare, ast.FormattedValue, ast.Starred, ast.UnaryOp)
+_ATOMIC = (ast.BinOp, ast.BoolOp, ast.IfExp, ast.Tuple, ast.UnaryOp)
 
 
 def spelled(node):
@@ -63,6 +65,9 @@ class Expressions:
             self.environment = True
         if isinstance(node, ast.Lambda):
             return self._first(reads(node, lazy=True), self._scope.missing)
+        active = self._active(node, own)
+        if active:
+            return f"runs code of {active}"
         if isinstance(node, COMPREHENSIONS):
             own = own.union(*(binds(generator.target) for generator in node.generators))
         if isinstance(node, ast.NamedExpr):
@@ -72,7 +77,7 @@ class Expressions:
     def dotted(self, node):
         """The full name of what an import brought, or a builtin; empty for anything else."""
         if isinstance(node, ast.Name):
-            known = self._scope.dotted.get(node.id, "")
+            known = self._scope.dotted(node.id)
             return known or (node.id if self._scope.is_builtin(node.id) else "")
         if isinstance(node, ast.Attribute):
             base = self.dotted(node.value)
@@ -81,23 +86,71 @@ class Expressions:
 
     def kind(self, node):
         """What kind of name an assignment of this value makes."""
+        if self._is_atom(node):
+            return ATOM
         if isinstance(node, _DISPLAYS):
             return CONTAINER
         if isinstance(node, ast.Call) and self.dotted(node.func) in _CONTAINER_TYPES:
             return CONTAINER
         return IMPORT if self.dotted(node) else VALUE
 
+    def _is_atom(self, node):
+        """Is it a number, a text, or a tuple of such?"""
+        if isinstance(node, (ast.Constant, ast.JoinedStr, ast.Compare)):
+            return True
+        if isinstance(node, ast.Name):
+            return self._scope.kind(node.id) == ATOM
+        if not isinstance(node, _ATOMIC):
+            return False
+        for part in ast.iter_child_nodes(node):  # no `map`, as in `_all`
+            if isinstance(part, ast.expr) and not self._is_atom(part):
+                return False
+        return True
+
+    def is_harmless(self, call):
+        """Does the call change nothing of what it is given?"""
+        name = self.dotted(call.func)
+        known = name in BUILTINS or name in PURE or name in ENVIRONMENT_CALLS or name == "print"
+        method = not name and getattr(call.func, "attr", "") in METHODS
+        return (known or method) and not self.given_functions(call, name)
+
+    def makes_active(self, node):
+        """Will reading items of this value run code of the script? A `defaultdict` with its own factory."""
+        is_default = (
+            isinstance(node, ast.Call) and self.dotted(node.func) == "collections.defaultdict"
+        )
+        return is_default and bool(node.args) and not self._is_harmless(node.args[0])
+
+    def _active(self, node, own):
+        """The name whose own code this operation runs: that of a metaclass, or of a factory."""
+        if isinstance(node, (ast.Subscript, ast.Attribute)):
+            operands = [node.value]
+        elif isinstance(node, ast.comprehension):
+            operands = [node.iter]
+        elif isinstance(node, _OPERATIONS):
+            operands = ast.iter_child_nodes(node)
+        else:
+            return ""
+        names = {n.id for n in operands if isinstance(n, ast.Name)} & self._scope.active - own
+        if isinstance(node, ast.Attribute):
+            names = {name for name in names if self._scope.kind(name) == DEFINITION}
+        return min(names, default="")
+
     @staticmethod
     def _first(nodes, judge):
         return next(filter(None, map(judge, nodes)), "")
 
     def _all(self, nodes, own):
-        return self._first(nodes, lambda node: self.why_not(node, own))
+        for node in nodes:  # no `map`: deep recursion through C is limited
+            why = self.why_not(node, own)
+            if why:
+                return why
+        return ""
 
     def _name(self, node, own):
         if node.id in own or not isinstance(node.ctx, ast.Load):
             return ""
-        if node.id in self._scope.environment or self.dotted(node) in ENVIRONMENT:
+        if self._scope.is_unsure(node.id) or self.dotted(node) in ENVIRONMENT:
             self.environment = True
         return self._scope.missing(node.id)
 
@@ -108,18 +161,27 @@ class Expressions:
         if name in ENVIRONMENT_CALLS or (on_value and method in ENVIRONMENT_METHODS):
             self.environment = True
         elif not (name in BUILTINS or name in PURE or (on_value and method in METHODS)):
-            lost = root(node.func) in self._scope.lost
+            lost = self._scope.is_lost(root(node.func))
             return self._scope.missing(root(node.func)) if lost else calls(node)
-        if name in CALLERS:
-            why = self._given_functions(node, name, own)
-            if why:
-                return why
+        why = self.given_functions(node, name, own)
+        if why:
+            return why
+        if name in BUILTINS and any(getattr(a, "id", "") in self._scope.active for a in node.args):
+            return calls(node)
         return self._all([node.func, *node.args, *node.keywords], own)
 
-    def _given_functions(self, node, name, own):
+    def given_functions(self, node, name, own=frozenset()):
         """`map(f, ...)`, `sorted(..., key=f)`: what it calls must be such a call, too."""
-        given = [keyword.value for keyword in node.keywords if keyword.arg == "key"]
-        given += node.args[:1] if name in ("filter", "map") else []
+        method = getattr(node.func, "attr", "")
+        places, names = CALLERS.get(name, ((), ("key",) if method == "sort" else ()))
+        if not places and not names:
+            return ""
+        if any(keyword.arg is None for keyword in node.keywords):  # `**options`
+            return calls(node)
+        if places and any(isinstance(argument, ast.Starred) for argument in node.args):
+            return calls(node)
+        given = [keyword.value for keyword in node.keywords if keyword.arg in names]
+        given += [node.args[place] for place in places if place < len(node.args)]
         for function in given:
             if isinstance(function, ast.Lambda):
                 arguments = frozenset(argument.arg for argument in function.args.args)
@@ -131,17 +193,17 @@ class Expressions:
         return ""
 
     def _is_harmless(self, function):
-        """`None`, `len`, `str.lower`, `re.compile`."""
+        """`None`, `len`, `str.lower`, `re.compile`; a text, for `re.sub`."""
         name = self.dotted(function)
         kind, _, method = name.partition(".")
         is_method = kind in BUILTINS and method in METHODS
-        is_none = isinstance(function, ast.Constant)
-        return is_none or name in BUILTINS or name in PURE or is_method
+        is_constant = self.kind(function) == ATOM
+        return is_constant or name in BUILTINS or name in PURE or is_method
 
     def _is_value(self, node, own):
         """Is it no module, class or function, whose method of the same name may do anything?"""
         if isinstance(node, ast.Name):
-            return node.id in own or self._scope.kinds.get(node.id) in (VALUE, CONTAINER)
+            return node.id in own or self._scope.kind(node.id) in VALUES
         if isinstance(node, ast.Attribute) and self.dotted(node):
             known = self.dotted(node)
             return node.attr == "__version__" or known in ENVIRONMENT or known in TEXTS

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 from typing import NamedTuple
 
+from . import changes
 from .expressions import Expressions, spelled
-from .names import binds, mutates, reads, root
-from .scope import CONTAINER, DEFINITION, IMPORT, VALUE
+from .names import binds, reads, root
+from .scope import CHANGEABLE, CONTAINER, DEFINITION, IMPORT, VALUE
 from .tables import (
     INHERITED,
     INHERITED_VARIABLES,
+    METACLASSES,
     MUTATORS,
     NEVER_REPLAYED,
     NOT_REPLAYED_WITH,
@@ -59,13 +61,28 @@ class Judge:
             return self._main(node, _KINDS.get(type(node).__name__, "not a definition"))
         return judge(node)
 
-    def _main(self, node, reason):
+    def _main(self, node, reason, guarded=False):
         """Not in a child: it has neither the names that this binds nor those whose values it changes."""
-        changed = (n for n in mutates(node) if self.scope.kinds.get(n) in (VALUE, CONTAINER))
+        changed = self._changed(node)
         names = tuple(dict.fromkeys((*binds(node), *changed)))
         for name in names:
-            self.scope.lose(name, node.lineno, reason)
+            self.scope.lose(name, node.lineno, reason, guarded)
         return Judged(MAIN, reason, (), names)
+
+    def _changed(self, node):
+        """The names of values that the statement surely changes; what it may change is doubtful then."""
+        scope = self.scope
+        found = changes.of(node, Expressions(scope).is_harmless)
+        if found.all:
+            scope.doubt_all()
+        for names, others, surely in found.holders:
+            scope.link(names, [n for n in others if scope.kind(n) in CHANGEABLE], surely)
+        linked = [name for n in found.surely for name in sorted(scope.linked(n, surely=True))]
+        doubtful = {
+            name for n in found.surely | found.perhaps for name in scope.linked(n, surely=False)
+        }
+        scope.unsure.update(n for n in doubtful if scope.kind(n) in CHANGEABLE)
+        return [name for name in linked if scope.kind(name) in CHANGEABLE]
 
     def _bind(self, node, kind, environment=False):
         for name in binds(node):
@@ -99,8 +116,21 @@ class Judge:
         why = next(filter(None, map(self.scope.missing, reads(node, self._lazy))), "")
         if why:
             return self._main(node, f"its definition {why}")
+        return self._defined(node, node)
+
+    def _defined(self, node, kept, more=""):
         self.scope.bind(node.name, DEFINITION)
-        return Judged(CHILD, "a definition", (node,))
+        if isinstance(node, ast.ClassDef) and self._has_operations(node):
+            self.scope.active.add(node.name)
+        return Judged(CHILD, f"a definition{more}", (kept,))
+
+    def _has_operations(self, node):
+        """Does the class itself, not its instances, define what `C[x]`, `C + x` or `len(C)` does?"""
+        own = (k.value for k in node.keywords if k.arg == "metaclass")
+        dotted = Expressions(self.scope).dotted
+        metaclass = any(dotted(value) not in METACLASSES for value in own)
+        methods = any(getattr(part, "name", "") == "__class_getitem__" for part in node.body)
+        return metaclass or methods or any(root(base) in self.scope.active for base in node.bases)
 
     _asyncfunctiondef = _classdef = _functiondef
 
@@ -127,17 +157,18 @@ class Judge:
         method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
         if name in INHERITED:
             return Judged(INHERITED_ALREADY, f"children inherit what {spelled(call.func)}() does")
-        own = self.scope.kinds.get(root(call.func)) == CONTAINER and method in MUTATORS
+        own = self.scope.kind(root(call.func)) == CONTAINER and method in MUTATORS
         replayed = name in REPLAYED or (method in REPLAYED_METHODS and name not in NEVER_REPLAYED)
         given = {keyword.arg for keyword in call.keywords}
         if not own and (not replayed or given & NOT_REPLAYED_WITH):
             return self._evaluated(node, call, "a constant expression")
         why, environment = self._why_not(call.func, *call.args, *call.keywords)
+        why = why or Expressions(self.scope).given_functions(call, name)
         if why:
             unless = "" if own else f": {spelled(call.func)}() is not repeated in children"
             return self._main(node, why + unless)
         if own and environment:
-            self.scope.environment.add(root(call.func))
+            self.scope.from_environment([root(call.func)])
         return Judged(CHILD, f"repeats {spelled(call.func)}()", (node,))
 
     def _assign(self, node):
@@ -160,7 +191,7 @@ class Judge:
             why = self.scope.missing(target.id)
             if why:
                 return self._main(node, why)
-        kind = self.scope.kinds.get(root(target), VALUE)
+        kind = self.scope.kind(root(target)) or VALUE
         return self._assigned(node, [target], node.value, kind)
 
     def _assigned(self, node, targets, value, kind=""):
@@ -173,12 +204,18 @@ class Judge:
             return self._main(node, why + self._left_unchanged(targets))
         alias = expressions.dotted(value)
         kind = kind or expressions.kind(value)
+        held = [name for name in changes.held(value) if self.scope.kind(name) in CHANGEABLE]
         for target in targets:
             if isinstance(target, ast.Name):
                 self.scope.bind(target.id, kind, alias, expressions.environment)
+                if expressions.makes_active(value):
+                    self.scope.active.add(target.id)
             else:
                 for name in binds(target):
                     self.scope.bind(name, VALUE, environment=expressions.environment)
+            if kind in CHANGEABLE and held:
+                name = root(target)
+                self.scope.link([name] if name else binds(target), held, bool(root(value)))
         patched = [t for t in targets if isinstance(t, (ast.Attribute, ast.Subscript))]
         reason = f"sets {spelled(patched[0])}" if patched else "a constant expression"
         return Judged(CHILD, reason, (node,))
@@ -186,7 +223,7 @@ class Judge:
     def _left_unchanged(self, targets):
         """What is another thing in children, where a part of a module or class is set."""
         parts = [t for t in targets if isinstance(t, (ast.Attribute, ast.Subscript))]
-        own = (t for t in parts if self.scope.kinds.get(root(t)) in (IMPORT, DEFINITION))
+        own = (t for t in parts if self.scope.kind(root(t)) in (IMPORT, DEFINITION))
         return next((f": {spelled(target)} is not changed in children" for target in own), "")
 
     def _why_not_stored(self, target, expressions):
@@ -208,8 +245,8 @@ class Judge:
         targets = node.targets
         if all(_is_inherited(target, Expressions(self.scope)) for target in targets):
             return Judged(INHERITED_ALREADY, "children inherit it")
-        if not all(isinstance(t, ast.Name) and t.id in self.scope.kinds for t in targets):
-            return self._main(node, "deletes other things than names")
+        if not all(isinstance(t, ast.Name) and self.scope.kind(t.id) for t in targets):
+            return self._main(node, f"deletes {', '.join(map(spelled, targets))}")
         for target in targets:
             self.scope.forget(target.id)
         return Judged(CHILD, "deletes names", (node,))

@@ -17,7 +17,11 @@ def _binds(node):
     if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
         yield node.name
         return
-    if isinstance(node, ast.Lambda):
+    if isinstance(node, (ast.Constant, ast.Lambda)):
+        return
+    if isinstance(node, ast.Name):
+        if not isinstance(node.ctx, ast.Load):
+            yield node.id
         return
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
@@ -26,8 +30,6 @@ def _binds(node):
         inner = (part for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
         yield from (part.target.id for part in inner)
         return
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        yield node.id
     if type(node).__name__ in ("MatchAs", "MatchStar", "MatchMapping"):
         yield from filter(None, (getattr(node, "name", None), getattr(node, "rest", None)))
     for part in ast.iter_child_nodes(node):
@@ -52,6 +54,8 @@ def mutates(node):
 def here(node):
     """The node and all below it but the bodies of functions: what runs when the statement runs."""
     yield node
+    if isinstance(node, (ast.Constant, ast.Name)):
+        return
     if isinstance(node, (*FUNCTIONS, ast.Lambda)):
         parts = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
         parts += getattr(node, "decorator_list", [])

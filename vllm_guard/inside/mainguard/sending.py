@@ -8,13 +8,13 @@ import marshal
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER
 
-from . import load, values
+from . import load, places, values
 from .cut import CutOffError
 
 STANDARD, DEFINITIONS, CUTOFF = "standard", "definitions", "cutoff"
 PACKAGE = "_vllm_guard_main"
 #: What a child needs of this package, in the order in which it is loaded.
-_SHIPPED = ("values", "cut", "sending", "errors", "imports", "engine", "child")
+_SHIPPED = ("values", "cut", "errors", "places", "sending", "imports", "engine", "child")
 _KEY = "vllm_guard"
 
 _BOOT = """
@@ -57,6 +57,7 @@ class Sender:
             parcel  #: called at every start; returns a Parcel, or None for nothing to send
         )
         self._kept = kept  #: what this process itself was sent, as `values.pack` makes it
+        self._told = set()  #: the places of which it has been said that they are not sent
         self.loading = False  #: is this process itself loading the script?
         self.cut = None  #: the last CutOffError that was raised meanwhile
 
@@ -80,15 +81,21 @@ class Sender:
             modules=parcel.modules,
             spawn=spawn.__name__,
             order=parcel.packed,
-            sent=self._sent(wanted),
+            sent=self._sent(wanted, parcel.order),
         )
         return data
 
-    def _sent(self, wanted):
+    def _sent(self, wanted, order):
         """As `values.pack`; what this process was sent and has not read yet is sent on."""
         namespace = vars(sys.modules["__main__"])
-        kept = {n: self._kept[n] for n in wanted if n not in namespace and n in self._kept}
-        return {**kept, **values.pack({n: namespace[n] for n in wanted if n in namespace})}
+        found = {n: namespace[n] for n in wanted if n in namespace}
+        if order["mode"] != STANDARD:
+            found.update(places.read(order["places"], namespace))
+        kept = {n: value for n, value in self._kept.items() if n not in found}
+        sent = {**kept, **values.pack(found)}
+        if namespace["__name__"] == "__main__":
+            places.tell(order, sent, self._told)
+        return sent
 
 
 class _Stowaway:

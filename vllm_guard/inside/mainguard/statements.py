@@ -10,10 +10,12 @@ import ast
 import sys
 from typing import NamedTuple
 
-from .blocks import Blocks
+from . import changes
+from .holes import Holes
 from .markers import Markers, first_line, parse
 from .names import binds
 from .scope import Scope
+from .syntax import deeply
 
 
 class Statement(NamedTuple):
@@ -27,6 +29,9 @@ class Statement(NamedTuple):
     reason: str  #: one clause: "calls LLM()"
     binds: tuple[str, ...]
     lost: tuple[str, ...]  #: the names that a child does not get from it
+    span: tuple[
+        int, int
+    ]  #: where in its first line it begins, and ends in its last one (bytes of UTF-8)
 
 
 class Classified(NamedTuple):
@@ -39,24 +44,39 @@ class Classified(NamedTuple):
         str, tuple[int, str]
     ]  #: name -> (line, reason), of the names that a child lacks at the end
     available: frozenset[str]  #: the names that it has
-    environment: frozenset[str]  #: those of them whose value may be another in a child
+    environment: frozenset[str]  #: those whose value may be another in a child that sets them
+    places: dict[str, tuple[int, bool]]  #: what else is sent, see `analysis.order`
 
 
 def classify(source, path):
     """The statements of a script (bytes), as `Classified`. Raises SyntaxError."""
+    return deeply(lambda: _classify(source, path))
+
+
+def _classify(source, path):
     tree = parse(source, path)
-    judge = Blocks(Scope(), Markers(source), has_lazy_annotations(tree))
+    elsewhere = changes.in_functions(tree)
+    found, doubtful = _classified(tree, Markers(source), Scope(elsewhere=elsewhere))
+    if doubtful:  # of what comes later in the file: once more, with that in mind
+        found, _ = _classified(tree, Markers(source), Scope(doubtful, elsewhere))
+    return found
+
+
+def _classified(tree, markers, scope):
+    """(Classified, the names whose values are in doubt)."""
+    judge = Holes(scope, markers, has_lazy_annotations(tree))
     found, kept = [], []
     for node in tree.body:
         judged = judge.statement(node)
         kept += judged.kept
         place = (first_line(node), node.end_lineno)
         names = (tuple(binds(node)), judged.lost)
-        found.append(Statement(*place, judged.verdict, judged.reason, *names))
-    scope = judge.scope
-    lost = scope.lost_at_last()
-    known = (lost, frozenset(scope.kinds.keys() - lost), frozenset(scope.environment - lost.keys()))
-    return Classified(tuple(found), tree, ast.Module(kept, []), *known)
+        span = (node.col_offset, node.end_col_offset)
+        found.append(Statement(*place, judged.verdict, judged.reason, *names, span))
+    lost = judge.scope.lost_at_last()
+    names = (frozenset(scope.available() - lost.keys()), frozenset(scope.unsure_at_last()))
+    body = ast.Module(kept, [])
+    return Classified(tuple(found), tree, body, lost, *names, judge.places), set(scope.unsure)
 
 
 def has_lazy_annotations(tree):

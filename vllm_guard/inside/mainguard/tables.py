@@ -30,8 +30,20 @@ BUILTINS = words(
     type zip
     """
 )
-#: Of those, the ones that call a function that they are given.
-CALLERS = words("filter map max min sorted")
+#: Of such calls, the ones that call functions that they are given: positions and names of these arguments.
+CALLERS = {
+    "filter": ((0,), ()),
+    "json.dumps": ((), ("cls", "default")),
+    "json.loads": (
+        (),
+        ("cls", "object_hook", "object_pairs_hook", "parse_constant", "parse_float", "parse_int"),
+    ),
+    "map": ((0,), ()),
+    "max": ((), ("key",)),
+    "min": ((), ("key",)),
+    "re.sub": ((1,), ("repl",)),
+    "sorted": ((), ("key",)),
+}
 
 #: Functions and classes of which the same holds.
 PURE = Table(
@@ -95,6 +107,12 @@ MUTATORS = words(
     subtract symmetric_difference_update update
     """
 )
+
+#: Metaclasses whose operations on classes run no code of the script.
+METACLASSES = words("abc.ABCMeta enum.EnumMeta enum.EnumType type")
+
+#: Builtins that can set any name of the script.
+NAMESPACES = words("eval exec globals locals")
 
 #: Calls whose only effect is on the process that makes them: each child repeats them.
 REPLAYED = Table(

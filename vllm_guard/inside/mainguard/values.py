@@ -5,6 +5,7 @@ Nothing is imported for it: types that the script has not loaded are not among i
 
 import pickle
 import sys
+from collections import defaultdict
 
 MOST_ELEMENTS = 200_000
 MOST_BYTES = 16 << 20
@@ -183,7 +184,7 @@ def _owner(array):
 
 def _elements(value):
     if isinstance(value, dict):
-        factory = getattr(value, "default_factory", None)
+        factory = value.default_factory if isinstance(value, defaultdict) else None
         inner = [] if factory is None or _is_builtin(factory) else [factory]
         return [*inner, *value.keys(), *value.values()]
     return (

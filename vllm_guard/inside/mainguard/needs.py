@@ -1,0 +1,96 @@
+"""What the children of a script run of it, and which values they need for that. Pure."""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import builtins
+import dis
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+from .holes import holes
+from .names import binds
+from .places import HELD
+from .statements import Classified, classify
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+_READS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
+
+
+class Needs(NamedTuple):
+    """What goes to each child."""
+
+    found: Classified
+    statements: list[
+        tuple[int, list[str], CodeType, list[tuple[str, str]]]
+    ]  #: as `analysis.order` has it
+    wanted: frozenset[str]  #: the names whose values are sent
+    fresh: frozenset[
+        str
+    ]  #: those of them that a child could set by itself, but perhaps to another value
+
+
+def read(source, path):
+    """The Needs of a script (bytes). Raises SyntaxError."""
+    found = classify(source, path)
+    flags = _future_flags(found.whole)
+    rows, reads = [], set()
+    for node in found.tree.body:
+        code = compiled(ast.Module([node], []), path, flags)
+        names = set(_reads(code))
+        rows.append((node.lineno, binds(node), code, holes(node) if HELD in names else []))
+        reads |= names - {HELD}
+    fresh = reads & found.environment
+    unknown = reads - found.available - vars(builtins).keys()
+    return Needs(
+        found, rows, frozenset(unknown | fresh | reads & found.lost.keys()), frozenset(fresh)
+    )
+
+
+def explained(needs):
+    """(name or place, why it is sent) of each value, by name."""
+    found = needs.found
+    why = dict.fromkeys(needs.wanted, "functions read it; no statement that a child runs sets it")
+    why.update(
+        dict.fromkeys(needs.fresh, "functions read it; it may be another in a child, or changes")
+    )
+    for name in needs.wanted & found.lost.keys():
+        why[name] = (
+            f"functions read it; line {found.lost[name][0]} sets or changes it in the main process only"
+        )
+    for place, (line, _) in found.places.items():
+        why[place] = (
+            f"line {line} sets or changes it in the main process only"
+            if line
+            else "a definition has it"
+        )
+    return sorted(why.items())
+
+
+def compiled(source, path, flags=0):
+    """The code of a text or a tree."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they have been shown when the script was started
+        return compile(source, path, "exec", flags, dont_inherit=True)
+
+
+def _future_flags(tree):
+    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+    names = (alias.name for node in imports if node.module == "__future__" for alias in node.names)
+    flags = 0
+    for name in names:
+        flags |= getattr(__future__, name).compiler_flag
+    return flags
+
+
+def _reads(code):
+    """The global names that the code and the functions in it read."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _READS:
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, type(code)):
+            yield from _reads(constant)
