@@ -45,7 +45,10 @@ completions: ## write completions/ anew
 	@$(SET_DEV); write() { "$$dev/bin/python" -m vllm_guard completion $$1 > completions/$$2; }; \
 	write bash vllm-guard.bash; write zsh _vllm-guard; write fish vllm-guard.fish
 
+signatures: ## write docs/signatures.md anew
+	@$(SET_DEV); "$$dev/bin/python" dev/signature_docs.py
+
 bench: ## what a launch costs, next to its peers
 	@$(SET_DEV); "$$dev/bin/python" benchmarks/launch.py
 
-.PHONY: help demo test soak quick lint types format completions bench
+.PHONY: help demo test soak quick lint types format completions signatures bench

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 from tests.kit import ROOT
 from tests.kit.broken import table
+from tests.kit.logs import known
 
 STATED = r'"(ok|note|warn|fail|skip|unknown) ([a-z0-9-]+): '  #: a finding in the data
 
@@ -39,3 +42,17 @@ def test_the_table_of_launches_that_failed_is_that_of_the_tests() -> None:
         (x.name, x.told.partition(":")[0], x.said, str(x.exit)) for x in table()
     ]
     assert f"told before {len(rows)} real launches" in text
+
+
+def test_the_page_of_signatures_is_what_the_data_say() -> None:
+    done = subprocess.run(
+        [sys.executable, "dev/signature_docs.py", "--check"], cwd=ROOT, check=False
+    )
+
+    assert done.returncode == 0, "run: python dev/signature_docs.py"
+
+
+def test_every_signature_has_its_section() -> None:
+    sections = re.findall(r"^### (.+)$", (ROOT / "docs/signatures.md").read_text(), re.MULTILINE)
+
+    assert sorted(sections) == sorted(signature.id for signature in known())

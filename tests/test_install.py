@@ -162,7 +162,8 @@ def test_the_wheel_holds_profiles_data_completions_and_types(built) -> None:
     shared = {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
     assert profiles <= names
     assert {f"vllm_guard/data/{n}.toml" for n in ("redact", "vars/nccl", "vars/vllm")} <= names
-    assert "vllm_guard/py.typed" in names
+    assert {"vllm_guard/py.typed", "vllm_guard/_docs/checks.md"} <= names
+    assert "vllm_guard/data/signatures/envelopes.toml" in names
     assert shared == {
         "share/bash-completion/completions/vllm-guard",
         "share/zsh/site-functions/_vllm-guard",

@@ -18,7 +18,10 @@ PACKAGE = "vllm_guard"
 #: Highest first: a module may import from its own layer and from those below.
 LAYERS = (
     ("__main__", "cli", "commands", "ending"),
-    ("report", "prepare", "command", "checkup", "formats", "sarif", "kept", "trial"),
+    (
+        *("report", "prepare", "command", "checkup", "formats", "sarif", "kept", "trial"),
+        "closing",
+    ),
     (
         *(
             "launch",
@@ -42,7 +45,7 @@ LAYERS = (
     ),
     (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
-        *("removal", "effects"),
+        *("removal", "effects", "diagnose", "signatures"),
         "phases",
     ),
     (
@@ -65,15 +68,17 @@ LAYERS = (
         *("estimate", "hub", "hub_api", "model_files"),
         *("notebooks", "scripts", "unguarded"),
         *("guarding", "importers", "overwrite"),
+        *("lines", "needles", "prefixes"),
     ),
-    ("model", "errors", "frozen", "options", "shellwords", "flag_words", "__init__"),
+    ("model", "errors", "frozen", "options", "schema", "shellwords", "flag_words", "__init__"),
 )
 RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
 
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
-    *("notebooks", "unguarded", "flag_words", "phases"),
+    *("notebooks", "unguarded", "flag_words", "schema", "phases"),
+    *("diagnose", "lines", "needles", "prefixes", "signatures"),
     *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
     *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
     "guarding.wrapping",

@@ -27,6 +27,8 @@ _AGAIN = 2.0  #: seconds within which the same wish again means: faster
 #: Not about the end of the run.
 _NEUTRAL = frozenset((int(signal.SIGCONT), int(signal.SIGTSTP), int(signal.SIGWINCH)))
 _SIGNALLED = 128
+#: Who ended it, in words, where nobody of ours did.
+KILLED = "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
 #: Words that say one number, and the field that it goes to.
 _NUMBERS = {
     "started": "main",
@@ -108,7 +110,7 @@ class Ledger:
             killed = f", which it ignored: {signals.name(killer)}" if late else ""
             return f"{wishes}{killed}"
         if killer == signal.SIGKILL:
-            return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
+            return KILLED
         if killer == signal.SIGINT and had_terminal:
             return "Ctrl-C"
         return signals.name(killer) if killer else "itself"

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 
 from vllm_guard import __version__, marker, paths
@@ -183,27 +182,6 @@ def to_json(run: Run) -> bytes:
     """The run as one JSON document (design, section 2)."""
     document = {"schema_version": SCHEMA_VERSION, "vllm_guard": __version__, **plain(run)}
     return (json_text(document) + "\n").encode("ascii")
-
-
-def open_json(path: str) -> int:
-    """A descriptor for `--json FILE`: before the start, so that one that cannot be written is known then."""
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC  # emptied when there is something to write
-        return os.open(path, flags, 0o600)
-    except OSError as error:
-        raise GuardError(f"--json: cannot write {path}: {error.strerror}") from None
-
-
-def write_json(sink: int, run: Run) -> str:
-    """Write the run there and close it; returns what is wrong, or nothing."""
-    try:
-        with os.fdopen(sink, "wb") as file:
-            if stat.S_ISREG(os.fstat(sink).st_mode):
-                os.ftruncate(sink, 0)
-            file.write(to_json(run))
-    except OSError as error:
-        return f"--json: not written: {error.strerror}"
-    return ""
 
 
 def json_text(value: Any) -> str:

@@ -6,26 +6,24 @@ import os
 import time
 
 from vllm_guard import (
-    cgroup,
-    command,
     ending,
     execute,
     launch,
+    ledger,
     leftovers,
     outlet,
     paths,
     prepare,
-    record,
     report,
-    segments,
+    screen,
     signals,
     voice,
 )
-from vllm_guard.environment import too_big
+from vllm_guard.commands.order import order_of
 from vllm_guard.errors import REFUSED, GuardError
 from vllm_guard.frozen import replace
 from vllm_guard.log import Log
-from vllm_guard.model import Finding, Launch, Outcome, Run
+from vllm_guard.model import Finding, Outcome, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,16 +31,13 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from vllm_guard.launch import Result
-    from vllm_guard.model import Containment
+    from vllm_guard.model import Containment, Launch
     from vllm_guard.options import RunOptions
     from vllm_guard.prepare import Prepared
     from vllm_guard.proof import Before
     from vllm_guard.signals import Inherited
     from vllm_guard.watch import Watch
 
-#: Seconds for vLLM to end its workers, beyond its own --shutdown-timeout: it takes 1 to 3, and while it loads
-#: a model it answers SIGTERM not at all. Docker and Kubernetes wait for 10 and 30 before they kill.
-_VLLM_GRACE = 8.0
 _ALWAYS_LOOKED_AT = ("processes", "shared memory")
 
 
@@ -55,7 +50,7 @@ def start(options: RunOptions) -> NoReturn:
 def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
     """Carry out one launch and return how it ended; raises GuardError when it cannot start."""
     prepared = prepare.prepare(options)
-    sink = record.open_json(options.json) if options.json else None
+    sink = _open_json(options)
     try:
         path = prepare.executable(prepared)
         if prepared.full_probes:
@@ -78,7 +73,7 @@ def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
 def _launch(
     prepared: Prepared, path: str, closed_stdio: tuple[int, ...], sink: int | None
 ) -> Outcome:
-    order = _order(prepared, path)
+    order = order_of(prepared, path)
     if prepared.options.exec:
         execute.replace_process(order)
     host = _host(prepared)
@@ -105,6 +100,11 @@ def _launch(
         phases=watch.times if watch else (),
         samples=watch.samples if watch else "",
     )
+    if _failed(prepared, result.outcome):
+        from vllm_guard import closing
+
+        found, _ = closing.incidents(log.path, result.outcome, prepared.redactor.text)
+        done = replace(done, incidents=found)
     prepared.shelf.write(done)
     prepared.shelf.unmark(prepared.run_id)
     prepared.shelf.prune()
@@ -154,6 +154,12 @@ def _masked(prepared: Prepared, log: Log) -> tuple[tuple[str, int], ...]:
     return (*((("known value", log.masked),) if log.masked else ()), *shapes.items())
 
 
+def _failed(prepared: Prepared, outcome: Outcome) -> bool:
+    """Did it end as nobody had asked it to? A server does so also when it exits 0."""
+    by_itself = ("itself", ledger.KILLED, signals.name(outcome.signal))
+    return outcome.ended_by in by_itself and bool(outcome.code or prepared.is_server)
+
+
 def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
     """A server ends when it is asked to; vLLM returns 0 also when its engine died (vllm#48966)."""
     if result.contained == "group":
@@ -173,30 +179,6 @@ def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
             fix="look for the first error in the log of the record",
             uri="https://github.com/vllm-project/vllm/issues/48966",
         )
-
-
-def _order(prepared: Prepared, path: str) -> Launch:
-    """The launch as bytes, within the kernel's limits. Raises GuardError 125 for what is too big."""
-    argv = tuple(os.fsencode(word) for word in prepared.argv)
-    problem = too_big(argv, prepared.entries)
-    if problem:
-        raise GuardError(problem, "the kernel would refuse to start it (E2BIG)")
-    options = prepared.options
-    return Launch(
-        run_id=prepared.run_id,
-        path=os.fsencode(path),
-        argv=argv,
-        env=prepared.entries,
-        private=prepared.private,
-        cgroup="" if options.allow_daemon else cgroup.place(prepared.run_id),
-        watch=not (options.no_watch or options.allow_daemon),  # a daemon goes on writing
-        allow_daemon=options.allow_daemon,
-        deadline=options.deadline,
-        grace=_VLLM_GRACE + command.shutdown_timeout(prepared.argv),
-        interrupt_ends=prepared.is_server,  # what it means to a script or a REPL, nobody knows
-        present=segments.present(),
-        quiet=options.quiet_child,
-    )
 
 
 def _make_private(prepared: Prepared) -> None:
@@ -283,17 +265,32 @@ def _say_after(prepared: Prepared, done: Run, result: Result, log: Log) -> None:
     outcome = result.outcome
     plain = outcome.kind == "exited" and outcome.ended_by == "itself"
     plain = plain and not outcome.left_behind and not outcome.freed
-    silent = not prepared.options.listens
-    if plain and not done.leftovers and not news and not result.lost_bytes and silent:
-        return
-    for line in report.closing_lines(done, result.lost_bytes):
+    plain = plain and not done.leftovers and not news and not result.lost_bytes
+    silent = plain and not prepared.options.listens
+    for line in () if silent else report.closing_lines(done, result.lost_bytes):
         voice.say(line)
+    folder = os.path.dirname(done.log)
+    if done.incidents:
+        from vllm_guard import closing
+
+        closing.say(done.incidents, folder, os.environ)
+    elif folder and not silent:
+        voice.say(f"record: {screen.printable(folder)}")
 
 
-def _write_json(sink: int | None, run: Run) -> None:
-    problem = record.write_json(sink, run) if sink is not None else ""
-    if problem:
-        voice.say(f"warn {problem}", "warn")
+def _open_json(options: RunOptions) -> int | None:
+    if not options.json:
+        return None
+    from vllm_guard.commands import sink
+
+    return sink.opened(options.json)
+
+
+def _write_json(fd: int | None, run: Run) -> None:
+    if fd is not None:
+        from vllm_guard.commands import sink
+
+        sink.write(fd, run)
 
 
 def _utc(moment: time.struct_time) -> str:
