@@ -547,7 +547,7 @@ def test_explain_leaves_out_what_has_no_children(folder) -> None:
 
 
 def test_the_pre_commit_hook_takes_files(folder) -> None:
-    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    hook, *_ = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     (folder / "s.py").write_text(BARE)
     (folder / "good.py").write_text(GUARDED)
     program, *words = shlex.split(hook["entry"])
