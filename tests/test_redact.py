@@ -225,7 +225,7 @@ def test_every_shape_masks_its_examples_and_leaves_its_near_misses(shape: dict[s
     assert shape["examples"]
     assert shape["near_misses"]
     for example in shape["examples"]:
-        assert shape["scan"] in example
+        assert any(scan in example for scan in shape["scan"])
         assert MASK in alone.text(example)
         assert re.search(shape["regex"], alone.text(example)) is None
     for near in shape["near_misses"]:
@@ -238,7 +238,7 @@ def test_every_shape_has_its_own_id_and_no_key_that_nobody_reads() -> None:
 
     assert len(set(ids)) == len(ids)
     assert {key for shape in SHAPES for key in shape} == {
-        *("id", "scan", "regex", "examples", "near_misses"),
+        *("id", "scan", "regex", "lines", "examples", "near_misses"),
     }
     assert set(RULES) == {"names", "flags", "shape"}
 
@@ -268,7 +268,7 @@ def test_no_text_makes_the_rules_slow(text: str) -> None:
     assert time.process_time() - start < 0.25
 
 
-SAFE = st.characters(exclude_characters="[]", exclude_categories=())
+SAFE = st.characters(exclude_characters="[]", exclude_categories=("Cs",))  # as from the system
 SECRETS = st.lists(st.text(SAFE, min_size=8, max_size=12), min_size=1, max_size=4)
 PIECES = st.sampled_from(
     [
@@ -310,7 +310,8 @@ def test_the_longest_secret_is_masked_first_so_that_no_end_of_it_stays() -> None
     redactor = REDACTOR.knowing({"A_TOKEN": short, "B_TOKEN": long})
 
     assert redactor.text(f"{long} {short}") == f"{MASK} {MASK}"
-    assert redactor.known_bytes() == (long.encode(), short.encode())
+    lengths = [len(secret) for secret in redactor.known_bytes()]
+    assert lengths == sorted(lengths, reverse=True)
 
 
 def test_words_of_a_log_are_not_masked_for_a_secret_that_is_short() -> None:
@@ -323,7 +324,7 @@ def test_words_of_a_log_are_not_masked_for_a_secret_that_is_short() -> None:
 def test_secrets_that_are_no_utf8_are_masked_as_bytes() -> None:
     redactor = REDACTOR.knowing({"A_TOKEN": "\udcff\udc80secret"})
 
-    assert redactor.known_bytes() == (b"\xff\x80secret",)
+    assert b"\xff\x80secret" in redactor.known_bytes()
     assert redactor.text("x\udcff\udc80secret") == f"x{MASK}"
 
 

@@ -100,6 +100,38 @@ def test_a_dead_run_is_cleaned_by_hand() -> None:
     assert list(_state().glob("active/*")) == []
 
 
+LOOSE = "hf_aBcDeFgHiJaBcDeFgHiJ"
+KNOWN = "s3cr3t+of/mine"
+
+
+def test_no_log_holds_a_secret_and_the_record_counts_them() -> None:
+    words = f"echo {LOOSE}; echo x={KNOWN}; printf us:{KNOWN} | base64"
+    guard("-e", f"MY_TOKEN={KNOWN}", "--", "sh", "-c", words)
+
+    run = answer("runs", "show")["run"]
+    log = Path(run["log"]).read_text()
+
+    assert run["masked"] == [["known value", 2], ["hugging-face-token", 1]]
+    assert LOOSE not in log
+    assert log.startswith("[masked]" + "*" * (len(LOOSE) - 8) + "\nx=[masked]\n")
+
+
+def test_the_log_of_a_dead_run_is_masked_when_it_is_swept() -> None:
+    words = f"echo {LOOSE}; echo ready; exec cat"
+    process = start("--", "sh", "-c", words, stdin=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"ready\n")
+    (log,) = _state().glob("runs/*/output.log")
+    wait_for(lambda: LOOSE in log.read_text(), "the log")
+    (keeper,) = children(process.pid)
+    kill_at_once(keeper, process.pid)
+    process.communicate()
+
+    guard("runs", "clean")
+
+    assert LOOSE not in log.read_text()
+
+
 def test_clean_removes_records_only_when_it_is_asked_to() -> None:
     guard("--", "true")
 

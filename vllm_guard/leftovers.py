@@ -165,6 +165,7 @@ def sweep_dead(shelf: Shelf) -> Iterator[Finding]:
         if marker.state != "dead":
             continue
         swept = sweep(marker)
+        shelf.mask_logs(marker.run_id)
         left = findings(swept.survivors, swept.stays, ())
         if not left and not swept.spared:
             shelf.unmark(marker.run_id)

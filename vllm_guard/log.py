@@ -24,8 +24,10 @@ class Log:
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self.path = ""  #: of output.log; empty where there is none
         self.problem = ""  #: why there is none, although there is a folder for it
+        self.kept = 0  #: bytes that were written
         self.lost = 0  #: bytes that are in none of the files
         self._tail = ""
+        self.masked = 0  #: how often a known secret stood in it
         self._secrets = secrets
         self._overlap = max((len(s) for s in secrets), default=1) - 1
         self._held = b""
@@ -66,7 +68,9 @@ class Log:
 
     def _masked(self, data: bytes) -> bytes:
         for secret in self._secrets:
-            data = data.replace(secret, b"[masked]")
+            if found := data.count(secret):
+                self.masked += found
+                data = data.replace(secret, b"[masked]")
         return data
 
     def _append(self, data: bytes) -> None:
@@ -79,6 +83,7 @@ class Log:
                 self._let_go()
                 break
             written = min(len(data), self._room)
+            self.kept += written
             self._room -= written
             data = data[written:]
         self.lost += len(data)

@@ -154,6 +154,26 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Incident:
+    """What a log tells of a failure: a signature that is known, or the first error that is not. Redacted."""
+
+    id: str  #: of the signature; empty where none is known
+    title: str
+    status: Literal["known", "not recognised"]
+    process: str  #: as the log calls it, `Worker_TP0 pid=12`; empty where it does not
+    line: int  #: number in the log, from 1; 0 where no line tells it
+    lines: tuple[str, ...]  #: of the log
+    cause: str
+    fix: str
+    confirm: tuple[str, ...] = ()  #: what shows that it is this
+    refute: tuple[str, ...] = ()  #: what shows that it is not
+    next: tuple[str, ...] = ()  #: our own probes and profiles
+    uri: str = ""
+    vllm: str = ""  #: the versions that say it so, a specifier; empty for all
+    phase: str = ""
+
+
+@dataclass(frozen=True)
 class Run:
     """The record of one run, as it lies on disk."""
 
@@ -171,3 +191,6 @@ class Run:
     leftovers: tuple[Finding, ...] = ()
     looked_at: tuple[str, ...] = ()  #: what was looked at for leftovers
     log: str = ""
+    incidents: tuple[Incident, ...] = ()  #: the first cause first
+    #: Secrets that were in the log: how many, by what they were known by.
+    masked: tuple[tuple[str, int], ...] = ()

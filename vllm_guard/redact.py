@@ -4,8 +4,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, AnyStr
 
 MASK = "[masked]"
 _SHORTEST = 8  #: shorter secrets would mask ordinary words of a log
@@ -18,12 +19,18 @@ class Redactor:
     def __init__(self, rules: Mapping[str, Any], known: Iterable[str] = ()) -> None:
         self._rules = rules
         self._known = sorted({k for k in known if len(k) >= _SHORTEST}, key=len, reverse=True)
+        self.shapes: Sequence[dict[str, Any]] = rules["shape"]
 
     def knowing(self, env: Mapping[str, str], argv: Sequence[str] = ()) -> Redactor:
         """The same rules, with the values of `env`'s and `argv`'s secrets known."""
         values = [value for name, value in env.items() if self.is_secret(name)]
         values += [secret for _, secret in self._flagged(argv) if secret]
-        return Redactor(self._rules, [*self._known, *values])
+        known = [*self._known]
+        if values:
+            from vllm_guard import spellings
+
+            known += [spelling for value in values for spelling in spellings.of(value)]
+        return Redactor(self._rules, known)
 
     def is_secret(self, name: str) -> bool:
         """Does a variable of this name hold a secret?"""
@@ -47,11 +54,11 @@ class Redactor:
         """The text with known secrets and secret shapes masked."""
         for secret in self._known:
             text = text.replace(secret, MASK)
-        for shape in self._rules["shape"]:
-            if shape["scan"] in text:
+        for shape in self.shapes:
+            if any(scan in text for scan in shape["scan"]):
                 import re
 
-                text = re.sub(shape["regex"], MASK, text)
+                text = re.sub(shape["regex"], hidden, text)
         return text
 
     def known_bytes(self) -> tuple[bytes, ...]:
@@ -90,6 +97,16 @@ class Redactor:
             word = word[2:]
         name, equals, value = word.partition("=")
         return value if equals and self.is_secret(name) else None
+
+
+def hidden(match: re.Match[AnyStr]) -> AnyStr:
+    """What a shape matched, masked: all of it, or the part that its group `mask` names."""
+    whole = match[0]
+    mask = MASK if isinstance(whole, str) else MASK.encode()
+    if "mask" not in match.re.groupindex:
+        return mask
+    start, end = (place - match.start() for place in match.span("mask"))
+    return whole[:start] + mask + whole[end:]
 
 
 def _hidden(word: str, secret: str | None) -> str:

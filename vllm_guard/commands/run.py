@@ -99,6 +99,7 @@ def _launch(
         leftovers=left,
         looked_at=(*looked_at, *(host.looked_at if host else ())),
         log=log.path,
+        masked=_masked(prepared, log),
         started=_utc(time.gmtime(started)),
     )
     prepared.shelf.write(done)
@@ -131,6 +132,12 @@ def _supervise(
         return launch.supervise(order, closed_stdio, inherited, log.keep, on_start), log
     finally:
         log.close()
+
+
+def _masked(prepared: Prepared, log: Log) -> tuple[tuple[str, int], ...]:
+    """The secrets that its log no longer holds: how many, by what they were known by."""
+    shapes = prepared.shelf.mask_logs(prepared.run_id) if log.kept else {}
+    return (*((("known value", log.masked),) if log.masked else ()), *shapes.items())
 
 
 def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
