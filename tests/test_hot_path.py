@@ -34,7 +34,7 @@ cli.main()
 
 ALWAYS = """
 vllm_guard vllm_guard.cache vllm_guard.cgroup vllm_guard.cli vllm_guard.command vllm_guard.commands
-vllm_guard.commands.run
+vllm_guard.commands.order vllm_guard.commands.run
 vllm_guard.ending vllm_guard.environment vllm_guard.errors vllm_guard.execute
 vllm_guard.facts
 vllm_guard.frozen vllm_guard.host vllm_guard.keeper vllm_guard.launch vllm_guard.ledger vllm_guard.leftovers

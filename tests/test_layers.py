@@ -18,7 +18,10 @@ PACKAGE = "vllm_guard"
 #: Highest first: a module may import from its own layer and from those below.
 LAYERS = (
     ("__main__", "cli", "commands", "ending"),
-    ("report", "prepare", "command", "checkup", "formats", "sarif", "kept", "trial"),
+    (
+        *("report", "prepare", "command", "checkup", "formats", "sarif", "kept", "trial"),
+        "closing",
+    ),
     (
         *(
             "launch",

@@ -260,7 +260,6 @@ RUN = Run(
                 "vllm exited 0 after 1.0 s",
                 "left behind: nothing; looked at: processes, files",
                 "environment: 4 variables changed for this run only; yours is as it was",
-                "record: /state/runs/x",
             ],
         ),
     ],

@@ -102,6 +102,16 @@ class Diagnosis:
         self._envelope: str | None = None  #: the process that was the first to say that one failed
         self._ending = False
 
+    @property
+    def count(self) -> int:
+        """How many lines it has read."""
+        return self._lines.count
+
+    @property
+    def dropped(self) -> int:
+        """How many bytes it has not looked at, in lines that were too long."""
+        return self._lines.dropped
+
     def feed(self, block: bytes) -> None:
         """Read on."""
         self._read(self._lines.feed(block))

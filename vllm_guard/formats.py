@@ -42,7 +42,7 @@ def github(checked: Sequence[Checked]) -> Iterator[str]:
         for finding in item.findings:
             level = _GITHUB.get(finding.status)
             if level:
-                yield _annotation(level, finding.id, _line(finding))
+                yield annotation(level, finding.id, _line(finding))
 
 
 def github_placed(placed: Iterable[Placed]) -> Iterator[str]:
@@ -52,7 +52,7 @@ def github_placed(placed: Iterable[Placed]) -> Iterator[str]:
         if level:
             where = {"file": item.file, "line": item.line, "col": item.column}
             known = {name: value for name, value in where.items() if value}
-            yield _annotation(level, item.finding.id, item.message, known)
+            yield annotation(level, item.finding.id, item.message, known)
 
 
 def junit(checked: Sequence[Checked]) -> Iterator[str]:
@@ -91,7 +91,8 @@ def _line(finding: Finding) -> str:
     return screen.printable(f"{finding.id}: {finding.subject}: {finding.fact}{fix}")
 
 
-def _annotation(level: str, title: str, text: str, where: Mapping[str, object] = _NOWHERE) -> str:
+def annotation(level: str, title: str, text: str, where: Mapping[str, object] = _NOWHERE) -> str:
+    """A workflow command that annotates; `level`: `error`, `warning` or `notice`."""
     properties = {**where, "title": f"vllm-guard {title}"}
     words = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
     return f"::{level} {words}::{_data(text)}"

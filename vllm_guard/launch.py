@@ -33,6 +33,7 @@ else:
 
 _KEEPER_LOST = tree.Limits(settle=0.0, term=2.0)
 _STALLED_READER = 2.0  #: seconds to wait for it when the run was ended from outside
+KILLED = "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,7 @@ class _Supervisor:
             killed = f", which it ignored: {signals.name(killer)}" if late else ""
             return f"{self._wishes}{killed}"
         if killer == signal.SIGKILL:
-            return "SIGKILL from outside: kill -9, or the kernel's out-of-memory killer"
+            return KILLED
         if killer == signal.SIGINT and self._had_terminal:
             return "Ctrl-C"
         return signals.name(killer) if killer else "itself"

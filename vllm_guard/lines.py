@@ -35,7 +35,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.dropped = 0  #: bytes of lines that were too long
-        self._number = 1
+        self.count = 0  #: newlines so far
         self._begun = b""  #: of the line that has no end yet
 
     def feed(self, block: bytes) -> Rows:
@@ -51,8 +51,8 @@ class Lines:
         return self.feed(b"\n") if self._begun else Rows((), [])
 
     def _rows(self, whole: bytes) -> Rows:
-        first = self._number
-        self._number += whole.count(b"\n")
+        first = self.count + 1
+        self.count += whole.count(b"\n")
         lines = whole.split(b"\n")
         numbers: Sequence[int] = range(first, first + len(lines))
         if b"\r" in whole:

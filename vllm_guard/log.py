@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT = 32 << 20  #: bytes of output.log: the start, and mostly the first error
 TAIL_LIMIT = 16 << 20  #: bytes of output.tail.log and of its predecessor: the end
+_TAIL = "output.tail.log"
+
+
+def parts(path: str) -> list[str]:
+    """The files of a log that are there, in the order in which they were written; `path`: of the first."""
+    tail = os.path.join(os.path.dirname(path), _TAIL)
+    return [part for part in (path, f"{tail}.1", tail) if os.path.isfile(part)]
 
 
 class Log:
@@ -37,7 +44,7 @@ class Log:
     def open(self, folder: str) -> None:
         """Begin, before the first `keep`; without a folder nothing is kept."""
         path = os.path.join(folder, "output.log")
-        self._tail = os.path.join(folder, "output.tail.log")
+        self._tail = os.path.join(folder, _TAIL)
         try:
             self._fd = _new_file(path) if folder else -1
         except OSError as error:

@@ -100,7 +100,7 @@ def outcome_words(outcome: Outcome) -> str:
 
 
 def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
-    """The closing report of a run that was started."""
+    """The closing report of a run that was started, but for where its record is."""
     outcome = run.outcome
     assert outcome is not None
     yield f"{screen.shortened(run.command[0])} {outcome_words(outcome)}"
@@ -119,8 +119,6 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
     if run.plan.changes:
         held = count(len(run.plan.changes), "variable")
         yield f"environment: {held} changed for this run only; yours is as it was"
-    if run.log:
-        yield f"record: {screen.printable(run.log.rpartition('/')[0])}"
 
 
 def _with_before(change: Change, redactor: Redactor) -> str:

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
-KINDS = ("cause", "envelope", "hint", "noise")
+_KINDS = {
+    "cause": "a cause",
+    "envelope": "says that another process failed: the cause is elsewhere in the log",
+    "hint": "contributes to a failure; is none by itself",
+    "noise": "looks like a failure and is none",
+}
 SHORTEST_NEEDLE = 6  #: characters
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _TEXTS = ("family", "title", "kind", "regex", "cause", "fix", "vllm", "uri", "source")
@@ -85,6 +90,28 @@ def fill(template: str, groups: Mapping[str, str | None]) -> str:
     return _FIELD.sub(lambda field: _filled(field, groups), template)
 
 
+def described(signature: Signature) -> Iterator[tuple[str, str]]:
+    """(label, text) of all that a reader wants to know; what a log would fill in stands in capitals."""
+    yield "kind", _KINDS[signature.kind]
+    for key in ("cause", "fix", "confirm", "refute"):
+        value = getattr(signature, key)
+        for text in (value,) if isinstance(value, str) else value:
+            yield key, _FIELD.sub(_named, text)
+    for step in signature.next:
+        yield "next", f"vllm-guard {step} -- COMMAND"
+    yield "vLLM", signature.vllm or "all versions"
+    if signature.signal:
+        yield "says", f"nothing: a process was ended by signal {signature.signal}"
+    yield from (("says", line) for line in signature.examples)
+    yield "source", signature.source
+    yield "see", signature.uri
+
+
+def _named(field: re.Match[str]) -> str:
+    name, _, divisor = field.groups()
+    return f"{name}/{divisor}".upper() if divisor else str(name).upper()
+
+
 def expression(signature: Signature) -> re.Pattern[str]:
     """Its regular expression, which `re` keeps compiled."""
     return re.compile(signature.regex)
@@ -140,8 +167,8 @@ def _signature(name: str, row: Mapping[str, Any]) -> Signature:
 
 def _problems(signature: Signature) -> Iterator[str]:
     """What is wrong with it beyond the types."""
-    if signature.kind not in KINDS:
-        yield f"kind is none of {', '.join(KINDS)}"
+    if signature.kind not in _KINDS:
+        yield f"kind is none of {', '.join(_KINDS)}"
     if bool(signature.signal) == bool(signature.needles):
         yield "it needs either needles or a signal"
     if any(len(needle) < SHORTEST_NEEDLE for needle in signature.needles):

@@ -27,6 +27,7 @@ _VERBS = (
     "completion",
     "doctor",
     "env",
+    "explain",
     "fix",
     "profile",
     "runs",

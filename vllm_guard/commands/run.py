@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 
 from vllm_guard import (
-    cgroup,
-    command,
     ending,
     execute,
     launch,
     leftovers,
     paths,
     prepare,
-    record,
     report,
-    segments,
+    screen,
     signals,
     voice,
 )
-from vllm_guard.environment import too_big
+from vllm_guard.commands.order import order_of
 from vllm_guard.errors import REFUSED, GuardError
 from vllm_guard.frozen import replace
 from vllm_guard.log import Log
-from vllm_guard.model import Finding, Launch, Outcome, Run
+from vllm_guard.model import Finding, Outcome, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,15 +29,12 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from vllm_guard.launch import Result
-    from vllm_guard.model import Containment
+    from vllm_guard.model import Containment, Launch
     from vllm_guard.options import RunOptions
     from vllm_guard.prepare import Prepared
     from vllm_guard.proof import Before
     from vllm_guard.signals import Inherited
 
-#: Seconds for vLLM to end its workers, beyond its own --shutdown-timeout: it takes 1 to 3, and while it loads
-#: a model it answers SIGTERM not at all. Docker and Kubernetes wait for 10 and 30 before they kill.
-_VLLM_GRACE = 8.0
 _ALWAYS_LOOKED_AT = ("processes", "shared memory")
 
 
@@ -77,7 +70,7 @@ def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
 def _launch(
     prepared: Prepared, path: str, closed_stdio: tuple[int, ...], sink: int | None
 ) -> Outcome:
-    order = _order(prepared, path)
+    order = order_of(prepared, path)
     if prepared.options.exec:
         execute.replace_process(order)
     host = _host(prepared)
@@ -102,6 +95,11 @@ def _launch(
         masked=_masked(prepared, log),
         started=_utc(time.gmtime(started)),
     )
+    if _failed(prepared, result.outcome):
+        from vllm_guard import closing
+
+        found, _ = closing.incidents(log.path, result.outcome, prepared.redactor.text)
+        done = replace(done, incidents=found)
     prepared.shelf.write(done)
     prepared.shelf.unmark(prepared.run_id)
     prepared.shelf.prune()
@@ -140,6 +138,12 @@ def _masked(prepared: Prepared, log: Log) -> tuple[tuple[str, int], ...]:
     return (*((("known value", log.masked),) if log.masked else ()), *shapes.items())
 
 
+def _failed(prepared: Prepared, outcome: Outcome) -> bool:
+    """Did it end as nobody had asked it to? A server does so also when it exits 0."""
+    by_itself = ("itself", launch.KILLED, signals.name(outcome.signal))
+    return outcome.ended_by in by_itself and bool(outcome.code or prepared.is_server)
+
+
 def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
     """A server ends when it is asked to; vLLM returns 0 also when its engine died (vllm#48966)."""
     if result.contained == "group":
@@ -161,29 +165,6 @@ def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
         )
 
 
-def _order(prepared: Prepared, path: str) -> Launch:
-    """The launch as bytes, within the kernel's limits. Raises GuardError 125 for what is too big."""
-    argv = tuple(os.fsencode(word) for word in prepared.argv)
-    problem = too_big(argv, prepared.entries)
-    if problem:
-        raise GuardError(problem, "the kernel would refuse to start it (E2BIG)")
-    options = prepared.options
-    return Launch(
-        run_id=prepared.run_id,
-        path=os.fsencode(path),
-        argv=argv,
-        env=prepared.entries,
-        private=prepared.private,
-        cgroup="" if options.allow_daemon else cgroup.place(prepared.run_id),
-        watch=not (options.no_watch or options.allow_daemon),  # a daemon goes on writing
-        allow_daemon=options.allow_daemon,
-        deadline=options.deadline,
-        grace=_VLLM_GRACE + _shutdown_timeout(prepared),
-        interrupt_ends=prepared.is_server,  # what it means to a script or a REPL, nobody knows
-        present=segments.present(),
-    )
-
-
 def _make_private(prepared: Prepared) -> None:
     """The run's own folder; what vLLM would trace into it goes into the record instead."""
     from vllm_guard import folders
@@ -194,12 +175,6 @@ def _make_private(prepared: Prepared) -> None:
     if folder:
         traces = paths.make_private(os.path.join(folder, "traces"))
         os.symlink(traces, os.path.join(prepared.private, prepare.user(prepared.after)))
-
-
-def _shutdown_timeout(prepared: Prepared) -> float:
-    """Seconds that `vllm serve --shutdown-timeout` was given."""
-    text = command.value_of(prepared.argv, "--shutdown-timeout")
-    return float(text) if text.isascii() and text.isdecimal() else 0.0
 
 
 def _host(prepared: Prepared) -> Before | None:
@@ -274,33 +249,33 @@ def _say_after(prepared: Prepared, done: Run, result: Result, log: Log) -> None:
     outcome = result.outcome
     plain = outcome.kind == "exited" and outcome.ended_by == "itself"
     plain = plain and not outcome.left_behind and not outcome.freed
-    silent = prepared.options.quiet or not (prepared.profiles or prepared.options.verbose)
-    if plain and not done.leftovers and not news and not result.lost_bytes and silent:
-        return
-    for line in report.closing_lines(done, result.lost_bytes):
+    plain = plain and not done.leftovers and not news and not result.lost_bytes
+    asked = prepared.profiles or prepared.options.verbose
+    silent = plain and (prepared.options.quiet or not asked)
+    for line in () if silent else report.closing_lines(done, result.lost_bytes):
         voice.say(line)
+    folder = os.path.dirname(done.log)
+    if done.incidents:
+        from vllm_guard import closing
+
+        closing.say(done.incidents, folder, os.environ)
+    elif folder and not silent:
+        voice.say(f"record: {screen.printable(folder)}")
 
 
 def _open_json(options: RunOptions) -> int | None:
     if not options.json:
         return None
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC  # emptied when there is something to write
-        return os.open(options.json, flags, 0o600)
-    except OSError as error:
-        raise GuardError(f"--json: cannot write {options.json}: {error.strerror}") from None
+    from vllm_guard.commands import sink
+
+    return sink.opened(options.json)
 
 
-def _write_json(sink: int | None, run: Run) -> None:
-    if sink is None:
-        return
-    try:
-        with os.fdopen(sink, "wb") as file:
-            if stat.S_ISREG(os.fstat(sink).st_mode):
-                os.ftruncate(sink, 0)
-            file.write(record.to_json(run))
-    except OSError as error:
-        voice.say(f"warn --json: not written: {error.strerror}", "warn")
+def _write_json(fd: int | None, run: Run) -> None:
+    if fd is not None:
+        from vllm_guard.commands import sink
+
+        sink.write(fd, run)
 
 
 def _utc(moment: time.struct_time) -> str:

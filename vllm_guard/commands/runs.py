@@ -26,7 +26,7 @@ _UNKNOWN = {
     "ended": "its guard was killed",
 }
 #: What a record raises that is none of ours.
-_GARBAGE = (AttributeError, KeyError, TypeError, ValueError)
+GARBAGE = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @click.group()
@@ -57,12 +57,12 @@ def list_(as_json: bool) -> int:
 def show(run_id: str | None, as_json: bool) -> int:
     """Show the record of a run (default: the newest)."""
     shelf = Shelf(os.environ)
-    chosen = _chosen(shelf, run_id or "")
-    document = shelf.read(chosen) or {}
+    run_id = chosen(shelf, run_id or "")
+    document = shelf.read(run_id) or {}
     try:
-        lines = list(_lines(document, _states(shelf).get(chosen, "ended")))
-    except _GARBAGE:
-        text, hint = f"the record of {chosen} cannot be read", "see vllm-guard runs list"
+        lines = list(_lines(document, _states(shelf).get(run_id, "ended")))
+    except GARBAGE:
+        text, hint = f"the record of {run_id} cannot be read", "see vllm-guard runs list"
         raise GuardError(text, hint, exit_code=USAGE) from None
     if as_json:
         output.print_json(document["vllm"], run=document, findings=document["findings"])
@@ -112,7 +112,7 @@ def _row(run_id: str, state: str, document: dict[str, Any] | None) -> dict[str, 
     outcome, command = "", list[str]()
     try:
         outcome, command = _summary(document or {})
-    except _GARBAGE:
+    except GARBAGE:
         state = state or "unreadable"
     return {"id": run_id, "state": state or "ended", "outcome": outcome, "command": command}
 
@@ -127,7 +127,7 @@ def _short(command: list[str]) -> str:
     return screen.shortened(" ".join(command), 60)
 
 
-def _chosen(shelf: Shelf, wanted: str) -> str:
+def chosen(shelf: Shelf, wanted: str) -> str:
     """The newest run whose id begins so. Raises GuardError where there is none, or several are meant."""
     known = _ids(shelf)
     found = [run_id for run_id in known if run_id.startswith(wanted)]

@@ -1,0 +1,233 @@
+"""`vllm-guard explain`: any log, however it is packed and prefixed; runs, signatures and findings."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kit import GUARD, ROOT, guard, guard_env
+from tests.kit.logs import ROUTINE, corpus, known
+from tests.kit.schema import problems
+
+LOG = next(log["text"] for log in corpus() if log["name"] == "kv-cache-too-small-0.11").lstrip()
+ID = "kv-cache-too-small"
+STAMP = "2026-11-12T12:12:12.123456789Z"
+
+
+def prefixed(prefix: str) -> str:
+    return "".join(prefix + line for line in LOG.splitlines(keepends=True))
+
+
+def docker_json(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        json.dumps({"log": line, "stream": "stdout", "time": STAMP}, separators=(",", ":")) + "\n"
+        for line in lines
+    )
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "server.log"
+    path.write_text(LOG)
+    return path
+
+
+def test_a_log_is_explained_with_cause_fix_and_the_lines_that_say_so(log: Path) -> None:
+    done = guard("explain", log)
+    what, why, fix, *rest = done.stdout.decode().splitlines()
+
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert what.startswith("failed: EngineCore_DP0 pid=271: no room in the KV cache")
+    assert what.endswith(f"({ID}, line 8 of the log)")
+    assert (
+        why == "why: one sequence of 131072 tokens needs 16.00 GiB of KV cache, 7.35 GiB are free"
+    )
+    assert fix.startswith("fix: --max-model-len 60208; ")
+    assert "  |     raise ValueError(" in rest
+    assert "next: vllm-guard doctor --only model-memory -- COMMAND" in rest
+
+
+def test_the_json_answer_is_as_the_schema_says(log: Path) -> None:
+    done = guard("explain", "--json", log)
+    document = json.loads(done.stdout)
+
+    assert problems(document) == []
+    assert done.returncode == 1
+    assert [incident["id"] for incident in document["incidents"]] == [ID]
+    assert document["log"] == {"name": str(log), "lines": len(LOG.splitlines())}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        LOG.encode(),
+        gzip.compress(LOG.encode()),
+        docker_json(LOG).encode(),
+        gzip.compress(docker_json(LOG).encode()),
+        LOG.replace("\n", "\r\n").encode(),
+        prefixed("\x1b[36m").encode(),
+        prefixed(f"{STAMP} stderr F ").encode(),
+        prefixed(f"[pod/vllm-0/server] {STAMP} ").encode(),
+        prefixed("vllm-server-1  | ").encode(),
+        prefixed("Nov 12 12:12:12 node-1 vllm.service[12]: ").encode(),
+        prefixed(" 3: ").encode(),
+        prefixed("(ServeReplica:default:LLM pid=9, ip=192.0.2.1) ").encode(),
+        b"\xff\x00\n" * 5 + LOG.encode(),
+    ],
+    ids=["plain", "gzip", "docker", "docker.gz", "crlf", "colour", "cri", "kubectl", "compose", "journald",
+         "srun", "ray", "bytes"],
+)  # fmt: skip
+def test_the_same_log_through_other_hands_is_explained_alike(data: bytes) -> None:
+    done = guard("explain", "--json", "-", input=data, stdin=None)
+    (incident,) = json.loads(done.stdout)["incidents"]
+
+    assert done.returncode == 1
+    assert (incident["id"], incident["process"]) == (ID, "EngineCore_DP0 pid=271")
+    assert "60208" in incident["fix"]
+
+
+def test_a_log_without_a_failure_is_answered_so(tmp_path: Path) -> None:
+    path = tmp_path / "fine.log"
+    path.write_text("\n".join(ROUTINE) + "\n")
+    done = guard("explain", path)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == f"no failure found: {path}, {len(ROUTINE)} lines\n"
+
+
+def test_an_error_that_is_not_known_is_shown_and_called_so() -> None:
+    log = b'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nacme.OddError: 7\n'
+    done = guard("explain", "-", input=log, stdin=None)
+    what, why, *_ = done.stdout.decode().splitlines()
+
+    assert done.returncode == 1
+    assert what.endswith("(not recognised, line 3 of the log)")
+    assert why == "why: acme.OddError: 7"
+
+
+def test_nothing_in_a_log_drives_the_terminal_or_tells_a_secret() -> None:
+    token = "hf_" + "a" * 20
+    log = f"acme.OddError: \x9b31m \u202e {token} \x07 my-secret-password\n".encode()
+    env = guard_env(MY_PASSWORD="my-secret-password")
+    done = guard("explain", "-", input=log, stdin=None, env=env)
+
+    assert "why: acme.OddError: \\x9b31m \\u202e [masked] \\x07 [masked]" in done.stdout.decode()
+    assert token not in done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("nowhere.log", "nowhere.log: no such file, and no such id"),
+        ("kv-cache-too-smal", f"did you mean {ID}?"),
+        ("/", "/: Is a directory"),
+        ("20261112", "no runs are recorded"),
+    ],
+)
+def test_what_cannot_be_explained(what: str, message: str) -> None:
+    done = guard("explain", what)
+
+    assert done.returncode == 2
+    assert message in done.stderr.decode()
+    assert done.stdout == b""
+
+
+def test_a_packed_log_that_is_cut_off_tells_what_it_holds(tmp_path: Path) -> None:
+    packed = gzip.compress(LOG.encode() + os.urandom(5000).hex().encode())
+    path = tmp_path / "cut.gz"
+    path.write_bytes(packed[:-100])
+    done = guard("explain", path)
+    path.write_bytes(packed[:50])
+    nothing = guard("explain", path)
+
+    assert done.returncode == 1
+    assert ID in done.stdout.decode()
+    assert "read in part" in done.stderr.decode()
+    assert (nothing.returncode, nothing.stdout) == (2, b"")
+
+
+def test_the_last_run_is_explained_by_its_log_and_its_outcome(log: Path) -> None:
+    launched = guard("--", "sh", "-c", f"cat {log}; exit 3")
+    by_default = guard("explain", "--json")
+    document = json.loads(by_default.stdout)
+    by_id = guard("explain", document["log"]["name"])
+
+    assert launched.returncode == 3
+    assert [incident["id"] for incident in document["incidents"]] == [ID]
+    assert by_id.returncode == by_default.returncode == 1
+    assert ID in by_id.stdout.decode()
+
+
+def test_an_id_is_documented() -> None:
+    signature = guard("explain", ID)
+    document = guard("explain", "--json", ID)
+    finding = guard("explain", "flag-file")
+
+    assert signature.stdout.decode().startswith(f"{ID}: no room in the KV cache")
+    assert "cause: one sequence of LENGTH tokens needs NEEDED GiB" in signature.stdout.decode()
+    assert problems(json.loads(document.stdout)) == []
+    assert finding.stdout.decode().startswith(
+        "flag-file (ok, warn, fail): the file of `--chat-template`"
+    )
+    assert {signature.returncode, document.returncode, finding.returncode} == {0}
+
+
+def test_every_finding_and_every_signature_is_documented() -> None:
+    from vllm_guard.commands import explain
+
+    text = (ROOT / "docs/checks.md").read_text()
+
+    assert len(explain._finding_rows()) > 80
+    assert all(f"`{name}`" in text for name in explain._finding_rows())
+    assert known()
+
+
+def test_a_long_wait_is_shown_on_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
+    """A fifo gives the log in two parts: the second comes when the progress has been seen."""
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    ours, theirs = pty.openpty()
+    words = [*GUARD, "explain", str(fifo)]
+    with subprocess.Popen(words, env=guard_env(), stdout=subprocess.PIPE, stderr=theirs) as child:
+        os.close(theirs)
+        with open(fifo, "wb", buffering=0) as file:
+            seen = b""
+            while b"MiB" not in seen:
+                file.write(b"at work\n" * 1000)
+                os.set_blocking(ours, False)
+                try:
+                    seen += os.read(ours, 4096)
+                except BlockingIOError:
+                    continue
+            file.write(LOG.encode())
+        out, _ = child.communicate()
+    os.close(ours)
+
+    assert b"reading" in seen
+    assert ID.encode() in out
+
+
+def test_reading_ends_with_ctrl_c_and_not_with_a_traceback(tmp_path: Path) -> None:
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    words = [sys.executable, "-m", "vllm_guard", "explain", str(fifo)]
+    with (
+        subprocess.Popen(
+            words, env=guard_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as child,
+        open(fifo, "wb", buffering=0) as file,
+    ):  # returns when it has been opened for reading
+        file.write(b"at work\n")
+        child.send_signal(2)
+        _, errors = child.communicate()
+
+    assert child.returncode == -2
+    assert b"Traceback" not in errors

@@ -1,0 +1,181 @@
+"""`vllm-guard explain`: why it failed, by any log of a vLLM; or what an id means."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import time
+import zlib
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import click
+
+from vllm_guard import closing, facts, paths, screen, signatures, voice
+from vllm_guard.commands import output, runs
+from vllm_guard.diagnose import Diagnosis
+from vllm_guard.errors import FAILED, USAGE, GuardError
+from vllm_guard.model import Outcome
+from vllm_guard.record import Shelf
+from vllm_guard.redact import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vllm_guard.model import Incident
+    from vllm_guard.signatures import Signature
+
+_STDIN = "-"
+_GZIP = b"\x1f\x8b"
+_BLOCK = 1 << 18  #: bytes
+_TICK = 0.2  #: seconds between two looks at the progress
+_WIDTH = 400  #: characters of a quoted line
+_DAMAGE = (EOFError, OSError, zlib.error)  #: what reading raises, of a gzip file also in the middle
+_RUN = re.compile(r"\d{8}[0-9a-f-]*")  #: the id of a run, or its beginning
+_CHECKS = ("_docs/checks.md", "../docs/checks.md")  #: installed; in the tree
+
+
+@click.command()
+@output.json_option
+@click.argument("what", required=False, metavar="[LOG|-|ID]")
+def explain(what: str | None, as_json: bool) -> int:
+    """Say why it failed, by a log of any vLLM (default: that of the last run); or what an ID means.
+
+    LOG is a file, also one of gzip, or - for stdin; Docker, Kubernetes, Slurm, Ray or journald may have put
+    something before its lines. ID is that of a recorded run, of a signature, or of a finding.
+
+    Exit status: 0 no failure in the log, 1 a failure, 2 it could not be read.
+    """
+    if what == _STDIN or (what and os.path.exists(what)):
+        return _tell(what, *_read(what), as_json)
+    if what is None or _RUN.fullmatch(what):
+        return _tell_run(what or "", as_json)
+    for signature in signatures.parse(facts.signatures()):
+        if signature.id == what:
+            return _describe(signature, as_json)
+    return _describe_finding(what)
+
+
+def _read(name: str) -> tuple[tuple[Incident, ...], int]:
+    """The incidents of a log, and the number of its lines. Raises GuardError where nothing can be read."""
+    mask = Redactor(facts.load("redact")).knowing(os.environ)
+    diagnosis = Diagnosis(signatures.parse(facts.signatures()), mask.text)
+    problem = ""
+    try:
+        for block in _blocks(name):
+            diagnosis.feed(block)
+    except _DAMAGE as error:
+        problem = getattr(error, "strerror", None) or str(error)
+    found = diagnosis.finish()
+    if problem and not found:
+        raise GuardError(f"{name}: {problem}", exit_code=USAGE)
+    if problem:
+        voice.say(f"warn {screen.printable(name)}: read in part: {problem}", "warn")
+    if diagnosis.dropped:
+        voice.say(f"note {diagnosis.dropped} bytes of overlong lines were not looked at", "note")
+    return found, diagnosis.count
+
+
+def _blocks(name: str) -> Iterator[bytes]:
+    """The bytes of a file or of stdin, unpacked; how far it is, on a terminal."""
+    with open(0 if name == _STDIN else name, "rb", closefd=name != _STDIN) as file:
+        size = os.fstat(file.fileno()).st_size
+        packed = file.peek(len(_GZIP)).startswith(_GZIP)
+        source: gzip.GzipFile | io.BufferedReader = gzip.GzipFile(fileobj=file) if packed else file
+        begun = shown = time.monotonic()
+        done = 0
+        while block := source.read1(_BLOCK):
+            yield block
+            done += len(block)
+            if (now := time.monotonic()) >= shown + _TICK:
+                shown = now
+                voice.progress(_progress(name, file.tell() if size else done, size), now - begun)
+        voice.progress("", 0.0)
+
+
+def _progress(name: str, done: int, size: int) -> str:
+    far = f"{100 * done // size} %" if size else f"{done >> 20} MiB"
+    return f"reading {screen.shortened(name, 40)}: {far}"
+
+
+def _tell(name: str, found: tuple[Incident, ...], count: int, as_json: bool) -> int:
+    """Print what a log tells, and return the exit status."""
+    if as_json:
+        output.print_json("", findings=(), incidents=found, log={"name": name, "lines": count})
+    elif not found:
+        click.echo(f"no failure found: {screen.printable(name)}, {count} lines")
+    else:
+        for line in _lines(*found):
+            click.echo(line)
+    return FAILED if found else 0
+
+
+def _tell_run(wanted: str, as_json: bool) -> int:
+    """The same for a recorded run, whose outcome is known."""
+    shelf = Shelf(os.environ)
+    run_id = runs.chosen(shelf, wanted)
+    document = shelf.read(run_id) or {}
+    try:
+        path, outcome = str(document["log"]), document["outcome"]
+        ended = Outcome(**outcome) if outcome else None
+    except runs.GARBAGE:
+        raise GuardError(f"the record of {run_id} cannot be read", exit_code=USAGE) from None
+    mask = Redactor(facts.load("redact")).knowing(os.environ)
+    found, count = closing.incidents(path, ended, mask.text)
+    return _tell(run_id, found, count, as_json)
+
+
+def _lines(first: Incident, *others: Incident) -> Iterator[str]:
+    """All about the first incident, one line about each other."""
+    what, *why_and_fix = closing.words(first)
+    yield click.style(screen.printable(what), fg="red")
+    yield from map(screen.printable, why_and_fix)
+    for line in first.lines:
+        yield f"  | {screen.shortened(line, _WIDTH)}"
+    steps = [f"vllm-guard {step} -- COMMAND" for step in first.next]
+    labels = {"confirm": first.confirm, "refute": first.refute, "next": steps, "see": [first.uri]}
+    for label, texts in labels.items():
+        yield from (f"{label}: {screen.printable(text)}" for text in texts if text)
+    for other in others:
+        what, why, fix = closing.words(other)
+        yield screen.printable(f"also {what.removeprefix('failed: ')}; {why}; {fix}")
+
+
+def _describe(signature: Signature, as_json: bool) -> int:
+    if as_json:
+        output.print_json("", findings=(), signature=signature)
+        return 0
+    click.echo(f"{signature.id}: {signature.title}")
+    for label, text in signatures.described(signature):
+        click.echo(f"{label}: {screen.printable(text)}")
+    return 0
+
+
+def _describe_finding(name: str) -> int:
+    """A row of docs/checks.md. Raises GuardError where nothing is called so."""
+    rows = _finding_rows()
+    if name not in rows:
+        near = get_close_matches(name, [*rows, *facts.signatures()], 1)
+        hint = f"did you mean {near[0]}?" if near else "name a log, a run, or the id of a finding"
+        raise GuardError(f"{name}: no such file, and no such id", hint, exit_code=USAGE)
+    status, meaning = rows[name]
+    click.echo(f"{name} ({status}): {meaning}")
+    return 0
+
+
+def _finding_rows() -> dict[str, tuple[str, str]]:
+    """The (status, meaning) of each finding that a launch or the doctor may print."""
+    for place in _CHECKS:
+        try:
+            text = paths.peek(os.path.join(paths.PACKAGE, place), 1 << 20).decode()
+        except OSError:
+            continue
+        found = re.findall(r"^\| (`.+?) \| ([a-z, ]+) \| (.+) \|$", text, re.MULTILINE)
+        return {
+            name: (status, meaning)
+            for ids, status, meaning in found
+            for name in re.findall(r"`([a-z0-9-]+)`", ids)
+        }
+    return {}
