@@ -44,7 +44,7 @@ VLLM_PYTHONS = ("3.11", "3.12", "3.13")  #: the best first
 GUARD_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 NOT_TO_INSTALL = (
     *("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv"),
-    *("libcst", "pyyaml-ft"),  # an extra, and what it needs
+    *("libcst", "pyyaml-ft", "hyperscan"),  # extras, and what they need
 )
 
 HEARTBEAT = 15.0  #: seconds between signs of life

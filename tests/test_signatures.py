@@ -195,6 +195,7 @@ def test_a_row_of_the_schema_is_a_signature() -> None:
         ({"kind": "reason"}, "kind is none of cause, envelope, hint, noise"),
         ({"needles": "a needle"}, "needles is text, not a list"),
         ({"needles": ["short"]}, "fewer than 6 characters"),
+        ({"needles": ["0xfeed", "deadbeef"]}, "a needle is a hexadecimal number"),
         ({"needles": None}, "either needles or a signal"),
         ({"signal": 9}, "either needles or a signal"),
         ({"signal": "9", "needles": None}, "signal is text, not a number"),

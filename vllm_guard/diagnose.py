@@ -10,11 +10,10 @@ import re
 from collections import deque
 from itertools import chain, islice
 
-from vllm_guard import prefixes, signatures
+from vllm_guard import needles, prefixes, signatures
 from vllm_guard.frozen import replace
 from vllm_guard.lines import Lines
 from vllm_guard.model import Incident
-from vllm_guard.needles import Needles
 from vllm_guard.signatures import Match
 
 TYPE_CHECKING = False
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from vllm_guard.lines import Rows
     from vllm_guard.model import Outcome
+    from vllm_guard.needles import Finder
     from vllm_guard.prefixes import Line
     from vllm_guard.signatures import Signature
 else:
@@ -90,12 +90,17 @@ class _Event:
 class Diagnosis:
     """Reads a log, block by block, in bounded memory; `finish` says what was the matter."""
 
-    def __init__(self, known: Sequence[Signature], redact: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        known: Sequence[Signature],
+        redact: Callable[[str], str],
+        finder: Callable[[list[str]], Finder] = needles.finder,
+    ) -> None:
         self._known = [signature for signature in known if signature.needles]
         self._by_signal = {signature.signal: signature for signature in known if signature.signal}
         self._redact = redact
         literals = [needle for signature in self._known for needle in signature.needles]
-        self._needles = Needles((*literals, *_ERRORS, *_READY, _ENDING, _STARTING))
+        self._needles = finder([*literals, *_ERRORS, *_READY, _ENDING, _STARTING])
         self._lines = Lines()
         self._recent: deque[Rows] = deque()
         self._events: dict[tuple[str, str], _Event] = {}  #: the first of each signature and process

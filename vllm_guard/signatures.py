@@ -30,6 +30,7 @@ _KINDS = {
     "noise": "looks like a failure and is none",
 }
 SHORTEST_NEEDLE = 6  #: characters
+_HEXADECIMAL = frozenset("0123456789abcdef")  #: `needles` looks for what else there is
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _TEXTS = ("family", "title", "kind", "regex", "cause", "fix", "vllm", "uri", "source")
 _LISTS = ("needles", "absent", "context", "confirm", "refute", "next", "examples", "near_misses")
@@ -173,6 +174,8 @@ def _problems(signature: Signature) -> Iterator[str]:
         yield "it needs either needles or a signal"
     if any(len(needle) < SHORTEST_NEEDLE for needle in signature.needles):
         yield f"a needle has fewer than {SHORTEST_NEEDLE} characters"
+    if any(set(needle) <= _HEXADECIMAL for needle in signature.needles):
+        yield "a needle is a hexadecimal number"
     try:
         names = set(expression(signature).groupindex)
     except re.error as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ FOLDER = ROOT / "tests/data/logs"
 ROUTINE = (ROOT / "tests/data/routine.txt").read_text().splitlines()
 
 
+@cache
 def known() -> tuple[signatures.Signature, ...]:
     """Every signature of the package."""
     return signatures.parse(facts.signatures())
