@@ -95,6 +95,41 @@ def test_a_guarded_script_and_one_that_starts_nothing_are_fine(folder) -> None:
     assert check("idle.py", "guarded.py")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("source", "line", "status"),
+    [
+        (f"if __name__ != '__main__':\n    print()\n    exit()\n{BARE}", 3, "fail"),
+        (f"{GUARDED}exit()\n", 4, "fail"),
+        (f"if __name__ != '__main__':\n    raise SystemExit\n{FORKING}", 2, "warn"),
+    ],
+)
+def test_a_guard_that_ends_the_children_is_none(source, line, status, folder) -> None:
+    (folder / "s.py").write_text(source)
+
+    assert [row[:4] for row in rows("s.py")] == [("main-guard-missing", status, "s.py", line)]
+    word = "warn: " if status == "warn" else ""
+    assert (
+        f"s.py:{line}: {word}a child that imports the script ends here, before its work\n"
+        '  fix: put what only the main process does under `if __name__ == "__main__":`, this line too;'
+        " or run it as it is: `vllm-guard -- python s.py`\n"
+    ) in check("s.py")[1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "if __name__ != '__main__':\n    raise SystemExit\nprint()\n",
+        f"{BARE}exit()\n",
+        f"def f():\n    if __name__ != '__main__':\n        return\n{BARE}",
+        f"{GUARDED}    exit()\n",
+    ],
+)
+def test_an_end_without_guarded_starts_is_none(source, folder) -> None:
+    (folder / "s.py").write_text(source)
+
+    assert "ends here" not in check("s.py")[1]
+
+
 def test_what_breaks_only_without_fork_is_a_warning(folder) -> None:
     (folder / "s.py").write_text(FORKING)
 
@@ -106,6 +141,36 @@ def test_what_breaks_only_without_fork_is_a_warning(folder) -> None:
     )
     assert text.endswith("1 script checked: 0 need a main guard, 1 may need one\n")
     assert check("--strict", "s.py")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["# vllm-guard: mian", "# vllm_guard: main", "#vllm-guard children", "# VLLM-GUARD: Main"],
+)
+def test_a_misspelt_marker_is_a_note(comment, folder) -> None:
+    (folder / "s.py").write_text(f"x = 1  {comment}\n")
+
+    assert rows("s.py") == [("main-guard-marker", "note", "s.py", 1, 0)]
+    assert check("--strict", "s.py") == (
+        0,
+        f"s.py:1: note: `{comment}` is no marker, and does nothing\n"
+        "  fix: write `# vllm-guard: child` or `# vllm-guard: main`\n" + NONE,
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = 1  # vllm-guard: main\n",
+        "# vllm-guard: child, for its workers\nx = 1\n",
+        "# vllm-guard runs this, see vllm-guard check\n",
+        "# the guard: main\nx = '# vllm-guard: mian'\n",
+    ],
+)
+def test_markers_and_other_comments_are_fine(code, folder) -> None:
+    (folder / "s.py").write_text(code)
+
+    assert check("s.py") == (0, NONE)
 
 
 def test_what_starts_no_process_is_a_note(folder) -> None:
@@ -169,7 +234,7 @@ def test_a_folder_is_searched_but_not_what_others_put_there(folder) -> None:
         path.write_text(BARE)
     (folder / ".venv/pyvenv.cfg").touch()
 
-    assert [row[2] for row in rows(".")] == [f"./{place}" for place in places]
+    assert [row[2] for row in rows(".")] == places
     assert [row[2] for row in rows("sub", "a.py")] == [*places[1:], places[0]]
 
 
@@ -188,7 +253,7 @@ def test_links_are_not_followed_in_circles(folder) -> None:
     (folder / "gone.py").symlink_to("nowhere")
     (folder / "link.py").symlink_to("s.py")
 
-    assert [row[2] for row in rows(".")] == ["./link.py", "./s.py"]
+    assert [row[2] for row in rows(".")] == ["link.py", "s.py"]
     assert check("self.py")[0] == 2
 
 
@@ -199,7 +264,20 @@ def test_what_is_no_file_is_never_waited_for(folder) -> None:
 
     assert status == 2
     assert text.startswith("pipe.py: unknown: cannot be read: not a regular file\n")
-    assert check(".") == (0, "0 scripts checked: 0 need a main guard\n")
+    assert guard("check", ".").returncode == 2
+
+
+def test_a_folder_without_scripts_is_wrong_usage(folder) -> None:
+    (folder / "sub").mkdir()
+    (folder / "n.ipynb").write_text(notebook(BARE))
+
+    done = guard("check", "--format", "json", "sub", ".")
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"vllm-guard: error: no script to look at: no *.py below sub, .\n"
+        b"vllm-guard: hint: name files; a notebook must be named\n"
+    )
 
 
 def test_stdin_is_a_script() -> None:
@@ -230,7 +308,7 @@ def test_a_name_that_is_no_text_cannot_drive_the_terminal(folder) -> None:
     status, text = check(".")
 
     assert status == 1
-    assert text.startswith("./\\x1b[31m\\udcff.py:2: vllm.LLM")
+    assert text.startswith("\\x1b[31m\\udcff.py:2: vllm.LLM")
     for form in ("json", "github", "sarif"):
         assert check("--format", form, ".")[0] == 1
 
@@ -275,9 +353,19 @@ def test_a_module_that_starts_something_when_imported_is_a_start(folder) -> None
     (folder / "helper.py").write_text(BARE)
     (folder / "s.py").write_text("import os\nfrom helper import llm\n")
 
+    fix = FIX.format(line=2, name="s.py").rstrip("\n")
     assert check("s.py")[1].startswith(
-        "s.py:2: vllm.LLM is constructed in helper.py, line 2, at top level\n"
+        "s.py:2: vllm.LLM is constructed in helper.py, line 2, which is imported at top level\n"
+        f"{fix}: its children lack what line 2 imports\n"
     )
+
+
+def test_processes_that_a_module_starts_when_imported_may_need_it(folder) -> None:
+    (folder / "helper.py").write_text(FORKING)
+    (folder / "s.py").write_text("import os\nimport helper\n")
+
+    fix = FIX.format(line=2, name="s.py").partition("; or run it")[0]
+    assert f"{fix}\n" in check("s.py")[1]
 
 
 def test_a_package_is_found_from_within_and_from_beside(folder) -> None:
@@ -293,10 +381,10 @@ def test_a_package_is_found_from_within_and_from_beside(folder) -> None:
     found = rows(".")
 
     assert [(row[2], row[3]) for row in found] == [
-        ("./outside.py", 2),
-        ("./pkg/absolute.py", 2),
-        ("./pkg/dotted.py", 2),
-        ("./pkg/relative.py", 2),
+        ("outside.py", 2),
+        ("pkg/absolute.py", 2),
+        ("pkg/dotted.py", 2),
+        ("pkg/relative.py", 2),
     ]
 
 
@@ -380,7 +468,56 @@ def test_a_notebook_needs_nothing_for_vllm(folder) -> None:
         "n.ipynb: cell 3 line 2: note: vllm.LLM is constructed; a notebook needs no guard: the children of"
         " its kernel do not import it\n" + NONE
     )
-    assert rows("n.ipynb") == [("notebook", "note", "n.ipynb", 0, 0)]
+    (found,) = json.loads(check("--format", "json", "n.ipynb")[1])["findings"]
+    assert [found[key] for key in ("id", "file", "cell", "line", "column")] == [
+        *("notebook", "n.ipynb"),
+        *(3, 2, 7),
+    ]
+    assert schema.problems(json.loads(check("--format", "json", "n.ipynb")[1])) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "when"),
+    [
+        ("get_context('spawn').Process(target=f).start()", "warn", ""),
+        ("get_context('forkserver').Pool(1)", "warn", ""),
+        ("if __name__ == '__main__':\n    get_context().Pool(1)", "note", " from Python 3.14 on"),
+    ],
+)
+def test_children_of_a_notebook_do_not_find_its_functions(code, status, when, folder) -> None:
+    source = f"from multiprocessing import get_context\ndef f(): pass\n{code}"
+    (folder / "n.ipynb").write_text(notebook("x = 1", source))
+
+    came, text = check("--strict", "n.ipynb")
+    (found,) = rows("n.ipynb")
+
+    assert came == (status == "warn")
+    assert found[:3] == ("notebook-functions", status, "n.ipynb")
+    assert f"; its children cannot find what the notebook defines{when}\n" in text
+    assert "  fix: put what they run into a module and import it\n" in text
+
+
+def test_a_notebook_that_forks_is_fine(folder) -> None:
+    (folder / "n.ipynb").write_text(
+        notebook("import multiprocessing as m\nm.get_context('fork').Pool(1)")
+    )
+
+    assert check("--strict", "n.ipynb") == (0, NONE)
+
+
+def test_cells_are_named_where_a_format_has_only_lines(folder) -> None:
+    (folder / "n.ipynb").write_text(notebook("x = 1", BARE))
+
+    (result,) = json.loads(check("--format", "sarif", "n.ipynb")[1])["runs"][0]["results"]
+    (location,) = result["locations"]
+    line = check("--format", "github", "n.ipynb")[1]
+
+    assert location["physicalLocation"] == {"artifactLocation": {"uri": "n.ipynb"}}
+    assert location["logicalLocations"] == [{"name": "cell 2 line 2"}]
+    assert result["message"]["text"].startswith("cell 2 line 2: vllm.LLM is constructed")
+    assert line.startswith(
+        "::notice file=n.ipynb,title=vllm-guard notebook::cell 2 line 2: vllm.LLM"
+    )
 
 
 @pytest.mark.parametrize(
@@ -414,7 +551,7 @@ def test_an_old_notebook_is_read(folder) -> None:
     old = {"worksheets": [{"cells": [{"cell_type": "code", "input": BARE}]}], "nbformat": 3}
     (folder / "n.ipynb").write_text(json.dumps(old))
 
-    assert rows("n.ipynb") == [("notebook", "note", "n.ipynb", 0, 0)]
+    assert rows("n.ipynb") == [("notebook", "note", "n.ipynb", 2, 7)]
 
 
 @pytest.mark.parametrize(
@@ -468,10 +605,10 @@ def test_github_shows_it_beside_the_line(folder) -> None:
     lines = check("--format", "github", ".")[1].splitlines()
 
     assert lines[0].startswith(
-        "::error file=./a%2Cb.py,line=2,col=7,title=vllm-guard main-guard-missing::vllm.LLM is constructed"
+        "::error file=a%2Cb.py,line=2,col=7,title=vllm-guard main-guard-missing::vllm.LLM is constructed"
     )
     assert lines[1].startswith(
-        "::warning file=./bad.py,line=1,title=vllm-guard script-unreadable::is not Python"
+        "::warning file=bad.py,line=1,title=vllm-guard script-unreadable::is not Python"
     )
     assert len(lines) == 2
 
@@ -489,6 +626,8 @@ def test_sarif_has_what_its_specification_requires(folder) -> None:
     rules = run["tool"]["driver"]["rules"]
     assert run["tool"]["driver"]["name"] == "vllm-guard"  # 3.19.8
     assert len({rule["id"] for rule in rules}) == len(rules) == 4  # 3.49.3: unique
+    assert all(rule["help"]["text"] for rule in rules if rule["id"] == "main-guard-missing")
+    assert {rule.get("helpUri", "https:")[:6] for rule in rules} == {"https:"}  # 3.49.12: absolute
     for result in run["results"]:
         assert result["message"]["text"]  # 3.27.11
         assert result["level"] in {"error", "warning", "note"}  # 3.27.10
@@ -547,7 +686,7 @@ def test_explain_leaves_out_what_has_no_children(folder) -> None:
 
 
 def test_the_pre_commit_hook_takes_files(folder) -> None:
-    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    hook, *_ = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     (folder / "s.py").write_text(BARE)
     (folder / "good.py").write_text(GUARDED)
     program, *words = shlex.split(hook["entry"])
@@ -558,6 +697,14 @@ def test_the_pre_commit_hook_takes_files(folder) -> None:
     assert program == "vllm-guard"
     assert (failing.returncode, passing.returncode) == (1, 0)
     assert {"id", "name", "entry", "language"} <= set(hook)  # https://pre-commit.com/#new-hooks
+
+
+def test_the_hook_in_the_docs_is_the_one_that_is_shipped() -> None:
+    shipped, *_ = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    text = (ROOT / "docs/check.md").read_text()
+    ((local,),) = (r["hooks"] for r in yaml.safe_load(text.split("```yaml")[1].split("```")[0]))
+
+    assert {key: shipped[key] for key in local} == {**local, "language": shipped["language"]}
 
 
 @pytest.mark.soak

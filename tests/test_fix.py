@@ -80,6 +80,7 @@ def test_no_line_gets_trailing_blanks() -> None:
         pytest.param(lambda text: text.encode(), id="utf-8"),
         pytest.param(lambda text: b"\xef\xbb\xbf" + text.encode(), id="byte order mark"),
         pytest.param(lambda text: text.replace("\n", "\r\n").encode(), id="crlf"),
+        pytest.param(lambda text: text.replace("\n", "\r").encode(), id="cr"),
         pytest.param(
             lambda text: b"# -*- coding: latin-1 -*-\n" + text.encode("latin-1"), id="latin-1"
         ),
@@ -100,13 +101,38 @@ def test_encoding_and_line_ends_are_kept(encoded) -> None:
 
 
 def test_what_cannot_be_given_back_as_it_is_is_not_written() -> None:
-    with pytest.raises(UnwritableError, match="does not give it back"):
-        mend(b"\x0c" + ENGINE.encode(), "s.py")
+    with pytest.raises(UnwritableError, match="line 3 begins with a form feed"):
+        mend(b"x = 1\n\x0c\n\x0c" + ENGINE.encode(), "s.py")
+
+
+def test_a_form_feed_on_a_line_of_its_own_is_kept() -> None:
+    feed = b"\x0c\n# one\n\x0c# two\n"
+
+    assert mend(feed + ENGINE.encode(), "s.py").source == feed + GUARDED.encode()
 
 
 def test_what_python_cannot_compile_is_a_syntax_error() -> None:
     with pytest.raises(SyntaxError):
         mend(f"{ENGINE}await llm\n".encode(), "s.py")
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("time()", "sends children such a value if it is plain data"),
+        ('open("log", "w")', "open it in the function that uses it"),
+        ('sqlite3.connect("db")', "open it in the function that uses it"),
+        ("1\n\ndef X(at=time()):\n    pass", "make it in the function that uses it"),
+    ],
+)
+def test_a_hint_promises_no_more_than_is_done(value, hint) -> None:
+    worker = "def work():\n    X\n\nget_context('spawn').Process(target=work).start()\n"
+    script = f"from multiprocessing import get_context\nX = {value}\n{worker}"
+
+    with pytest.raises(RefusedError) as refused:
+        mend(script.encode(), "s.py")
+
+    assert hint in refused.value.hint
 
 
 def test_a_script_that_python_understands_and_starts_nothing_is_not_looked_at() -> None:

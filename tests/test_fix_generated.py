@@ -24,6 +24,10 @@ def tell(value):
 def keep(function):
     return function
 
+def fill(value):
+    if isinstance(value, list):
+        value.append("filled")
+
 a = 1
 b = [2]
 c = "x"
@@ -46,6 +50,9 @@ SIMPLE = [
     "print({k})  # say it",
     "{n} = {k}; print({m}); {m} = {n}",
     "tell({n}); tell({m})",
+    "fill({n})",
+    'globals()["{n}"] = tell({m})',
+    "globals().update({n}=tell({m}))",
     "b = [*b, {m}] if isinstance(b, list) else [{m}]",
     "if (w := {m}): print(w)",
     "import json, os",
@@ -60,6 +67,10 @@ BLOCKS = [
     "class {f}:\n    value = {k}\n\n    def __new__(cls):\n        return [{n}, cls.value]",
     "for i in range(2):\n    {s}",
     "for i in range(2): {n} = i",
+    "if isinstance({n}, list):\n    other = {n}\n    other.append(tell({k}))",
+    "for row in [{n}, {m}]:\n    fill(row)",
+    "class Holder:\n    held = {n}\n\nfill(Holder.held)",
+    "rows = []\nrows.append({n})\nfill(rows[0])",
     "while False:\n    {s}\nelse:\n    {t}",
     "if sys.argv:\n    {s}\n\n    # why\n    {t}\nelif {m}:\n    {s}\nelse:\n    {t}",
     "if True: {n} = {m}; print({n})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
 import sysconfig
 import warnings
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit import ROOT
-from vllm_guard.inside.mainguard import starts
+from vllm_guard.inside.mainguard import guards, starts
 
 TABLE = tomli.loads((ROOT / "tests/data/starts.toml").read_text())
 
@@ -59,19 +60,72 @@ def test_the_table_has_hits_and_near_misses() -> None:
         ("name == '__main__'", False),
         ("__name__", False),
         ("'a' == __name__ == '__main__'", False),
+        ("__name__ in ('__main__',)", True),
+        ("__name__ in '__main__'", True),
+        ("not __name__ == '__mp_main__'", True),
+        ("__name__ not in ['__mp_main__', 'x']", True),
+        ("x and (__name__ != '__mp_main__')", True),
+        ("not (__name__ != '__main__' or x)", True),
+        ("True if __name__ == '__main__' else False", True),
+        ("__name__ is not None", False),
+        ("1 in 2 and __name__ in 3", False),
+        ("__name__ < '__main__'", False),
+        ("__name__.upper() == '__MAIN__'", False),
     ],
 )
-def test_only_an_equality_with_main_is_a_guard(test, is_guard) -> None:
+def test_a_guard_lets_the_main_process_in_and_no_child(test, is_guard) -> None:
     tree = ast.parse(f"if {test}:\n    pass")
 
     assert starts.guard_test(tree.body[0]) is is_guard
-    assert starts.has_guard(tree) is is_guard
+    assert starts.read(tree).has_guard is is_guard
+
+
+_OPERANDS = st.sampled_from(
+    [
+        "__name__",
+        "x",
+        "'__main__'",
+        "'__mp_main__'",
+        "('__main__', '')",
+        "{'__main__', x}",
+        "[x]",
+        "None",
+        "''",
+        "1",
+    ]
+)
+_OPERATORS = st.sampled_from(["==", "!=", "in", "not in", "is", "is not", "<"])
+
+
+def _tests(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.tuples(inner, _OPERATORS, inner).map(lambda p: "({} {} {})".format(*p)),
+        st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(
+            lambda p: "({} {} {})".format(*p)
+        ),
+        inner.map("(not {})".format),
+        st.tuples(inner, inner, inner).map(lambda p: "({} if {} else {})".format(*p)),
+    )
+
+
+@given(st.recursive(_OPERANDS, _tests, max_leaves=8))
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+def test_what_is_known_of_a_test_is_what_python_says(test) -> None:
+    node = ast.parse(test, mode="eval").body
+
+    known = {"__name__": guards.NAMES}
+    truth = guards.truth(node, lambda part: known.get(part.id, guards.NOT_KNOWN))
+
+    for name, holds in zip(guards.NAMES, truth, strict=True):
+        for x in ("", "__main__", "y", 1):
+            with contextlib.suppress(TypeError):  # then nothing after the test runs
+                assert holds in (None, bool(eval(test, {"__name__": name, "x": x})))
 
 
 def test_a_guard_inside_a_function_is_not_the_modules() -> None:
     tree = ast.parse("def f():\n    if __name__ == '__main__':\n        pass")
 
-    assert not starts.has_guard(tree)
+    assert not starts.read(tree).has_guard
 
 
 # ---- CUDA

@@ -50,7 +50,8 @@ def github_placed(placed: Iterable[Placed]) -> Iterator[str]:
     for item in placed:
         level = _GITHUB.get(item.finding.status)
         if level:
-            where = {"file": item.file, "line": item.line, "col": item.column}
+            lines = {} if item.cell else {"line": item.line, "col": item.column}
+            where = {"file": item.file, **lines}
             known = {name: value for name, value in where.items() if value}
             yield annotation(level, item.finding.id, item.message, known)
 

@@ -14,13 +14,17 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 def overwrite(path: str, old: bytes, new: bytes) -> None:
     """Put `new` in the place of `old`; links are followed. OSError: the file is as it was.
 
-    Also where it is not `old` any more, may not be written, or its owner cannot be kept.
+    Also where it is not `old` any more, may not be written, its owner cannot be kept, or it has other
+    names (hard links), which would keep the old text.
     """
     real = os.path.realpath(path)
     if not os.access(real, os.W_OK):
         raise PermissionError(None, "it may not be written", path)
     if paths.peek(real, len(old) + 1) != old:
         raise OSError(None, "it was changed meanwhile", path)
+    links = os.stat(real).st_nlink
+    if links > 1:
+        raise OSError(None, f"it has {links} names (hard links): only one would be changed", path)
     folder, name = os.path.split(real)
     beside = os.path.join(folder, f".{name}.{os.getpid()}.new")
     with contextlib.suppress(FileNotFoundError):

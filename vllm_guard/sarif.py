@@ -8,6 +8,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vllm_guard.model import Finding
     from vllm_guard.unguarded import Placed
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -16,21 +17,34 @@ _LEVELS = {"fail": "error", "warn": "warning", "unknown": "warning"}
 
 def log(placed: Sequence[Placed], version: str) -> dict[str, Any]:
     """The log file of one run, by `version` of vllm-guard."""
-    rules = list(dict.fromkeys(item.finding.id for item in placed))
-    driver = {"name": "vllm-guard", "version": version, "rules": [_rule(id_) for id_ in rules]}
-    results = [_result(item, rules.index(item.finding.id)) for item in placed]
+    rules = {item.finding.id: item.finding for item in reversed(placed)}
+    ids = list(rules)
+    driver = {"name": "vllm-guard", "version": version, "rules": list(map(_rule, rules.values()))}
+    results = [_result(item, ids.index(item.finding.id)) for item in placed]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def _rule(id_: str) -> dict[str, Any]:
-    return {"id": id_, "shortDescription": {"text": id_.replace("-", " ")}}
+def _rule(finding: Finding) -> dict[str, Any]:
+    """Of the first finding by this rule."""
+    rule: dict[str, Any] = {
+        "id": finding.id,
+        "shortDescription": {"text": finding.id.replace("-", " ")},
+    }
+    if finding.why:
+        rule["help"] = {"text": finding.why}
+    if finding.uri:
+        rule["helpUri"] = finding.uri
+    return rule
 
 
 def _result(item: Placed, rule: int) -> dict[str, Any]:
     finding = item.finding
     place: dict[str, Any] = {"artifactLocation": {"uri": _uri(item.file)}}
-    if item.line:
+    location: dict[str, Any] = {"physicalLocation": place}
+    if item.cell:
+        location["logicalLocations"] = [{"name": f"cell {item.cell} line {item.line}"}]
+    elif item.line:
         place["region"] = {"startLine": item.line}
         if item.column:
             place["region"]["startColumn"] = item.column
@@ -39,7 +53,7 @@ def _result(item: Placed, rule: int) -> dict[str, Any]:
         "ruleIndex": rule,
         "level": _LEVELS.get(finding.status, "note"),
         "message": {"text": item.message},
-        "locations": [{"physicalLocation": place}],
+        "locations": [location],
     }
 
 

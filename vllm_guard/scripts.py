@@ -13,9 +13,10 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from vllm_guard import notebooks, paths
+from vllm_guard.errors import USAGE, GuardError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 STDIN = "-"
 _LIMIT = 16 << 20  #: bytes of one file
@@ -52,15 +53,25 @@ class Script:
         return importlib.util.decode_source(self.source).split("\n")
 
 
-def found(path: str) -> Iterator[str]:
+def found(names: Iterable[str]) -> list[str]:
+    """The scripts that are meant by files and folders. Raises GuardError where that is none at all."""
+    every = [path for name in names for path in _below(name)]
+    if not every:
+        fact = f"no script to look at: no *.py below {', '.join(names)}"
+        raise GuardError(fact, "name files; a notebook must be named", exit_code=USAGE)
+    return every
+
+
+def _below(path: str) -> Iterator[str]:
     """A file is itself; of a folder the *.py below it, but for virtual environments and the like."""
     if path == STDIN or not os.path.isdir(path):
         yield path
         return
+    here = os.path.join(os.curdir, "") if os.path.normpath(path) == os.curdir else ""
     for folder, names, files in os.walk(path):
         names[:] = sorted(name for name in names if not _is_skipped(folder, name))
         whole = (os.path.join(folder, name) for name in sorted(files) if name.endswith(".py"))
-        yield from filter(os.path.isfile, whole)
+        yield from (file.removeprefix(here) for file in whole if os.path.isfile(file))
 
 
 def read(path: str) -> Script:

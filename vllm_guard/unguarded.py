@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_guard import screen
-from vllm_guard.inside.mainguard import starts
+from vllm_guard.inside.mainguard import markers, starts
 from vllm_guard.model import Finding
 from vllm_guard.scripts import STDIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vllm_guard.inside.mainguard.starts import Start
+    from vllm_guard.inside.mainguard.starts import Found, Start
     from vllm_guard.inside.mainguard.walk import Load
     from vllm_guard.model import Status
     from vllm_guard.scripts import Script
@@ -29,24 +29,37 @@ _CUDA_WHY = (
     "vLLM forks its processes where it can. A process that has initialised CUDA cannot be forked, so vLLM"
     " spawns, and a script without a guard that would have worked breaks."
 )
+_NOTEBOOK_WHY = (
+    "Children that are started with spawn or forkserver import the main module to find the functions that"
+    " they run. A notebook is no module: a Process ends with an AttributeError, a Pool waits for ever."
+)
+_ENDING_WHY = (
+    "A child that is started with spawn or forkserver imports the script before it does its work. Where the"
+    " script exits or raises in children, they do none: a process exits with status 0, a Pool waits for ever."
+)
 _GUARD = '`if __name__ == "__main__":`'
 _STATUS: dict[str, Status] = {"certain": "fail", "likely": "warn", "info": "note"}
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A finding in a file; line and column from 1, 0 where it is about the whole file."""
+    """A finding in a file; line and column from 1, 0 where it is about the whole file.
+
+    In a notebook they are those of a cell, from 1; that is 0 in any other file.
+    """
 
     finding: Finding
     file: str
     line: int = 0
     column: int = 0
+    cell: int = 0
 
     @property
     def message(self) -> str:
-        """What is wrong and what to do, without the place."""
+        """What is wrong and what to do, without the place; but no format has a field for a cell."""
+        cell = f"cell {self.cell} line {self.line}: " if self.cell else ""
         fix = f"; fix: {self.finding.fix}" if self.finding.fix else ""
-        return screen.printable(f"{self.finding.fact}{fix}")
+        return screen.printable(f"{cell}{self.finding.fact}{fix}")
 
 
 def judge(script: Script, load: Load) -> Iterator[Placed]:
@@ -62,6 +75,8 @@ def judge(script: Script, load: Load) -> Iterator[Placed]:
         return
     found = [_unguarded(script, start) for start in read.starts if not start.guarded]
     found += [_cuda(script, touch) for touch in read.cuda]
+    found += _ending(script, read)
+    found += (_misspelt(script, *one) for one in markers.misspelt(script.source))
     yield from sorted(found, key=lambda placed: (placed.line, placed.column))
 
 
@@ -72,31 +87,71 @@ def place(script: Script, line: int) -> str:
     return f"{script.path}:{line}" if line else script.path
 
 
+def _placed(finding: Finding, script: Script, line: int, offset: int | None = None) -> Placed:
+    """A finding on a line of the script, at the offset that `ast` gives."""
+    column = 0 if offset is None else script.column(line, offset)
+    cell, inner = script.cells[line - 1] if 0 < line <= len(script.cells) else (0, line)
+    return Placed(finding, script.path, inner, column, cell)
+
+
 def _unreadable(script: Script) -> Placed:
     subject = place(script, script.problem_line)
     finding = Finding("script-unreadable", "unknown", subject, script.problem)
-    return Placed(finding, script.path, 0 if script.is_notebook else script.problem_line)
+    return _placed(finding, script, script.problem_line)
 
 
 def _of_notebook(script: Script, start: Start) -> Placed:
-    fact = f"{start.what}; a notebook needs no guard: the children of its kernel do not import it"
     subject = place(script, start.line)
-    return Placed(Finding("notebook", "note", subject, fact), script.path)
+    if start.engine:
+        why = "a notebook needs no guard: the children of its kernel do not import it"
+        fact = f"{start.what}{_via(start)}; {why}"
+        finding = Finding("notebook", "note", subject, fact, uri=_URI)
+    else:
+        certain = start.confidence == "certain"
+        when = "" if certain else " from Python 3.14 on"
+        fact = (
+            f"{start.what}{_via(start)}; its children cannot find what the notebook defines{when}"
+        )
+        fix = "put what they run into a module and import it"
+        status: Status = "warn" if certain else "note"
+        finding = Finding("notebook-functions", status, subject, fact, fix, _NOTEBOOK_WHY)
+    return _placed(finding, script, start.line, start.col)
 
 
 def _unguarded(script: Script, start: Start) -> Placed:
     subject = place(script, start.line)
-    column = script.column(start.line, start.col)
     if start.confidence == "info":
         fact = f"{start.what}{_via(start)}: no guard is needed"
         finding = Finding("main-guard-not-needed", "note", subject, fact, uri=_URI)
     else:
-        fact = f"{start.what} at top level{_via(start)}"
+        how = "which is imported " if start.imported else ""
+        fact = f"{start.what} {how}at top level{_via(start)}"
         status = _STATUS[start.confidence]
         finding = Finding(
             "main-guard-missing", status, subject, fact, _fix(script, start), _WHY, _URI
         )
-    return Placed(finding, script.path, start.line, column)
+    return _placed(finding, script, start.line, start.col)
+
+
+def _ending(script: Script, read: Found) -> Iterator[Placed]:
+    """The guard is one, but of those that keep children from their work."""
+    kept = {start.confidence for start in read.starts if start.guarded} - {"info"}
+    if not read.ends[0] or not kept:
+        return
+    line, offset = read.ends
+    fact = "a child that imports the script ends here, before its work"
+    fix = f"put what only the main process does under {_GUARD}, this line too{_as_it_is(script)}"
+    status = _STATUS[min(kept)]  # certain before likely
+    subject = place(script, line)
+    finding = Finding("main-guard-missing", status, subject, fact, fix, _ENDING_WHY, _URI)
+    yield _placed(finding, script, line, offset)
+
+
+def _misspelt(script: Script, line: int, text: str) -> Placed:
+    fact = f"`{screen.shortened(text, 60)}` is no marker, and does nothing"
+    fix = "write `# vllm-guard: child` or `# vllm-guard: main`"
+    finding = Finding("main-guard-marker", "note", place(script, line), fact, fix)
+    return _placed(finding, script, line)
 
 
 def _cuda(script: Script, touch: Start) -> Placed:
@@ -106,7 +161,7 @@ def _cuda(script: Script, touch: Start) -> Placed:
     fix = f"put the engine under {_GUARD}; or do this after it is built"
     subject = place(script, touch.line)
     finding = Finding("cuda-before-fork", "warn", subject, fact, fix, _CUDA_WHY, _URI)
-    return Placed(finding, script.path, touch.line, script.column(touch.line, touch.col))
+    return _placed(finding, script, touch.line, touch.col)
 
 
 def _via(start: Start) -> str:
@@ -119,5 +174,18 @@ def _fix(script: Script, start: Start) -> str:
     fix = f"put line {line} under {_GUARD}"
     if script.path == STDIN:
         return fix
-    name = shlex.quote(script.path)
-    return f"{fix}: `vllm-guard fix {name}`; or run it as it is: `vllm-guard -- python {name}`"
+    fix += f": `vllm-guard fix {shlex.quote(script.path)}`"
+    if not start.imported:
+        return f"{fix}{_as_it_is(script)}"
+    # In a child the import ends at the start; and a start may need there what the module defines.
+    return (
+        f"{fix}{_as_it_is(script)}: its children lack what line {line} imports"
+        if start.engine
+        else fix
+    )
+
+
+def _as_it_is(script: Script) -> str:
+    if script.path == STDIN:
+        return ""
+    return f"; or run it as it is: `vllm-guard -- python {shlex.quote(script.path)}`"

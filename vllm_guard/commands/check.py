@@ -49,7 +49,7 @@ def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int
     names: list[str] = []
     found: list[Placed] = []
     explained = []
-    for name in (name for path in paths for name in scripts.found(path)):
+    for name in scripts.found(paths):
         script = scripts.read(name)
         names.append(name)
         found += unguarded.judge(script, scripts.neighbours(name))
@@ -71,7 +71,13 @@ def _write(
 ) -> None:
     if form == "json":
         findings = [
-            {**p.finding.__dict__, "file": p.file, "line": p.line, "column": p.column}
+            {
+                **p.finding.__dict__,
+                "file": p.file,
+                "cell": p.cell,
+                "line": p.line,
+                "column": p.column,
+            }
             for p in found
         ]
         sections = {"statements": rows} if rows else {}

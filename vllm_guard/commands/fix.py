@@ -11,16 +11,19 @@ import click
 
 from vllm_guard import importers, overwrite, report, screen, scripts, voice
 from vllm_guard.errors import FAILED, USAGE, GuardError
-from vllm_guard.guarding import mend
+from vllm_guard.guarding import Mended, mend
 from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from vllm_guard.guarding import Mended
     from vllm_guard.scripts import Script
 
 _MISSING = "`vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'"
+_NOTEBOOK = (
+    "a notebook needs no guard, as children do not import it; with spawn they find no function of it, "
+    "either: move what they run to a module"
+)
 _CALL_IT = "build what is imported in a function, and call that where it is needed"
 _SAME, _CHANGED = 0, -1  #: outcomes; the others are statuses
 _WORDS = ((FAILED, "left as they are"), (USAGE, "not readable"))
@@ -34,7 +37,7 @@ def fix(write: bool, check: bool, paths: tuple[str, ...]) -> int:
     """Write the main guard into scripts that start processes without one.
 
     PATH is a script, a folder (the *.py below it) or - for stdin, whose new text --write prints. Nothing is
-    imported or run.
+    imported or run. Notebooks are left as they are: no child imports them.
 
     Exit status: 0 nothing to do, or done; 1 refused, or (--check) one would change; 2 one could not be read.
     """
@@ -43,7 +46,7 @@ def fix(write: bool, check: bool, paths: tuple[str, ...]) -> int:
     if find_spec("libcst") is None:
         raise GuardError(_MISSING, exit_code=USAGE)
     give = _write if write else _count if check else _print_diff
-    names = [name for path in paths for name in scripts.found(path)]
+    names = scripts.found(paths)
     outcomes = [_fix(name, give) for name in names]
     changed = outcomes.count(_CHANGED)
     voice.say(_summary(len(names), changed, "changed" if write else "to change", outcomes))
@@ -74,8 +77,8 @@ def _mend(script: Script) -> Mended:
     if script.problem:
         raise GuardError(_placed(script, script.problem_line, script.problem), exit_code=USAGE)
     if script.is_notebook:
-        reason = "a notebook needs no guard: the children of its kernel do not import it"
-        raise GuardError(_placed(script, 0, reason), exit_code=USAGE)
+        _say_note(script, 0, _NOTEBOOK)
+        return Mended(script.source)
     try:
         mended = mend(script.source, script.path, scripts.neighbours(script.path))
     except SyntaxError as error:
@@ -94,8 +97,12 @@ def _mend(script: Script) -> Mended:
         reason = f"{place} imports {what} from it, and would not find it under a guard"
         raise GuardError(_placed(script, 0, reason), _CALL_IT, exit_code=FAILED)
     for note in mended.notes:
-        voice.say(f"note: {screen.printable(_placed(script, note.line, note.text))}", "note")
+        _say_note(script, note.line, note.text)
     return mended
+
+
+def _say_note(script: Script, line: int, text: str) -> None:
+    voice.say(f"note: {screen.printable(_placed(script, line, text))}", "note")
 
 
 def _placed(script: Script, line: int, text: str) -> str:

@@ -1,6 +1,6 @@
 """Main guards for scripts that start processes without one: source in, source out. Pure.
 
-`leaves` cuts the script, `placing` decides, `wrapping` writes, and what is written is verified here.
+`cutting` cuts the script, `placing` decides, `wrapping` writes, and what is written is verified here.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_guard.guarding import leaves, placing
+from vllm_guard.guarding import cutting, placing
 from vllm_guard.guarding.outcomes import RefusedError
 from vllm_guard.inside.mainguard import starts
 
 if TYPE_CHECKING:
     from vllm_guard.guarding.outcomes import Note
     from vllm_guard.inside.mainguard.walk import Load
+
+
+_UNDER_A_GUARD = "put what only the main process does under the guard, and remove this"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ def mend(source: bytes, path: str, load: Load | None = None) -> Mended:
 
     Raises SyntaxError, RefusedError and UnwritableError.
     """
-    script = leaves.read(source, path, load)
+    script = cutting.read(source, path, load)
+    if script.ended:
+        reason = "a child that imports the script ends here, before its work"
+        raise RefusedError(script.ended, reason, _UNDER_A_GUARD)
     if not script.starts:
         return Mended(source)
     placed = placing.place(script)
@@ -58,9 +64,9 @@ def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None
         ) from None
     if ast.dump(_bare(new)) != ast.dump(_bare(_parsed(source, path))):
         raise RefusedError(1, "what was written does more than to add guards", hint)
-    for start in leaves.needing_a_guard(_parsed(written, path), load):
+    for start in cutting.needing_a_guard(_parsed(written, path), load):
         raise RefusedError(
-            leaves.top_line(start), f"{start.what}, outside of what was written", hint
+            cutting.top_line(start), f"{start.what}, outside of what was written", hint
         )
 
 

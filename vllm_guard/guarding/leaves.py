@@ -1,35 +1,20 @@
-"""A script cut into the pieces that a guard can be written around, and what is known of each. Pure.
-
-Most statements are one piece. A block of which children run a part (`partly` of the analysis) is cut
-further: its head is a piece, and so is each statement in it.
-"""
+"""The pieces of a script that a guard can be written around, and what is known of each. Pure."""
 
 from __future__ import annotations
 
 import ast
-import dis
-import types
-import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from vllm_guard.guarding.recorder import Recorder
-from vllm_guard.inside.mainguard import starts
-from vllm_guard.inside.mainguard.judge import CHILD, MAIN, PARTLY, Judged
-from vllm_guard.inside.mainguard.markers import Markers, first_line, parse
-from vllm_guard.inside.mainguard.names import FUNCTIONS, binds, here, mutates, reads, root
-from vllm_guard.inside.mainguard.scope import Scope
-from vllm_guard.inside.mainguard.statements import has_lazy_annotations
+from vllm_guard.guarding.resolving import DEFINITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from vllm_guard.guarding.resolving import Resolver
     from vllm_guard.inside.mainguard.starts import Start
-    from vllm_guard.inside.mainguard.walk import Load
 
-DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
-
-_GLOBALS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +23,26 @@ class Leaf:
 
     node: ast.stmt
     first: int  #: line
-    acts: bool  #: it is for the main process only
-    starts: tuple[Start, ...]  #: what it starts
-    pinned: str  #: "inside" (a guard that is there), "outside" (marked, or for children) or empty
-    reason: str
     binds: frozenset[str]
-    mutates: frozenset[str]  #: names whose objects it changes
     reads: frozenset[str]  #: names that running it reads
-    calls: frozenset[str]  #: names of what running it calls, decorators included
     deep: frozenset[str]  #: the same, and those that functions in it read when they are called
     heads: tuple[Leaf, ...]  #: of the blocks around it, outermost first
-    chained: bool = False  #: `elif`, or a head before one: goes with the head around it
+    chained: bool  #: `elif`, or a head before one: goes with the head around it
+    acts: bool = False  #: it is for the main process only
+    starts: tuple[Start, ...] = ()  #: what it starts
+    pinned: str = (
+        ""  #: "inside" (a guard that is there), "outside" (marked, or for children) or empty
+    )
+    marked: tuple[tuple[str, int], ...] = ()  #: markers on it and in it, with their lines
+    reason: str = ""
+    mutates: frozenset[str] = _NONE  #: names whose objects it changes
+    touches: frozenset[str] = _NONE  #: names whose objects its call of a method may change
+    stirs: Mapping[str, str] = field(default_factory=dict)  #: name -> own function that changes it
+    lends: Mapping[str, str] = field(
+        default_factory=dict
+    )  #: name -> other function that is given it
+    unknown: str = ""  #: what may set any name: `exec()`
+    calls: frozenset[str] = _NONE  #: names of what running it calls, decorators included
 
     @property
     def defines(self) -> bool:
@@ -77,171 +71,15 @@ class Script:
     """A script, cut."""
 
     tree: ast.Module
+    names: Resolver
     parts: tuple[Part, ...]
     starts: tuple[Start, ...]  #: those that need a guard and have none
+    ended: int  #: line at which a child that it starts ends before its work; 0 for none
 
     @property
     def leaves(self) -> list[Leaf]:
         """All pieces in the order of the file."""
         return list(_flat(self.parts))
-
-
-def read(source: bytes, path: str, load: Load | None) -> Script:
-    """Cut the script; `load` gives modules beside it. SyntaxError, also for what cannot be compiled."""
-    tree = parse(source, path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        compile(tree, path, "exec", dont_inherit=True)
-    unguarded = tuple(needing_a_guard(tree, load))
-    judge = Recorder(Scope(), Markers(source), has_lazy_annotations(tree))
-    for node in tree.body:
-        judge.statement(node)
-    cutter = _Cutter(judge, unguarded)
-    return Script(tree, cutter.suite(tree.body, ()), unguarded)
-
-
-def needing_a_guard(tree: ast.Module, load: Load | None) -> list[Start]:
-    """Where the script starts processes that import it again, outside a guard."""
-    return [s for s in starts.read(tree, load).starts if not s.guarded and s.confidence != "info"]
-
-
-def top_line(start: Start) -> int:
-    """The line of the top-level code that leads to a start."""
-    return start.via[0][1] if start.via else start.line
-
-
-class _Cutter:
-    """Makes parts of statements."""
-
-    def __init__(self, judge: Recorder, unguarded: tuple[Start, ...]) -> None:
-        self._judge = judge
-        self._unguarded = unguarded
-
-    def suite(self, nodes: Iterable[ast.stmt], heads: tuple[Leaf, ...]) -> tuple[Part, ...]:
-        """The parts of a list of statements."""
-        return tuple(self._part(node, heads) for node in nodes)
-
-    def _part(self, node: ast.stmt, heads: tuple[Leaf, ...]) -> Part:
-        if starts.guard_test(node):
-            return self._guard(node, heads)
-        if _asks_for_name(node):
-            return self._leaf(node, heads, pinned="outside")
-        judged = self._judge.judged.get(node)
-        started = judged and judged.verdict == CHILD and self._starts(node)
-        if judged and (judged.verdict == PARTLY or started) and isinstance(node, _CUT):
-            return self._block(node, heads)
-        return self._leaf(node, heads)
-
-    def _guard(self, node: Any, heads: tuple[Leaf, ...]) -> Block:
-        """A guard that is there; after a plain one, `else` is for the children."""
-        head = self._head(node, heads)
-        inner = (*heads, head)
-        body = tuple(self._leaf(n, inner, pinned="inside") for n in node.body)
-        if isinstance(node.test, ast.BoolOp):
-            return Block(head, (body, self._orelse(node, inner)))
-        return Block(
-            head, (body, tuple(self._leaf(n, inner, pinned="outside") for n in node.orelse))
-        )
-
-    def _block(self, node: Any, heads: tuple[Leaf, ...], chained: bool = False) -> Block:
-        head = self._head(node, heads, chained)
-        inner = (*heads, head)
-        if isinstance(node, ast.If):
-            return Block(head, (self.suite(node.body, inner), self._orelse(node, inner)))
-        suites = [node.body]
-        if not isinstance(node, ast.With):
-            suites += [handler.body for handler in node.handlers]
-            suites += [node.orelse, node.finalbody]
-        return Block(head, tuple(self._suite_of(nodes, inner) for nodes in suites))
-
-    def _suite_of(self, nodes: list[ast.stmt], heads: tuple[Leaf, ...]) -> tuple[Part, ...]:
-        """A suite; one that ends in an error is the same in every process."""
-        if nodes and isinstance(nodes[-1], ast.Raise) and not any(map(self._starts, nodes)):
-            return tuple(self._leaf(node, heads, acts=False) for node in nodes)
-        return self.suite(nodes, heads)
-
-    def _orelse(self, node: ast.If, heads: tuple[Leaf, ...]) -> tuple[Part, ...]:
-        if len(node.orelse) != 1 or node.orelse[0].col_offset != node.col_offset:
-            return self.suite(node.orelse, heads)
-        (chained,) = node.orelse  # elif
-        judged = self._judge.judged.get(chained)
-        if judged and judged.verdict == PARTLY:
-            return (self._block(chained, heads, chained=True),)
-        return (self._leaf(chained, heads, chained=True),)
-
-    def _starts(self, node: ast.stmt) -> tuple[Start, ...]:
-        return tuple(start for start in self._unguarded if _leads(node, start))
-
-    def _leaf(
-        self,
-        node: ast.stmt,
-        heads: tuple[Leaf, ...],
-        pinned: str = "",
-        acts: bool | None = None,
-        chained: bool = False,
-    ) -> Leaf:
-        judged = self._judge.judged.get(node) or Judged(MAIN, "")
-        if not pinned and self._judge.marked(node) == CHILD:
-            pinned = "outside"
-        if acts is None:
-            acts = pinned == "inside" or judged.verdict == MAIN or bool(self._starts(node))
-        return Leaf(
-            node=node,
-            first=first_line(node),
-            acts=acts and pinned != "outside",
-            starts=self._starts(node),
-            pinned=pinned,
-            reason=judged.reason,
-            binds=frozenset(binds(node)),
-            mutates=frozenset(mutates(node)),
-            reads=frozenset(reads(node, self._judge.lazy)),
-            calls=_called(node),
-            deep=frozenset(_deep_reads(node)),
-            heads=heads,
-            chained=chained,
-        )
-
-    def _head(self, node: Any, heads: tuple[Leaf, ...], chained: bool = False) -> Leaf:
-        """What a block evaluates before its statements."""
-        expressions = [getattr(node, "test", None)]
-        expressions += [item.context_expr for item in getattr(node, "items", ())]
-        expressions += [handler.type for handler in getattr(node, "handlers", ())]
-        known = [expression for expression in expressions if expression is not None]
-        names = frozenset(name for part in known for name in reads(part, self._judge.lazy))
-        targets = [item.optional_vars for item in getattr(node, "items", ())]
-        bound = frozenset(name for target in targets if target for name in binds(target))
-        return Leaf(
-            node=node,
-            first=node.lineno,
-            acts=False,
-            starts=(),
-            pinned="",
-            reason="",
-            binds=bound,
-            mutates=frozenset(),
-            reads=names,
-            calls=frozenset(),
-            deep=names,
-            heads=heads,
-            chained=chained,
-        )
-
-
-_CUT: tuple[type[ast.stmt], ...] = (ast.If, ast.Try, ast.With, getattr(ast, "TryStar", ast.Try))
-
-
-def _leads(node: ast.stmt, start: Start) -> bool:
-    """Does this statement lead to the start, and not a neighbour on its line?"""
-    line = top_line(start)
-    if not first_line(node) <= line <= (node.end_lineno or 0):
-        return False
-    if line < node.lineno:  # a decorator
-        return True
-    if start.via:
-        return any(isinstance(part, (ast.Call, ast.Attribute)) for part in here(node))
-    place = (line, start.col)
-    end = (node.end_lineno or 0, node.end_col_offset or 0)
-    return (node.lineno, node.col_offset) <= place < end
 
 
 def _flat(parts: Iterable[Part]) -> Iterator[Leaf]:
@@ -252,28 +90,3 @@ def _flat(parts: Iterable[Part]) -> Iterator[Leaf]:
                 yield from _flat(suite)
         else:
             yield part
-
-
-def _asks_for_name(node: ast.stmt) -> bool:
-    """`if __name__ != "__main__":` and the like: the author tells processes apart by himself."""
-    return isinstance(node, ast.If) and "__name__" in reads(node.test, True)
-
-
-def _called(node: ast.stmt) -> frozenset[str]:
-    """The names of what running the statement calls, decorators included."""
-    found = {root(part.func) for part in here(node) if isinstance(part, ast.Call)}
-    found |= {root(part) for part in getattr(node, "decorator_list", ())}
-    return frozenset(found - {""})
-
-
-def _deep_reads(node: ast.stmt) -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = ast.Module([node], [])
-        pending = [compile(module, "script", "exec", dont_inherit=True)]
-    while pending:
-        code = pending.pop()
-        for instruction in dis.get_instructions(code):
-            if instruction.opname in _GLOBALS:
-                yield instruction.argval
-        pending += [part for part in code.co_consts if isinstance(part, types.CodeType)]

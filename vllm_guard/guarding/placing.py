@@ -10,20 +10,21 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, NamedTuple
 
-from vllm_guard.guarding import escapes, risks, sinking
-from vllm_guard.guarding.leaves import Leaf, top_line
-from vllm_guard.guarding.outcomes import Note, RefusedError
+from vllm_guard.guarding import escapes, needs, notes, risks, sinking
+from vllm_guard.guarding.cutting import top_line
+from vllm_guard.guarding.outcomes import RefusedError
 from vllm_guard.guarding.table import Table
+from vllm_guard.inside.mainguard.judge import CHILD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from vllm_guard.guarding.escapes import Escape
-    from vllm_guard.guarding.leaves import Script
+    from vllm_guard.guarding.leaves import Leaf, Script
+    from vllm_guard.guarding.outcomes import Note
 
 
-_STAYS = "what starts processes stays in the main process: pass what it gives as an argument"
-_SENT = "pass it as an argument; or leave the script as it is: `vllm-guard run` sends children such values"
+_AS_ARGUMENT = "pass it as an argument"
+_MOVE = "move it into a function"
 
 
 class Placed(NamedTuple):
@@ -35,50 +36,48 @@ class Placed(NamedTuple):
 
 def place(script: Script) -> Placed:
     """Decide for every piece. Raises RefusedError."""
-    table = Table(script.leaves)
-    found = escapes.find(script.tree)
-    forced = _forced(table, found)
-    inside = {leaf for leaf in table.leaves if leaf.acts and leaf not in forced}
-    _grow(table, inside, forced)
-    sinking.sink(script.parts, table, inside, forced)
+    table = Table(script.leaves, script.names)
+    _refuse_new_name(script)
+    found = escapes.find(script.tree, script.names)
+    makes = {leaf for leaf in table.leaves if leaf.acts and risks.shared(leaf, script.names)}
+    shared = needs.shared_by_processes(table, makes)
+    needed = needs.find(table, found, shared)
+    inside = {leaf for leaf in table.leaves if leaf.acts and leaf not in needed.forced}
+    _grow(table, inside, needed.forced)
+    sinking.sink(script.parts, table, inside, needed.forced)
     _check(script, inside)
-    notes = [*_repeated(forced), *_lacking(table, inside, found), *_unrepeated(inside)]
-    notes += _unused(table, inside)
+    _refuse_unknown(table, inside, needed.names)
+    _refuse_marked(table, inside)
     written = frozenset(leaf for leaf in inside if not leaf.pinned)
-    return Placed(written, tuple(sorted(set(notes))))
+    return Placed(written, tuple(notes.of(table, inside, needed, found)))
 
 
-def _forced(table: Table, found: Iterable[Escape]) -> dict[Leaf, str]:
-    """The pieces that children need, each with what it is that needs it there. Raises RefusedError."""
-    forced: dict[Leaf, str] = {}
-    pending = [(e.name, f"{e.name} (given to {e.to} on line {e.line})") for e in found if e.certain]
+def _refuse_new_name(script: Script) -> None:
+    """Would a guard not mean what it says? Raises RefusedError."""
+    for leaf in script.leaves:
+        if "__name__" in leaf.binds:
+            reason = "sets __name__: a guard would not tell the main process from the others"
+            raise RefusedError(leaf.first, reason, "use another name")
+
+
+def _refuse_unknown(table: Table, inside: set[Leaf], names: Mapping[str, str]) -> None:
+    """`exec` and the like may set what children have without that. Raises RefusedError."""
+    read = sorted(names.keys() - table.plain)
+    for leaf in inside if read else ():
+        if leaf.unknown and not leaf.pinned:
+            reason = f"{leaf.unknown} may set {read[0]!r}, which {names[read[0]]} needs"
+            raise RefusedError(leaf.first, f"{reason} in other processes", _AS_ARGUMENT)
+
+
+def _refuse_marked(table: Table, inside: set[Leaf]) -> None:
+    """A statement for children in a block for the main process. Raises RefusedError."""
     for leaf in table.leaves:
-        if leaf.pinned == "outside":
-            forced[leaf] = "the children's part of the script"
-            pending += [(name, f"line {leaf.first}") for name in sorted(table.runs(leaf))]
-    while pending:
-        name, who = pending.pop()
-        for leaf in table.owners(name):
-            if leaf in forced:
-                continue
-            if leaf.acts:
-                _refuse_impossible(leaf, name, who)
-            forced[leaf] = who
-            wanted = leaf.deep if leaf.defines else table.runs(leaf)
-            pending += [(read, who) for read in sorted(wanted)]
-    return forced
-
-
-def _refuse_impossible(leaf: Leaf, name: str, who: str) -> None:
-    """A child needs this; can it do it? Raises RefusedError."""
-    started = next((start.what for start in leaf.starts), "")
-    why = started or ("it is under a guard" if leaf.pinned else risks.unrepeatable(leaf))
-    if why:
-        raise RefusedError(
-            leaf.first,
-            f"{who} needs {name!r} in other processes, which cannot have it from here: {why}",
-            _STAYS if started else _SENT,
-        )
+        around = leaf if leaf in inside else next((h for h in leaf.heads if h in inside), None)
+        line = next((line for marker, line in leaf.marked if marker == CHILD), 0)
+        if line and around and leaf.pinned != "inside":
+            reason = "marked '# vllm-guard: child', but what is around it"
+            reason += f" (line {around.first}) is for the main process"
+            raise RefusedError(line, reason, "move it out of the block")
 
 
 def _grow(table: Table, inside: set[Leaf], forced: dict[Leaf, str]) -> None:
@@ -120,7 +119,7 @@ def _refuse_torn(leaf: Leaf, who: str, lost: set[str], inside: set[Leaf]) -> Non
         leaf.first,
         f"{who} needs this line in other processes; it cannot be parted from line {other}, "
         "which is for the main process",
-        _SENT,
+        _AS_ARGUMENT,
     )
 
 
@@ -134,62 +133,4 @@ def _check(script: Script, inside: set[Leaf]) -> None:
     for start in script.starts:
         if start not in covered:
             reason = f"{start.what} in what children must run"
-            raise RefusedError(top_line(start), reason, "move it into a function")
-
-
-def _repeated(forced: dict[Leaf, str]) -> Iterable[Note]:
-    lines: dict[str, list[int]] = {}
-    for leaf, who in forced.items():
-        if leaf.acts:
-            lines.setdefault(who, []).append(leaf.first)
-    for who, numbers in lines.items():
-        numbers.sort()
-        several = len(numbers) > 1
-        what = f"lines {', '.join(map(str, numbers))} run" if several else f"line {numbers[0]} runs"
-        text = f"{what} in every child, too, because {who} needs it there; it may get other values"
-        yield Note(numbers[0], text)
-
-
-def _lacking(table: Table, inside: set[Leaf], found: Iterable[Escape]) -> Iterable[Note]:
-    """Functions that are passed to who knows what, and would lack something in another process."""
-    first = {escape.name: escape for escape in reversed(list(found))}
-    for escape in first.values():
-        for leaf in table.owners(escape.name):
-            if escape.certain or not leaf.defines or leaf in inside:
-                continue
-            missing = sorted(
-                name
-                for name in leaf.deep
-                if any(owner in inside for owner in table.owners(name) if name in owner.binds)
-            )
-            if missing:
-                what = ", ".join(missing)
-                yield Note(
-                    escape.line,
-                    f"if {escape.to} calls {escape.name} in another process, it lacks {what} "
-                    "there: pass it as an argument",
-                )
-
-
-def _unrepeated(inside: set[Leaf]) -> Iterable[Note]:
-    """Changes of modules and classes that children do not make, and imports."""
-    for leaf in inside:
-        if leaf.imports and leaf.starts:
-            yield Note(leaf.first, f"{leaf.starts[0].what}: children do without this import")
-        if leaf.reason.endswith(" in children") and not leaf.pinned:
-            yield Note(leaf.first, leaf.reason)
-
-
-def _unused(table: Table, inside: set[Leaf]) -> Iterable[Note]:
-    """What is built for others: nothing that runs here reads it."""
-    run = {name for leaf in inside for name in table.reaches(leaf)}
-    for leaf in table.leaves:
-        if leaf.calls and leaf.defines:  # what a decorator may register
-            run |= leaf.deep
-    for leaf in inside:
-        built = isinstance(leaf.node, ast.Assign) and bool(leaf.starts)
-        if built and leaf.binds and not leaf.binds & run:
-            names = ", ".join(sorted(leaf.binds))
-            yield Note(
-                leaf.first, f"nothing here uses {names}: a file that imports it would not find it"
-            )
+            raise RefusedError(top_line(start), reason, _MOVE)

@@ -6,13 +6,15 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from vllm_guard.inside.mainguard.names import here, root
+from vllm_guard.inside.mainguard import starts
+from vllm_guard.inside.mainguard.names import here
 from vllm_guard.inside.mainguard.tables import METHODS, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vllm_guard.guarding.leaves import Leaf
+    from vllm_guard.guarding.resolving import Resolver
 
 #: Calls that give something else each time, or do something to the world.
 _UNREPEATABLE = re.compile(
@@ -21,8 +23,27 @@ _UNREPEATABLE = re.compile(
     r"|os\.(system|popen|mkdir|makedirs|remove)"
     r"|input|getpass|(\w+\.)*(connect|unlink|rmtree|urandom|mkdtemp|mkstemp|NamedTemporaryFile)"
 )
-_CHANGE_NOTHING = METHODS | words("critical debug error exception info log warn warning")
+#: Methods that change nothing of their object.
+CHANGE_NOTHING = METHODS | words("critical debug error exception info log warn warning")
 _WRITES = re.compile(r"[wax+]")
+#: Those of them whose result is no plain data.
+_OPENS = re.compile(r"(\w+\.)*(connect|Popen|TemporaryDirectory|(Named)?TemporaryFile)")
+_SENT = (
+    "pass it as an argument; or leave the script as it is: `vllm-guard -- python SCRIPT` sends children "
+    "such a value if it is plain data"
+)
+_OPEN_IT = "open it in the function that uses it"
+#: What processes share by being given it.
+_SHARED = re.compile(
+    r"(torch\.multiprocessing|multiprocessing|multiprocess)\.(\S+\.)?(((Simple|Joinable)?Queue|(Raw)?Value"
+    r"|(Raw)?Array|R?Lock|Event|Condition|(Bounded)?Semaphore|Barrier|Pipe|SharedMemory|ShareableList"
+    r"|(Sync)?Manager)|(Sync)?Manager\(\)\.\w+)"
+)
+_EXITS = ("sys.exit", "exit", "quit", "os._exit", "os.abort")
+_TRUE_IN_CHILD = re.compile(
+    r"__name__ (!=|not in) (?!.*__mp_main__).*__main__.*|not __name__ (==|in) (?!.*__mp_main__).*__main__.*"
+    r"|__name__ (==|in) .*__mp_main__.*"
+)
 #: What a server imports from a script by its name.
 _SERVED = re.compile(r"(\w+\.)*(FastAPI|Flask|Quart|Sanic|Starlette|Litestar|APIFlask)")
 _RUNS_SERVER = re.compile(
@@ -31,26 +52,36 @@ _RUNS_SERVER = re.compile(
 _IMPORTED = re.compile(r"\w+(\.\w+)*:\w+")
 
 
-def unrepeatable(leaf: Leaf) -> str:
-    """Why a child cannot run it once more and have the same; empty if it may."""
+def unrepeatable(leaf: Leaf) -> tuple[str, str]:
+    """Why a child cannot run it once more and have the same, and the way out; empty if it may."""
     for call in _calls(leaf):
         name = ast.unparse(call.func)
-        if _UNREPEATABLE.fullmatch(name):
-            return f"{name}() gives another result in each process"
         if name == "open" and _WRITES.search(_mode(call)):
-            return "it opens a file for writing"
-    return ""
+            return "it opens a file for writing", _OPEN_IT
+        if _UNREPEATABLE.fullmatch(name):
+            hint = _OPEN_IT if _OPENS.fullmatch(name) else _SENT
+            return f"{name}() gives another result in each process", hint
+    return "", ""
 
 
-def method_calls(leaf: Leaf) -> set[str]:
-    """`parser` of a statement `parser.add_argument(...)`: it may change what the name stands for."""
-    node = leaf.node
-    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
-        return set()
-    called = node.value.func
-    if not isinstance(called, ast.Attribute) or called.attr in _CHANGE_NOTHING:
-        return set()
-    return {root(called)} - {""}
+def shared(leaf: Leaf, names: Resolver) -> bool:
+    """Does it make what processes share, and of which a child would make another: a queue, a lock?"""
+    return any(_SHARED.fullmatch(names.dotted(call.func)) for call in _calls(leaf))
+
+
+def ends_children(node: ast.stmt) -> bool:
+    """Does a child end here, before it runs anything: `if __name__ != "__main__": sys.exit()`?"""
+    if not isinstance(node, ast.If):
+        return False
+    in_child = node.orelse if starts.guard_test(node) else []
+    if _TRUE_IN_CHILD.fullmatch(ast.unparse(node.test)):
+        in_child = node.body
+    return any(isinstance(part, ast.Raise) or _is_exit(part) for part in in_child)
+
+
+def _is_exit(node: ast.stmt) -> bool:
+    call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    return call and ast.unparse(node.value.func) in _EXITS  # type: ignore[attr-defined]
 
 
 def is_inherited(leaf: Leaf) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from vllm_guard.guarding import risks
@@ -10,35 +11,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vllm_guard.guarding.leaves import Leaf
+    from vllm_guard.guarding.resolving import Resolver
 
 
 class Table:
     """The pieces by the names that they bind, change and read."""
 
-    def __init__(self, leaves: Sequence[Leaf]) -> None:
+    def __init__(self, leaves: Sequence[Leaf], names: Resolver) -> None:
         self.leaves = leaves
         self.plain: set[str] = set()  #: names of imports and definitions only
+        self._names = names
         self._binders: dict[str, list[Leaf]] = {}
         self._changers: dict[str, list[Leaf]] = {}
         for leaf in leaves:
             for name in leaf.binds:
                 self._binders.setdefault(name, []).append(leaf)
-            for name in leaf.mutates | risks.method_calls(leaf):
+            for name in sorted(_changed(leaf)):
                 self._changers.setdefault(name, []).append(leaf)
         for name, binders in self._binders.items():
             if all(leaf.defines or leaf.imports for leaf in binders):
                 self.plain.add(name)
 
     def owners(self, name: str) -> list[Leaf]:
-        """What binds the name; for a value also what changes it, or may."""
+        """What binds the name, and what changes what it names, or may."""
         binders = self._binders.get(name, [])
         if any(leaf.pinned == "outside" for leaf in binders):  # it is what children have
             binders = [leaf for leaf in binders if leaf.pinned != "inside"]
         changers = self._changers.get(name, [])
         if name in self.plain:
-            defined = any(leaf.defines for leaf in binders)
-            changers = [leaf for leaf in changers if name in leaf.mutates and defined]
+            changers = [leaf for leaf in changers if name in leaf.mutates or name in leaf.stirs]
+            if not any(leaf.defines for leaf in binders):
+                changers = [leaf for leaf in changers if self._may_repeat(leaf, name)]
         return list(dict.fromkeys([*binders, *changers]))
+
+    def _may_repeat(self, leaf: Leaf, name: str) -> bool:
+        """May children change what is imported once more? Not Python's own: it has too many users."""
+        package = self._names.imports.get(name, "").partition(".")[0]
+        own = package not in sys.stdlib_module_names
+        possible = not leaf.starts and not leaf.pinned and not risks.unrepeatable(leaf)[0]
+        return own and possible and not risks.is_inherited(leaf)
 
     def runs(self, leaf: Leaf) -> set[str]:
         """The names that running the piece reads, in the functions that it calls, too."""
@@ -72,3 +83,9 @@ class Table:
         return {
             n for n in names if any(n in leaf.deep for leaf in self.leaves if leaf not in inside)
         }
+
+
+def _changed(leaf: Leaf) -> set[str]:
+    """What a child must not do without; a function that starts processes cannot be called there."""
+    follows = not leaf.starts and not leaf.pinned
+    return {*leaf.mutates, *leaf.touches, *(leaf.stirs if follows else ())}

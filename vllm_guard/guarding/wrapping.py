@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _TEST = cst.parse_expression('__name__ == "__main__"')
 _BLANK = cst.EmptyLine(indent=False)
+_FORM_FEED = re.compile(rb"^[ \t]*\f[ \t\f]*(?=[^#\s])", re.MULTILINE)
 
 
 class _Unit(NamedTuple):
@@ -32,10 +34,19 @@ def write(source: bytes, parts: Sequence[Part], inside: frozenset[Leaf]) -> byte
         module = cst.parse_module(source)
     except (cst.ParserSyntaxError, UnicodeDecodeError, LookupError) as error:
         raise UnwritableError(f"LibCST cannot parse it: {str(error).splitlines()[0]}") from None
-    if module.bytes != source:
-        raise UnwritableError("LibCST does not give it back as it is")
+    end = b"\r" if source.endswith(b"\r") else b""  # LibCST loses it
+    if module.bytes + end != source:
+        raise UnwritableError(_lost(source))
     body = _apart(_suite(module.body, parts, inside))
-    return module.with_changes(body=body).bytes
+    return module.with_changes(body=body).bytes + end
+
+
+def _lost(source: bytes) -> str:
+    feed = _FORM_FEED.search(source)
+    if feed is None:
+        return "LibCST does not give it back as it is"
+    line = source[: feed.end()].count(b"\n") + 1
+    return f"line {line} begins with a form feed, which LibCST drops: put it on a line of its own"
 
 
 def _suite(nodes: Sequence[Any], parts: Sequence[Part], inside: frozenset[Leaf]) -> list[Any]:

@@ -72,10 +72,7 @@ def _is_safe(classified):
     """Can a child import the script as Python does? Guarded, or with nothing in it that it must not do."""
     if all(statement.verdict == "child" for statement in classified.statements):
         return True
-    found = starts.find(classified.whole)
-    return starts.has_guard(classified.whole) and all(
-        start.guarded or start.confidence == "info" for start in found
-    )
+    return starts.read(classified.whole).is_safe
 
 
 def _compile(source, path, flags=0):

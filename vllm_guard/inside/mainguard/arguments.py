@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .catalog import UNKNOWN
-from .things import NOTHING, Thing, Things, constant_text
+from .things import NOTHING, Thing, Things, constant_text, possible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .things import World
 
 
 class Given(NamedTuple):
@@ -26,6 +31,25 @@ class Given(NamedTuple):
             things = self.positional[index]
         texts = [thing.name for thing in things if thing.kind == "text"]
         return texts[0] if len(texts) == 1 else ""
+
+
+def bound(
+    args: ast.arguments, function: Thing, given: Given, world: World
+) -> Iterator[tuple[str, Things[Thing]]]:
+    """The parameters of a function that is called, each with what it is."""
+    names = [arg.arg for arg in (*getattr(args, "posonlyargs", ()), *args.args)]
+    defaults: dict[str, ast.expr | None] = dict(zip(reversed(names), reversed(args.defaults)))
+    names += [arg.arg for arg in args.kwonlyargs]
+    defaults.update(zip((arg.arg for arg in args.kwonlyargs), args.kw_defaults))
+    owner = () if function.owner is None else (frozenset({function.owner}),)
+    values = {**dict(zip(names, (*owner, *given.positional))), **dict(given.keywords)}
+    for name in names:
+        value = values.get(name)
+        if value is None and function.scope is not None:
+            value = world.things(defaults.get(name), function.scope)
+        yield name, value or NOTHING
+    for rest in filter(None, (args.vararg, args.kwarg)):
+        yield rest.arg, possible(given.all())
 
 
 def constants(node: ast.Call, given: Given) -> dict[str, object]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import arguments, catalog
 from .arguments import Given
-from .things import NOTHING, Scope, Thing, Things, World, joined, ordered
+from .things import NOTHING, Scope, Thing, Things, World, joined, ordered, possible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from .guards import Reach
 
 _DEPTH = 25  #: functions entered one from the other
 _NESTED = 2  #: entries of one function at a time: `retry(f)`, where f calls `retry(g)`
@@ -20,7 +22,7 @@ _VARIANTS = 8  #: of one function, by its arguments
 
 #: Imported functions and methods that call the functions which they are given.
 _RUNNERS = re.compile(
-    r"Fire|run|cli|CLI|auto_cli|Thread|Timer|submit|map|filter|to_thread|run_in_executor"
+    r"Fire|run|cli|CLI|auto_cli|Thread|Timer|submit|(star)?map|filter|to_thread|run_in_executor"
     r"|run_until_complete|run_sync|wrapper|start_new_thread|runcall|start_soon|call_soon"
 )
 _IN_CHILD = re.compile(r"process|torch\.distributed", re.IGNORECASE)
@@ -50,17 +52,19 @@ class Event(NamedTuple):
     confidence: str
     guarded: bool
     engine: bool
+    imported: bool
 
 
 class Calls:
     """The calls of one script, and what they did. `block` runs statements in a scope."""
 
-    def __init__(self, block: Callable[[Sequence[ast.stmt], Scope], None]) -> None:
+    def __init__(self, block: Callable[[Sequence[ast.stmt], Scope], object]) -> None:
         self.world = World()
         self.events: dict[tuple[int, int, str, bool], Event] = {}
         self.cuda: list[Event] = []
         self.env: dict[str, str] = {}
-        self.guarded = False
+        self.guarded = False  #: is the code not reached by children?
+        self.has_guard = False  #: was there such code?
         self.conditional = False
         self.commands: Things[Thing] = NOTHING  #: what calling a typer application may run
         self._keywords: dict[ast.AST, dict[str, object]] = {}
@@ -70,6 +74,7 @@ class Calls:
         self._via: tuple[tuple[str, int], ...] = ()
         self._file = ""  #: the module that is being followed; empty: the script
         self._exit: tuple[int, int] | None = None  #: where the script called or imported it
+        self._imports = False  #: the latter, at its top level?
         self._known: dict[object, Things[Thing]] = {}
         self._entered: dict[object, int] = {}
         self._active: list[ast.AST | None] = []
@@ -84,6 +89,13 @@ class Calls:
         finally:
             self.__dict__.update(before)
 
+    @contextmanager
+    def reached(self, reach: Reach) -> Iterator[None]:
+        """While code runs to which only these get."""
+        self.has_guard = self.has_guard or (reach.main and not reach.child)
+        with self.within(guarded=not reach.child):
+            yield
+
     @property
     def abroad(self) -> bool:
         """Is it code of another file that is being followed?"""
@@ -93,7 +105,9 @@ class Calls:
     def inside(self, file: str, node: ast.stmt | ast.expr) -> Iterator[None]:
         """While code of `file` runs, which `node` has called or imported; empty: of the script."""
         way_out = self._exit or (node.lineno, node.col_offset)
-        with self.within(_file=file, _exit=way_out if file else None, conditional=False):
+        imports = self._imports or (isinstance(node, ast.stmt) and not self._via)
+        there = (way_out, imports) if file else (None, False)
+        with self.within(_file=file, _exit=there[0], _imports=there[1], conditional=False):
             yield
 
     def call(self, node: ast.Call, scope: Scope) -> None:
@@ -144,8 +158,10 @@ class Calls:
                 for owner in self.world.things(node.value, scope):
                     cls = owner.owner if owner.kind == "object" else owner
                     key = (cls.node if cls else None, node.attr)
-                    known = self.world.attributes.get(key, NOTHING)
-                    self.world.attributes[key] = joined(known, things)
+                    known = self.world.attributes.get(key)
+                    self.world.attributes[key] = (
+                        things if known in (None, things) else possible(joined(known, things))
+                    )
             elif isinstance(node, (ast.Subscript, ast.Starred)):
                 certain = False
                 pending.append(node.value)
@@ -172,9 +188,11 @@ class Calls:
         return whose if func.attr in _HELD else NOTHING
 
     def _run(self, node: ast.expr, given: Given) -> None:
-        local = (thing for thing in given.all() if thing.kind in ("function", "class", "object"))
-        for thing in ordered(local):
-            self.apply(thing, node, Given())
+        for thing in ordered(given.all()):
+            if thing.kind in ("function", "class", "object"):
+                self.apply(thing, node, Given())
+            elif thing.kind == "import":
+                self._judge(thing, node, Given())
 
     def _imported(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         name = thing.name
@@ -212,7 +230,7 @@ class Calls:
         place = (node.lineno, node.col_offset)
         if self._exit:
             what, place = f"{what} in {self._file}, line {node.lineno},", self._exit
-        event = Event(*place, what, self._via, confidence, self.guarded, hit.engine)
+        event = Event(*place, what, self._via, confidence, self.guarded, hit.engine, self._imports)
         self.events.setdefault((event.line, event.col, what, self.guarded), event)
 
     def _facts(self, thing: Thing, node: ast.expr, given: Given) -> catalog.Facts:
@@ -228,7 +246,7 @@ class Calls:
     def _touch(self, node: ast.expr, what: str) -> None:
         if not any(e.engine and e.confidence != "info" for e in self.events.values()):
             what, place = f"{what} initialises CUDA", self._exit or (node.lineno, node.col_offset)
-            self.cuda.append(Event(*place, what, self._via, "likely", self.guarded, False))
+            self.cuda.append(Event(*place, what, self._via, "likely", self.guarded, False, False))
 
     def _construct(self, thing: Thing, node: ast.expr, given: Given) -> Things[Thing]:
         instance = Thing("object", thing.name, owner=thing)
@@ -248,7 +266,8 @@ class Calls:
         self._known[key] = NOTHING  # a recursive call adds nothing
         assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         scope = Scope(thing.scope)
-        self._bind(function.args, thing, given, scope)
+        for name, things in arguments.bound(function.args, thing, given, self.world):
+            scope.bind(name, things, certain=True)
         body: Sequence[ast.stmt]
         body = [ast.Return(function.body)] if isinstance(function, ast.Lambda) else function.body
         step = () if self.abroad else ((_title(thing), node.lineno),)
@@ -259,6 +278,8 @@ class Calls:
                 self._block(body, scope)
             finally:
                 self._active.pop()
+        if len(body) > 1:  # it may return something else
+            scope.returned = possible(scope.returned)
         self._known[key] = scope.returned
         return scope.returned
 
@@ -271,23 +292,6 @@ class Calls:
             and self._active.count(function) < _NESTED
             and self._entered[variant] <= _VARIANTS
         )
-
-    def _bind(self, args: ast.arguments, thing: Thing, given: Given, scope: Scope) -> None:
-        names = [arg.arg for arg in (*getattr(args, "posonlyargs", ()), *args.args)]
-        defaults: dict[str, ast.expr | None] = dict(zip(reversed(names), reversed(args.defaults)))
-        names += [arg.arg for arg in args.kwonlyargs]
-        defaults.update(zip((arg.arg for arg in args.kwonlyargs), args.kw_defaults))
-        owner = () if thing.owner is None else (frozenset({thing.owner}),)
-        values = dict(zip(names, (*owner, *given.positional)))
-        values.update(given.keywords)
-        for name in names:
-            value = values.get(name)
-            if value is None:
-                value = self.world.things(defaults.get(name), thing.scope or scope)
-            scope.bind(name, value, certain=True)
-        for rest in (args.vararg, args.kwarg):
-            if rest is not None:
-                scope.bind(rest.arg, given.all(), certain=True)
 
 
 def _title(thing: Thing) -> str:

@@ -6,6 +6,7 @@ import re
 import tokenize
 
 _MARKER = re.compile(r"#\s*vllm-guard:\s*(child|main)\b")
+_MEANT = re.compile(r"#\s*vllm[-_ ]?guard\s*:|#\s*vllm[-_ ]?guard\W+\w+\s*$", re.IGNORECASE)
 
 
 class Markers:
@@ -14,10 +15,8 @@ class Markers:
     def __init__(self, source):
         self._on = {}
         self._alone = set()
-        if b"vllm-guard" not in source:
-            return
-        for token in tokenize.tokenize(io.BytesIO(source).readline):
-            found = _MARKER.match(token.string) if token.type == tokenize.COMMENT else None
+        for token in _comments(source):
+            found = _MARKER.match(token.string)
             if found:
                 self._on[token.start[0]] = found.group(1)
                 if not token.line[: token.start[1]].strip():
@@ -35,6 +34,20 @@ class Markers:
             if line in self._on and (line not in self._alone or line < last):
                 return self._on[line]
         return self._on[first - 1] if first - 1 in self._alone else ""
+
+
+def misspelt(source):
+    """(line, comment) of what is meant for a marker, and is none; `source`: bytes."""
+    texts = ((token.start[0], token.string) for token in _comments(source))
+    return [(line, t) for line, t in texts if _MEANT.match(t) and not _MARKER.match(t)]
+
+
+def _comments(source):
+    if b"guard" not in source.lower():
+        return
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token
 
 
 def first_line(node):

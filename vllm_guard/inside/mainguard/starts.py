@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, NamedTuple
 
+from . import guards
 from .walk import Walk
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ class Start(NamedTuple):
     what: str  #: "vllm.LLM is constructed"
     via: tuple[tuple[str, int], ...]  #: calls that lead there: (function, line), outermost first
     confidence: str  #: certain, likely, or info: it starts no process that imports the script again
-    guarded: bool  #: inside `if __name__ == "__main__":`
+    guarded: bool  #: not reached by children that import the script
+    engine: bool  #: of vLLM; else processes of multiprocessing
+    imported: bool  #: by a module that the script's top level imports
 
 
 class Found(NamedTuple):
@@ -31,17 +34,30 @@ class Found(NamedTuple):
 
     starts: tuple[Start, ...]  #: by line
     cuda: tuple[Start, ...]  #: what initialises CUDA before an engine is built, outside the guard
+    ends: tuple[
+        int, int
+    ]  #: line and column where a child's import of the script ends it; 0 for nowhere
+    has_guard: bool  #: is there code that only the main process reaches?
+
+    @property
+    def is_safe(self) -> bool:
+        """Does the script guard what it starts, so that children can import it?"""
+        open_ = (s for s in self.starts if not s.guarded and s.confidence != "info")
+        return self.has_guard and not self.ends[0] and not any(open_)
 
 
 def read(tree: ast.Module, load: Load | None = None) -> Found:
     """Follow the module's top-level code, and that of the modules which `load` gives."""
-    walk = Walk(guard_test, load)
+    walk = Walk(load)
     walk.module(tree)
     events = sorted(walk.calls.events.values())
     engines = [e for e in events if e.engine and e.confidence != "info" and not e.guarded]
     cuda = [e for e in walk.calls.cuda if not e.guarded] if engines else []
     return Found(
-        tuple(Start(*event[:6]) for event in events), tuple(Start(*event[:6]) for event in cuda)
+        tuple(Start(*event) for event in events),
+        tuple(Start(*event) for event in cuda),
+        walk.ends,
+        walk.calls.has_guard,
     )
 
 
@@ -50,25 +66,6 @@ def find(tree: ast.Module) -> list[Start]:
     return list(read(tree).starts)
 
 
-def has_guard(tree: ast.Module) -> bool:
-    """Is there a main guard at top level?"""
-    return any(guard_test(node) for node in tree.body)
-
-
 def guard_test(node: ast.stmt) -> bool:
-    """Is this `if __name__ == "__main__"`, in either order, alone or with `and`?"""
-    if not isinstance(node, ast.If):
-        return False
-    test = node.test
-    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-        return any(map(_is_main, test.values))
-    return _is_main(test)
-
-
-def _is_main(test: ast.expr) -> bool:
-    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
-        return False
-    sides = (test.left, test.comparators[0])
-    names = [side.id for side in sides if isinstance(side, ast.Name)]
-    texts = [side.value for side in sides if isinstance(side, ast.Constant)]
-    return isinstance(test.ops[0], ast.Eq) and names == ["__name__"] and texts == ["__main__"]
+    """Is this an `if` that keeps children out by its test alone: `if __name__ == "__main__"`?"""
+    return isinstance(node, ast.If) and guards.is_guard(node.test)

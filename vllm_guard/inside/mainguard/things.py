@@ -7,7 +7,14 @@ what it holds: `procs[0].start()` and `for p in procs: p.start()` start what was
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from typing import TYPE_CHECKING, NamedTuple
+
+from . import guards
+from .catalog import UNKNOWN
+from .guards import Truth
+from .syntax import never
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,13 +22,16 @@ if TYPE_CHECKING:
 _DEPTH = 50  #: of one expression; beyond it nothing is known
 _NAME = 200  #: characters of a dotted name
 _POSSIBLE = 32  #: things that one name may be
+_PROCESS_NAME = re.compile(r"(torch\.)?multiprocess(ing)?\.(process\.)?current_process\(\)\.name")
+_TRUTHS = {str(pair): Truth(*pair) for pair in itertools.permutations((True, False, None), 2)}
 
 
 class Thing(NamedTuple):
     """One possible value.
 
     kind: `import` (by dotted name), `text` (a constant string), `function` (with its `owner`, when it is
-    bound), `class`, `object` (an instance of that class), `super` (of an object), `module` (that was read).
+    bound), `class`, `object` (an instance of that class), `super` (of an object), `module` (that was read),
+    `name` (a module's `__name__`; empty: the script's), `truth` (a test on it: a key of `_TRUTHS`).
     """
 
     kind: str
@@ -61,8 +71,9 @@ class Scope:
     def bind(self, name: str, things: Things[Thing], certain: bool) -> None:
         """Bind; in a branch (not `certain`) what the name may have been before stays possible."""
         scope = self.module if name in self.foreign else self
-        old = NOTHING if certain and scope is self else scope.names.get(name, NOTHING)
-        scope.names[name] = joined(old, things)
+        if not certain or scope is not self:
+            things = possible(joined(scope.names.get(name, NOTHING), things))
+        scope.names[name] = things
 
     def holder(self, name: str) -> Scope:
         """The scope in which a name is bound; this one where nothing binds it."""
@@ -114,7 +125,32 @@ class World:
             text = constant_text(node)
             return frozenset({Thing("text", text)}) if text else NOTHING
         parts = (self.things(part, scope, depth + 1) for part in _alternatives(node))
-        return NOTHING.union(*parts)
+        found = possible(NOTHING.union(*parts))
+        if isinstance(node, guards.TESTS):
+            truth = str(tuple(self.truth(node, scope)))
+            found |= {Thing("truth", truth)} if truth in _TRUTHS else NOTHING
+        return found
+
+    def truth(self, test: ast.expr, scope: Scope) -> Truth:
+        """What a test says in the main process and in its children."""
+        return guards.truth(test, lambda node: self._values(node, scope))
+
+    def _values(self, node: ast.expr, scope: Scope) -> tuple[object, object]:
+        """What a plain name, its attribute or a call is in the main process and in a child."""
+        if never(node):
+            return False, False
+        root = node.value if isinstance(node, ast.Attribute) else node
+        things = self.things(node, scope) if isinstance(root, (ast.Name, ast.Call)) else NOTHING
+        if len(things) != 1:
+            return guards.NOT_KNOWN
+        (thing,) = things
+        if thing.kind == "name":
+            return (thing.name, thing.name) if thing.name else guards.NAMES
+        if thing.kind == "truth":
+            main, child = (UNKNOWN if value is None else value for value in _TRUTHS[thing.name])
+            return main, child
+        named = thing.kind == "import" and _PROCESS_NAME.fullmatch(thing.name)
+        return ("MainProcess", "SpawnProcess-1") if named else guards.NOT_KNOWN
 
     def attribute(self, things: Iterable[Thing], name: str) -> Things[Thing]:
         """What `.name` of these may be."""
@@ -144,6 +180,8 @@ class World:
         found = scope.lookup(name)
         if found is not None:
             return found
+        if name == "__name__":
+            return frozenset({Thing("name", scope.module.file)})
         modules = scope.module.stars
         stars = [Thing("import", f"{module}.{name}") for module in modules]
         return frozenset((*stars, Thing("import", f"builtins.{name}")))
@@ -175,6 +213,11 @@ def ordered(things: Iterable[Thing]) -> list[Thing]:
 def joined(old: Things[Thing], new: Things[Thing]) -> Things[Thing]:
     """Both; once there are many, no more: a table of functions is not followed to the end."""
     return old | new if len(old) + len(new) <= _POSSIBLE else old or new
+
+
+def possible(things: Things[Thing]) -> Things[Thing]:
+    """Of things of which it may be any: what tests on `__name__` say is then not known."""
+    return frozenset(thing for thing in things if thing.kind not in ("name", "truth"))
 
 
 def is_property(node: ast.AST | None) -> bool:

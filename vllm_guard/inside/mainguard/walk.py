@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from . import catalog
+from . import catalog, guards
 from .arguments import Given
 from .calls import Calls
-from .syntax import never, parts
+from .evaluating import Evaluator
+from .guards import Reach
+from .syntax import never
 from .things import NOTHING, Scope, Thing, Things, is_property, ordered
 
 if TYPE_CHECKING:
@@ -19,44 +21,75 @@ if TYPE_CHECKING:
 
 _LEAVES = ("Return", "Raise", "Break", "Continue")
 _EXITS = ("sys.exit", "builtins.exit", "builtins.quit", "os._exit", "os.abort")
-_ACTING = (
-    *(ast.Call, ast.NamedExpr, ast.Attribute, ast.comprehension),
-    *(ast.Yield, ast.YieldFrom),
-)
-
-
 _MODULES = 40  #: of one script, names that are no such modules included
+
+
+class Left(NamedTuple):
+    """The statements by which the main process and a child leave a block."""
+
+    main: ast.stmt | None = None
+    child: ast.stmt | None = None
+
+
+STAYS = Left()
 
 
 class Walk:
     """Runs a module's code in the abstract; `calls` has what it did."""
 
-    def __init__(self, guard_test: Callable[[ast.stmt], bool], load: Load | None) -> None:
+    def __init__(self, load: Load | None) -> None:
         self.calls = Calls(self._block)
+        self.ends = (0, 0)  #: where a child's import of the script ends it
         self._load = load
         self._modules: dict[str, Things[Thing]] = {}
-        self._guard_test = guard_test
-        self._properties = False
+        self._evaluator = Evaluator(self.calls)
+        self._evaluate = self._evaluator.evaluate
 
     def module(self, tree: ast.Module) -> None:
         """Nesting deeper than this Python's own stack is not followed."""
-        scope = Scope()
-        for node in tree.body:
-            if self._left(node, scope):
-                self._statement(node, scope)
-                return
-            try:
-                self._statement(node, scope)
-            except RecursionError:
-                continue
+        end = self._block(tree.body, Scope(), self._attempt).child
+        if isinstance(end, (ast.Raise, ast.Expr)):
+            self.ends = (end.lineno, end.col_offset)
 
-    def _block(self, body: Sequence[ast.stmt], scope: Scope) -> None:
-        for node in body:
-            self._statement(node, scope)
-            if self._left(node, scope):
-                return
+    def _block(
+        self,
+        body: Sequence[ast.stmt],
+        scope: Scope,
+        run: Callable[[ast.stmt, Scope], Left] | None = None,
+    ) -> Left:
+        """The statements that are reached; where the main process and a child leave the block."""
+        run = run or self._statement
+        left = STAYS
+        with self.calls.within(guarded=self.calls.guarded):
+            for node in body:
+                by = run(node, scope)
+                left = Left(left.main or by.main, left.child or by.child)
+                if left.main and (left.child or self.calls.guarded):
+                    break
+                if left.child and not self.calls.guarded:
+                    self.calls.guarded = self.calls.has_guard = True
+        return left
 
-    def _left(self, node: ast.stmt, scope: Scope) -> bool:
+    def _branch(self, body: Sequence[ast.stmt], scope: Scope) -> None:
+        with self.calls.within(conditional=True):
+            self._block(body, scope)
+
+    def _attempt(self, node: ast.stmt, scope: Scope) -> Left:
+        try:
+            return self._statement(node, scope)
+        except RecursionError:
+            return STAYS
+
+    def _statement(self, node: ast.stmt, scope: Scope) -> Left:
+        method = getattr(self, f"_on_{type(node).__name__.lower()}", None)
+        if method is not None:
+            return method(node, scope) or STAYS
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                self._evaluate(child, scope)
+        return Left(node, node) if self._leaves(node, scope) else STAYS
+
+    def _leaves(self, node: ast.stmt, scope: Scope) -> bool:
         """Does nothing after this statement run?"""
         if type(node).__name__ in _LEAVES:
             return True
@@ -64,23 +97,10 @@ class Walk:
             return False
         return any(t.name in _EXITS for t in self.calls.world.things(node.value.func, scope))
 
-    def _branch(self, body: Sequence[ast.stmt], scope: Scope) -> None:
-        with self.calls.within(conditional=True):
-            self._block(body, scope)
-
-    def _statement(self, node: ast.stmt, scope: Scope) -> None:
-        method = getattr(self, f"_on_{type(node).__name__.lower()}", None)
-        if method is not None:
-            method(node, scope)
-        else:
-            for child in ast.iter_child_nodes(node):
-                if isinstance(child, ast.expr):
-                    self._evaluate(child, scope)
-
     # ---- definitions
 
     def _on_functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope) -> None:
-        self._properties = self._properties or is_property(node)
+        self._evaluator.has_properties |= is_property(node)
         defaults = (*node.args.defaults, *(d for d in node.args.kw_defaults if d))
         for part in (*node.decorator_list, *defaults):
             self._evaluate(part, scope)
@@ -114,10 +134,11 @@ class Walk:
                 things |= self.calls.decorate(called, decorator, things)
         scope.bind(node.name, things, certain=not self.calls.conditional)
 
-    def _on_return(self, node: ast.Return, scope: Scope) -> None:
+    def _on_return(self, node: ast.Return, scope: Scope) -> Left:
         if node.value is not None:
             self._evaluate(node.value, scope)
             scope.returned |= self.calls.world.things(node.value, scope)
+        return Left(node, node)
 
     # ---- bindings
 
@@ -197,19 +218,37 @@ class Walk:
 
     # ---- blocks
 
-    def _on_if(self, node: ast.If, scope: Scope) -> None:
-        while True:  # a chain of elif is as deep a tree as it is long
-            self._evaluate(node.test, scope)
-            if self._guard_test(node):
-                if not self.calls.abroad:
-                    with self.calls.within(guarded=True):
-                        self._block(node.body, scope)
-            elif not never(node.test):
-                self._branch(node.body, scope)
-            if len(node.orelse) != 1 or not isinstance(node.orelse[0], ast.If):
+    def _on_if(self, node: ast.If, scope: Scope) -> Left:
+        return self._arms(guards.arms_of_if(node), scope)
+
+    def _on_match(self, node: ast.Match, scope: Scope) -> Left:
+        return self._arms(guards.arms_of_match(node), scope)
+
+    def _arms(self, arms: Iterable[guards.Arm], scope: Scope) -> Left:
+        """Each arm as those reach it who took none before; how those leave who certainly take one."""
+        reach = Reach(True, not self.calls.guarded)
+        failed: tuple[bool, ...] = (
+            True,
+            True,
+        )  # in the main process, in a child: surely every test so far
+        left = STAYS
+        for arm in arms:
+            for part in arm.evaluated:
+                with self.calls.reached(reach):
+                    self._evaluate(part, scope)
+            truth = self.calls.world.truth(arm.test, scope)
+            taken = tuple(all_ and here is True for all_, here in zip(failed, truth))
+            inner = reach.where(truth, is_=True)
+            conditional = self.calls.conditional or not taken[0]
+            if arm.body and any(inner):
+                with self.calls.reached(inner), self.calls.within(conditional=conditional):
+                    by = self._block(arm.body, scope)
+                left = Left(*(new if sure else old for sure, new, old in zip(taken, by, left)))
+            failed = tuple(all_ and here is False for all_, here in zip(failed, truth))
+            reach = reach.where(truth, is_=False)
+            if not any(reach):
                 break
-            node = node.orelse[0]
-        self._branch(node.orelse, scope)
+        return left
 
     def _on_for(self, node: ast.For | ast.AsyncFor, scope: Scope) -> None:
         self._evaluate(node.iter, scope)
@@ -250,49 +289,3 @@ class Walk:
         self._block(node.finalbody, scope)
 
     _on_trystar = _on_try
-
-    def _on_match(self, node: ast.Match, scope: Scope) -> None:
-        self._evaluate(node.subject, scope)
-        for case in node.cases:
-            self._branch(case.body, scope)
-
-    # ---- expressions
-
-    def _evaluate(self, expression: ast.expr, scope: Scope) -> None:
-        """Make the calls of an expression, inner ones first; without recursion, as it may be deep."""
-        stack: list[tuple[ast.AST, bool]] = [(expression, False)]
-        while stack:
-            node, ready = stack.pop()
-            if ready:
-                self._act(node, scope)
-            else:
-                if isinstance(node, _ACTING):
-                    stack.append((node, True))
-                stack += [(child, False) for child in reversed(list(parts(node)))]
-
-    def _act(self, node: ast.AST, scope: Scope) -> None:
-        world = self.calls.world
-        if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name) and node.func.id == "super":
-                cls = scope.enclosing_class()
-                found = frozenset({Thing("super", owner=cls)}) if cls else NOTHING
-                world.returned[node] = found
-            else:
-                self.calls.call(node, scope)
-        elif isinstance(node, ast.NamedExpr):
-            self.calls.store(node.target, world.things(node.value, scope), scope, certain=False)
-        elif isinstance(node, ast.comprehension):
-            self.calls.store(node.target, world.things(node.iter, scope), scope, certain=False)
-        elif isinstance(node, (ast.Yield, ast.YieldFrom)):
-            scope.returned |= world.things(node.value, scope)
-        elif isinstance(node, ast.Attribute) and self._properties:
-            self._read_property(node, scope)
-
-    def _read_property(self, node: ast.Attribute, scope: Scope) -> None:
-        world = self.calls.world
-        world.returned.pop(node, None)
-        found = world.things(node, scope)
-        read = [t for t in ordered(found) if t.owner and is_property(t.node)]
-        if read:
-            values: Iterable[Things[Thing]] = (self.calls.apply(t, node, Given()) for t in read)
-            world.returned[node] = found.union(*values)
