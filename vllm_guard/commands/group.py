@@ -29,6 +29,7 @@ _VERBS = (
     "env",
     "fix",
     "profile",
+    "report",
     "runs",
 )  #: modules of `commands`
 _EPILOG = "The bare form `vllm-guard [RUN OPTIONS] -- COMMAND` is short for `vllm-guard run`."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 #: What became of a run without an outcome, by its state.
-_UNKNOWN = {
+UNKNOWN = {
     "running": "still running",
     "elsewhere": "it was started on another host or in another container",
     "unreadable": "its marker cannot be read",
@@ -39,8 +39,8 @@ def runs() -> None:
 def list_(as_json: bool) -> int:
     """List the runs that are recorded or under way, the newest last."""
     shelf = Shelf(os.environ)
-    states = _states(shelf)
-    rows = [_row(i, states.get(i, ""), shelf.read(i)) for i in _ids(shelf)]
+    known = states(shelf)
+    rows = [_row(i, known.get(i, ""), shelf.read(i)) for i in _ids(shelf)]
     if as_json:
         output.print_json("", runs=rows, findings=[])
     elif rows:
@@ -57,12 +57,12 @@ def list_(as_json: bool) -> int:
 def show(run_id: str | None, as_json: bool) -> int:
     """Show the record of a run (default: the newest)."""
     shelf = Shelf(os.environ)
-    chosen = _chosen(shelf, run_id or "")
-    document = shelf.read(chosen) or {}
+    found = chosen(shelf, run_id or "")
+    document = shelf.read(found) or {}
     try:
-        lines = list(_lines(document, _states(shelf).get(chosen, "ended")))
+        lines = list(_lines(document, states(shelf).get(found, "ended")))
     except _GARBAGE:
-        text, hint = f"the record of {chosen} cannot be read", "see vllm-guard runs list"
+        text, hint = f"the record of {found} cannot be read", "see vllm-guard runs list"
         raise GuardError(text, hint, exit_code=USAGE) from None
     if as_json:
         output.print_json(document["vllm"], run=document, findings=document["findings"])
@@ -102,7 +102,8 @@ def _ids(shelf: Shelf) -> list[str]:
     return sorted({*shelf.ids(), *shelf.marked()})
 
 
-def _states(shelf: Shelf) -> dict[str, str]:
+def states(shelf: Shelf) -> dict[str, str]:
+    """The state of each run that has a marker: a key of `UNKNOWN`."""
     unread = dict.fromkeys(shelf.marked(), "unreadable")
     return unread | {marker.run_id: marker.state for marker in shelf.markers()}
 
@@ -127,7 +128,7 @@ def _short(command: list[str]) -> str:
     return screen.shortened(" ".join(command), 60)
 
 
-def _chosen(shelf: Shelf, wanted: str) -> str:
+def chosen(shelf: Shelf, wanted: str) -> str:
     """The newest run whose id begins so. Raises GuardError where there is none, or several are meant."""
     known = _ids(shelf)
     found = [run_id for run_id in known if run_id.startswith(wanted)]
@@ -148,7 +149,7 @@ def _lines(document: dict[str, Any], state: str) -> Iterator[str]:
         ("profiles", ", ".join(document["profiles"]) or "none"),
         ("vLLM", document["vllm"] or "none found"),
         ("started", document["started"]),
-        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else _UNKNOWN[state]),
+        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else UNKNOWN[state]),
         ("held by", document["containment"] if outcome else ""),
         ("log", document["log"]),
     ):
