@@ -41,7 +41,7 @@ LAYERS = (
     ),
     (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
-        *("removal", "effects"),
+        *("removal", "effects", "diagnose", "signatures"),
     ),
     (
         *(
@@ -63,15 +63,17 @@ LAYERS = (
         *("estimate", "hub", "hub_api", "model_files"),
         *("notebooks", "scripts", "unguarded"),
         *("guarding", "importers", "overwrite"),
+        *("lines", "needles", "prefixes"),
     ),
-    ("model", "errors", "frozen", "options", "shellwords", "flag_words", "__init__"),
+    ("model", "errors", "frozen", "options", "schema", "shellwords", "flag_words", "__init__"),
 )
 RANKS = {name: len(LAYERS) - index for index, names in enumerate(LAYERS) for name in names}
 
 PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
-    *("notebooks", "unguarded", "flag_words"),
+    *("notebooks", "unguarded", "flag_words", "schema"),
+    *("diagnose", "lines", "needles", "prefixes", "signatures"),
     *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
     *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
     "guarding.wrapping",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DATA = os.path.join(paths.PACKAGE, "data")
 _VARS = os.path.join(_DATA, "vars")
+_SIGNATURES = os.path.join(_DATA, "signatures")
 _LIMIT = 1 << 20
 
 
@@ -36,9 +37,13 @@ def load(name: str) -> dict[str, Any]:
 
 def variables() -> Variables:
     """Every variable of the stack that is known, whatever file it stands in."""
-    files = sorted(os.listdir(_VARS))
-    key = tuple((file, cache.identity(os.path.join(_VARS, file))) for file in files)
-    return cache.remember("data-vars", key, lambda: _merged(files))  # type: ignore[no-any-return]
+    return cache.remember("data-vars", _identities(_VARS), lambda: _merged(_tables(_VARS)))  # type: ignore[no-any-return]
+
+
+def signatures() -> dict[str, Row]:
+    """Every known failure by its id, as `data/signatures/*.toml` say: the keys of `signatures.Signature`."""
+    key = _identities(_SIGNATURES)
+    return cache.remember("data-signatures", key, lambda: _signatures(_tables(_SIGNATURES)))  # type: ignore[no-any-return]
 
 
 def family_of(name: str, families: Sequence[Family] = ()) -> str:
@@ -49,8 +54,25 @@ def family_of(name: str, families: Sequence[Family] = ()) -> str:
     return ""
 
 
-def _merged(files: list[str]) -> Variables:
-    tables = [_parse(_read(os.path.join(_VARS, file))) for file in files]
+def _identities(folder: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """What changes when a file of the folder does."""
+    files = sorted(os.listdir(folder))
+    return tuple((file, cache.identity(os.path.join(folder, file))) for file in files)
+
+
+def _tables(folder: str) -> list[dict[str, Any]]:
+    return [_parse(_read(os.path.join(folder, file))) for file in sorted(os.listdir(folder))]
+
+
+def _signatures(tables: list[dict[str, Any]]) -> dict[str, Row]:
+    return {
+        name: {"family": table["family"], "source": table.get("source", ""), **row}
+        for table in tables
+        for name, row in table["signatures"].items()
+    }
+
+
+def _merged(tables: list[dict[str, Any]]) -> Variables:
     return {
         "rows": {
             name: {"family": table["family"], "source": table.get("source", ""), **row}

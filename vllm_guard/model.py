@@ -154,6 +154,26 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Incident:
+    """What a log tells of a failure: a signature that is known, or the first error that is not. Redacted."""
+
+    id: str  #: of the signature; empty where none is known
+    title: str
+    status: Literal["known", "not recognised"]
+    process: str  #: as the log calls it, `Worker_TP0 pid=12`; empty where it does not
+    line: int  #: number in the log, from 1; 0 where no line tells it
+    lines: tuple[str, ...]  #: of the log
+    cause: str
+    fix: str
+    confirm: tuple[str, ...] = ()  #: what shows that it is this
+    refute: tuple[str, ...] = ()  #: what shows that it is not
+    next: tuple[str, ...] = ()  #: our own probes and profiles
+    uri: str = ""
+    vllm: str = ""  #: the versions that say it so, a specifier; empty for all
+    phase: str = ""
+
+
+@dataclass(frozen=True)
 class Run:
     """The record of one run, as it lies on disk."""
 
@@ -175,3 +195,4 @@ class Run:
     environment: tuple[tuple[str, str], ...] = ()
     #: Secrets that were in the log: how many, by what they were known by.
     masked: tuple[tuple[str, int], ...] = ()
+    incidents: tuple[Incident, ...] = ()  #: the first cause first

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 
+from vllm_guard import schema
 from vllm_guard.errors import GuardError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     #: name, kind (`set default required unset`), value, why
@@ -52,20 +53,20 @@ def parse(content: bytes) -> dict[str, Any]:
     Raises GuardError, with one line and a hint, for everything that the schema does not have.
     """
     data = _toml(_text(content))
-    _only(data, _KEYS, "")
+    schema.only(data, _KEYS, "")
     if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool):
         raise GuardError("`schema` is missing or not 1", f"begin the file with `schema = {SCHEMA}`")
     if not data.get("summary"):
         raise GuardError("`summary` is missing", "say in one line what the profile is for")
-    texts = {key: _line(data.get(key, ""), key) for key in _TEXTS}
+    texts = {key: schema.line(data.get(key, ""), key) for key in _TEXTS}
     if texts["uri"] and not texts["uri"].startswith(("https://", "http://")):
         raise GuardError("`uri` is no web address", 'write uri = "https://..."')
-    _check_specifier(texts["vllm"], "vllm")
+    schema.check_specifier(texts["vllm"], "vllm")
     whens = data.get("when", [])
     if not isinstance(whens, list) or not all(isinstance(when, dict) for when in whens):
         raise GuardError("`when` is not a list of tables", "write [[when]], with two brackets")
     parts = (_part("", data, ""), *(_when(when) for when in whens))
-    extends = _words(data.get("extends", []), "extends")
+    extends = schema.words(data.get("extends", []), "extends")
     if len(extends) > _MOST_BASES:
         raise GuardError(f"`extends` names {len(extends)} profiles; at most {_MOST_BASES}")
     return {**texts, "extends": extends, "parts": parts}
@@ -114,11 +115,11 @@ def _toml(text: str) -> dict[str, Any]:
 
 
 def _when(table: Mapping[str, Any]) -> PartRow:
-    _only(table, _WHEN_KEYS, "when.")
-    specifier = _line(table.get("vllm", ""), "when.vllm")
+    schema.only(table, _WHEN_KEYS, "when.")
+    specifier = schema.line(table.get("vllm", ""), "when.vllm")
     if not specifier:
         raise GuardError("[[when]] names no versions", 'add vllm = ">=0.10.2"')
-    _check_specifier(specifier, "when.vllm")
+    schema.check_specifier(specifier, "when.vllm")
     return _part(specifier, table, "when.")
 
 
@@ -126,8 +127,8 @@ def _part(specifier: str, table: Mapping[str, Any], where: str) -> PartRow:
     env, options, preflight = (_table(table, key, where) for key in _TABLES)
     settings = tuple(_setting(name, value, where) for name, value in env.items())
     engine = tuple(_option(name, value, where) for name, value in options.items())
-    _only(preflight, ("probes",), f"{where}preflight.")
-    probes = _words(preflight.get("probes", []), f"{where}preflight.probes")
+    schema.only(preflight, ("probes",), f"{where}preflight.")
+    probes = schema.words(preflight.get("probes", []), f"{where}preflight.probes")
     for probe in probes:
         if not _PROBE.fullmatch(probe):
             raise GuardError(f"{probe!r} is no name of a probe")
@@ -135,7 +136,7 @@ def _part(specifier: str, table: Mapping[str, Any], where: str) -> PartRow:
 
 
 def _removals(table: Mapping[str, Any]) -> tuple[str, ...]:
-    names = _words(table.get("remove", []), "remove")
+    names = schema.words(table.get("remove", []), "remove")
     for name in names:
         if name not in _REMOVALS:
             raise GuardError(f"remove: {name!r} is unknown", f"known are {', '.join(_REMOVALS)}")
@@ -152,19 +153,19 @@ def _setting(name: str, value: Any, where: str) -> SettingRow:
     place = f"{where}env.{name}"
     if not isinstance(value, dict):
         return (name, *_set_or_unset(value, place), "")
-    _only(value, _SETTING_KEYS, f"{place}.")
+    schema.only(value, _SETTING_KEYS, f"{place}.")
     kinds = [key for key in ("value", "default", "required") if key in value]
     if len(kinds) != 1:
         raise GuardError(
             f"{place} needs one of value, default, required; it has {' and '.join(kinds) or 'none'}"
         )
-    why = _line(value.get("why", ""), f"{place}.why")
+    why = schema.line(value.get("why", ""), f"{place}.why")
     kind = kinds[0]
     if kind == "value":
         return (name, *_set_or_unset(value[kind], place), why)
     text = value[kind]
     if kind == "required":
-        return name, kind, _line(text, f"{place}.required"), why
+        return name, kind, schema.line(text, f"{place}.required"), why
     return name, kind, _value(text, f"{place}.default"), why
 
 
@@ -184,7 +185,7 @@ def _value(value: Any, place: str) -> str:
     hint = "false unsets it"
     if isinstance(value, (int, float)):
         hint = f'write it in quotes: "{value}"' if _plain(value) else "write it in quotes"
-    raise GuardError(f"{place} is {_kind(value)}, not text", hint)
+    raise GuardError(f"{place} is {schema.kind(value)}, not text", hint)
 
 
 def _option(name: str, value: Any, where: str) -> tuple[str, Any]:
@@ -192,7 +193,7 @@ def _option(name: str, value: Any, where: str) -> tuple[str, Any]:
         hint = f"write {name.replace('-', '_').strip('_')}" if "-" in name else ""
         raise GuardError(f"{where}engine: {name!r} is not a Python name", hint)
     if not _plain(value):
-        raise GuardError(f"{where}engine.{name} is {_kind(value)}", "no flag takes that")
+        raise GuardError(f"{where}engine.{name} is {schema.kind(value)}", "no flag takes that")
     return name, value
 
 
@@ -212,50 +213,7 @@ def _plain(value: Any) -> bool:
 def _table(data: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     table = data.get(key, {})
     if not isinstance(table, dict):
-        raise GuardError(f"{where}{key} is {_kind(table)}, not a table", f"write [{where}{key}]")
-    return table
-
-
-def _words(value: Any, place: str) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise GuardError(f"{place} is {_kind(value)}, not a list", f'write {place} = ["..."]')
-    return tuple(_line(word, place) for word in value)
-
-
-def _line(value: Any, place: str) -> str:
-    """Text that is printed as it stands: one line, nothing that could drive a terminal."""
-    if not isinstance(value, str):
-        raise GuardError(f"{place} is {_kind(value)}, not text")
-    if not value.isprintable():
-        raise GuardError(f"{place} has a line break or a control character", "write it on one line")
-    return value
-
-
-def _check_specifier(specifier: str, place: str) -> None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        SpecifierSet(specifier)
-    except InvalidSpecifier:
         raise GuardError(
-            f"{place}: {specifier!r} is no version specifier", 'for example vllm = ">=0.10.2"'
-        ) from None
-
-
-def _only(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """Refuse a key that the schema does not have."""
-    for key in _strangers(table, known):
-        import difflib
-
-        near = difflib.get_close_matches(key, list(known), 1)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-        raise GuardError(f"unknown key {where + key!r}", hint)
-
-
-def _strangers(table: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
-    return (key for key in table if key not in known)
-
-
-def _kind(value: Any) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list"}
-    return names.get(type(value), "a table" if isinstance(value, dict) else "a date or time")
+            f"{where}{key} is {schema.kind(table)}, not a table", f"write [{where}{key}]"
+        )
+    return table

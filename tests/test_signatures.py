@@ -1,0 +1,275 @@
+"""The signatures: each is told by its own examples, not by what is close, and costs little."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+import tomli
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.kit import ROOT
+from tests.kit.logs import CLEAN, ROUTINE, corpus, known
+from vllm_guard import checkup, prefixes, schema, signatures
+from vllm_guard.errors import GuardError
+from vllm_guard.lines import LIMIT
+from vllm_guard.signatures import Signature, fill
+
+FILES = sorted((ROOT / "vllm_guard/data/signatures").glob("*.toml"))
+KNOWN = known()
+IDS = [signature.id for signature in KNOWN]
+QUICK = 0.005  #: seconds for the longest line
+FILLERS = ("a", "0", " ", ".", "(", "Error: ", "1.5 GiB ")
+ROW = {
+    "kind": "cause",
+    "needles": ["a needle"],
+    "regex": r"(?P<size>\d+)",
+    "cause": "{size} bytes",
+    "fix": "less",
+}
+
+each = pytest.mark.parametrize("signature", KNOWN, ids=IDS)
+
+
+def text_of(line: str) -> str:
+    return prefixes.parse(1, line.encode()).text
+
+
+def said_in(signature: Signature) -> Callable[[str], bool]:
+    """As if the process had said before what this signature needs, and nothing else."""
+    return lambda text: text in signature.context
+
+
+def winner(line: str, signature: Signature) -> str:
+    match = signatures.best(KNOWN, text_of(line), said_in(signature))
+    return match.signature.id if match else ""
+
+
+# ---- the data
+
+
+def test_no_id_stands_twice_or_is_that_of_a_finding() -> None:
+    ids = [id_ for path in FILES for id_ in tomli.loads(path.read_text())["signatures"]]
+    findings = re.findall(r"`([a-z0-9-]+)`", (ROOT / "docs/checks.md").read_text())
+
+    assert [id_ for id_, count in Counter(ids).items() if count > 1] == []
+    assert set(ids) & set(findings) == set()
+    assert set(ids) == set(IDS)
+
+
+@each
+def test_a_signature_says_all_that_a_reader_needs(signature: Signature) -> None:
+    assert all(
+        (signature.title, signature.cause, signature.fix, signature.source, signature.family)
+    )
+    assert signature.confirm
+    assert signature.refute
+    assert signature.uri.startswith("https://")
+    assert not signature.title.endswith(".")
+    schema.check_specifier(signature.vllm, signature.id)
+    assert signature.signal or (signature.examples and signature.near_misses)
+
+
+@each
+def test_a_signature_wins_on_each_of_its_examples(signature: Signature) -> None:
+    assert {line: winner(line, signature) for line in signature.examples} == dict.fromkeys(
+        signature.examples, signature.id
+    )
+
+
+@each
+def test_a_signature_does_not_match_what_is_close(signature: Signature) -> None:
+    misses = [
+        line
+        for line in signature.near_misses
+        if signatures.best([signature], text_of(line), lambda _: not signature.context) is not None
+    ]
+
+    assert misses == []
+
+
+@each
+def test_the_texts_of_a_signature_are_complete_for_each_example(signature: Signature) -> None:
+    for line in signature.examples:
+        match = signatures.best([signature], text_of(line), said_in(signature))
+        assert match is not None
+        texts = (
+            signature.cause,
+            signature.fix,
+            *signature.confirm,
+            *signature.refute,
+            *signature.next,
+        )
+        filled = [fill(text, match.groups) for text in texts]
+        assert [text for text in filled if "?" in text or "{}" in text] == []
+
+
+@each
+def test_the_next_steps_are_checks_and_profiles_that_there_are(signature: Signature) -> None:
+    checks = {check.id for check in checkup.catalogue()}
+    built_in = {path.stem for path in (ROOT / "profiles").glob("*.toml")}
+
+    for step in signature.next:
+        check = re.fullmatch(r"doctor --only ([a-z0-9-]+)", step)
+        profile = re.fullmatch(r"-p ([a-z-]+)", step)
+        assert (check and check[1] in checks) or (profile and profile[1] in built_in), step
+
+
+@each
+def test_the_needles_of_a_signature_are_in_no_routine_line(signature: Signature) -> None:
+    texts = "\n".join(map(text_of, ROUTINE))
+
+    assert [needle for needle in signature.needles if needle in texts] == []
+
+
+@each
+def test_a_signature_claims_no_line_of_a_healthy_server(signature: Signature) -> None:
+    if signature.kind in ("hint", "noise"):
+        return
+    lines = [
+        line for log in corpus() if log["expect"] == CLEAN for line in log["text"].splitlines()
+    ]
+    claimed = [
+        line
+        for line in lines
+        if signatures.best([signature], text_of(line), lambda _: not signature.context) is not None
+    ]
+
+    assert claimed == []
+
+
+@each
+def test_no_line_keeps_a_signature_busy(signature: Signature) -> None:
+    slow = {
+        line[:200]: t
+        for line in _adversaries(signature)
+        if (t := _seconds(signature, line)) > QUICK
+    }
+
+    assert slow == {}
+
+
+def _adversaries(signature: Signature) -> Iterator[str]:
+    """Lines of the greatest length that look right for as long as possible."""
+    for start in (*signature.needles, *(text_of(line) for line in signature.examples)):
+        yield (start * LIMIT)[:LIMIT]
+        for part in (start, start[:-1], start[: len(start) // 2]):
+            for filler in FILLERS:
+                yield (signature.needles[:1] or ("",))[0] + (part + filler * LIMIT)[:LIMIT]
+
+
+def _seconds(signature: Signature, line: str) -> float:
+    """The least of three: the machine is not ours alone."""
+
+    def once() -> float:
+        begun = time.thread_time()
+        signatures.best([signature], line, lambda _: True)
+        return time.thread_time() - begun
+
+    first = once()
+    return first if first < QUICK else min(once(), once())
+
+
+# ---- the schema
+
+
+def rows(**changes: object) -> dict[str, dict[str, object]]:
+    row = {key: value for key, value in (ROW | changes).items() if value is not None}
+    return {"an-id": row}
+
+
+def test_a_row_of_the_schema_is_a_signature() -> None:
+    (signature,) = signatures.parse(rows())
+
+    assert (signature.id, signature.needles, signature.signal) == ("an-id", ("a needle",), 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"needle": ["x"]}, "unknown key 'signatures.an-id.needle'"),
+        ({"kind": "reason"}, "kind is none of cause, envelope, hint, noise"),
+        ({"needles": "a needle"}, "needles is text, not a list"),
+        ({"needles": ["short"]}, "fewer than 6 characters"),
+        ({"needles": None}, "either needles or a signal"),
+        ({"signal": 9}, "either needles or a signal"),
+        ({"signal": "9", "needles": None}, "signal is text, not a number"),
+        ({"regex": "("}, "regex: "),
+        ({"fix": "less than {length}"}, "fix names the group 'length'"),
+        ({"confirm": ["{size/limit}"]}, "confirm names the group 'limit'"),
+        ({"title": "two\nlines"}, "line break"),
+    ],
+)
+def test_what_the_schema_does_not_have_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(GuardError, match=re.escape(message)):
+        signatures.parse(rows(**changes))
+
+
+def test_a_misspelt_key_is_answered_with_the_right_one() -> None:
+    with pytest.raises(GuardError) as caught:
+        signatures.parse(rows(needle=["a needle"]))
+
+    assert caught.value.hint == "did you mean needles?"
+
+
+# ---- matching
+
+
+def test_of_two_signatures_the_one_with_the_longer_needle_holds_then_that_with_an_expression() -> (
+    None
+):
+    short, long, exact = signatures.parse(
+        {
+            "short": {**ROW, "needles": ["needle"]},
+            "long": {**ROW, "needles": ["a needle"], "regex": "", "cause": ""},
+            "exact": {**ROW, "needles": ["a needle"]},
+        }
+    )
+
+    def chosen(*among: Signature) -> str:
+        match = signatures.best(among, "a needle of 7", lambda _: False)
+        return match.signature.id if match else ""
+
+    assert chosen(short, long) == "long"
+    assert chosen(long, exact) == "exact"
+    assert chosen(exact, long) == "exact"
+
+
+def test_absent_and_context_decide_over_a_line_with_the_needle() -> None:
+    (signature,) = signatures.parse(rows(absent=["not this"], context=["the cause", "its place"]))
+
+    def holds(line: str, said: str) -> bool:
+        return signatures.best([signature], line, lambda text: text in said) is not None
+
+    assert holds("a needle of 7", "here was the cause")
+    assert holds("a needle of 7 in its place", "")
+    assert not holds("a needle of 7", "here was nothing")
+    assert not holds("a needle of 7, not this", "here was the cause")
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{a} GiB", "3.5 GiB"),
+        ("{none}", "?"),
+        ("{none|less}", "less"),
+        ("{a|less}", "3.5"),
+        ("{a/b}", "0.43"),
+        ("{a/zero}", "?"),
+        ("{a/none}", "?"),
+        ("--hf-overrides '{\"a\": 1}'", "--hf-overrides '{\"a\": 1}'"),
+    ],
+)
+def test_templates(template: str, text: str) -> None:
+    assert fill(template, {"a": "3.5", "b": "8", "zero": "0", "none": None}) == text
+
+
+@given(st.text(alphabet="{}|/ab1 "), st.dictionaries(st.sampled_from("ab"), st.text()))
+def test_no_template_and_nothing_caught_breaks_the_filling(
+    template: str, groups: dict[str, str]
+) -> None:
+    assert isinstance(fill(template, groups), str)

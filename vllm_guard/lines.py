@@ -1,0 +1,90 @@
+"""Bytes as they come, in blocks, as lines within limits. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from dataclasses import dataclass
+else:
+    from vllm_guard.frozen import dataclass
+
+LIMIT = 4096  #: bytes that are kept of a line
+_RAW = 2 * LIMIT  #: with its escapes, or as JSON
+_DOCKER = b'{"log":"'  #: so begins each line of Docker's json-file driver
+#: ECMA-48: control sequences (CSI), operating system commands (OSC), and what is one letter.
+_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Lines without their ends, and their numbers; a progress bar has several lines of one number."""
+
+    numbers: Sequence[int]
+    lines: list[bytes]
+
+
+class Lines:
+    """Blocks of bytes go in, whole lines come out: split at newlines and returns, no terminal escapes.
+
+    How the bytes are cut into blocks makes no difference.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0  #: bytes of lines that were too long
+        self._number = 1
+        self._begun = b""  #: of the line that has no end yet
+
+    def feed(self, block: bytes) -> Rows:
+        """The lines that this block ends."""
+        cut = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
+        rows = self._rows(self._begun + block[:cut]) if cut else Rows((), [])
+        begun = b"" if cut else self._begun
+        self._begun = begun + self._cut(block[cut:], _RAW - len(begun))
+        return rows
+
+    def finish(self) -> Rows:
+        """The last line, where it has no end."""
+        return self.feed(b"\n") if self._begun else Rows((), [])
+
+    def _rows(self, whole: bytes) -> Rows:
+        first = self._number
+        self._number += whole.count(b"\n")
+        lines = whole.split(b"\n")
+        numbers: Sequence[int] = range(first, first + len(lines))
+        if b"\r" in whole:
+            parts = [line.split(b"\r") for line in lines]
+            numbers = [n for n, several in zip(numbers, parts, strict=True) for _ in several]
+            lines = [part for several in parts for part in several]
+        lines.pop()  # what follows the last end
+        if max(map(len, lines)) > LIMIT:
+            lines = [self._cut(line, _RAW) for line in lines]
+        if b"\x1b" in whole or _DOCKER in whole:
+            lines = [_plain(line) for line in lines]
+        if max(map(len, lines)) > LIMIT:
+            lines = [self._cut(line, LIMIT) for line in lines]
+        return Rows(numbers[: len(lines)], lines)
+
+    def _cut(self, line: bytes, room: int) -> bytes:
+        self.dropped += max(0, len(line) - room)
+        return line[:room]
+
+
+def _plain(line: bytes) -> bytes:
+    """What was written: out of Docker's JSON, without escapes."""
+    if line.startswith(_DOCKER):
+        line = _unpacked(line)
+    return _ESCAPES.sub(b"", line) if b"\x1b" in line else line
+
+
+def _unpacked(line: bytes) -> bytes:
+    """The text of one of Docker's lines, of a progress bar its last state; another line as it is."""
+    try:
+        text = str(json.loads(line)["log"])
+    except (ValueError, KeyError, RecursionError):
+        return line
+    shown = text.rstrip("\r\n").rpartition("\r")[2]
+    return shown.replace("\n", " ").encode("utf-8", "replace")
