@@ -15,7 +15,7 @@ else:
 class Excerpt:
     """Some lines of the log, as they may be shown."""
 
-    title: str
+    title: str  #: our own words
     first: int  #: the number of its first line in the log, from 1
     lines: tuple[str, ...]
     marked: int = 0  #: the number of the line that it is about; 0 for none
@@ -35,7 +35,7 @@ class Sample:
 class Report:
     """All that a report tells. Every text is masked; none is screened: who writes it out knows for what."""
 
-    run: Mapping[str, Any]  #: `run.json`
+    run: Mapping[str, Any]  #: `run.json`, and its command as one line for a shell
     outcome: str  #: in words
     machine: tuple[tuple[str, str], ...]  #: label and text; as it is now, not as it was
     samples: tuple[Sample, ...]
@@ -45,7 +45,8 @@ class Report:
     @property
     def environment(self) -> tuple[tuple[str, str], ...]:
         """Name and value of each variable that the command got."""
-        return tuple((str(name), str(value)) for name, value in self.run.get("environment", ()))
+        rows = self.run.get("environment", ())
+        return tuple((str(name), str(value)) for name, value in rows if name[:7] != "VGUARD_")
 
     @property
     def findings(self) -> list[Mapping[str, Any]]:

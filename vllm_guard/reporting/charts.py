@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from vllm_guard import screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ def timeline(phases: Sequence[Mapping[str, Any]]) -> str:
     for number, phase in enumerate(phases):
         left = (phase["started"] - begin) / whole * _WIDTH
         width = max(1.0, phase["seconds"] / whole * _WIDTH)
-        name = escape(phase["name"])
+        name = screen.html(phase["name"])
         label = f'<text x="{left + 6:.1f}" y="27">{name}</text>' if width > _NARROW else ""
         bars.append(
             f'<g class="phase p{number % 6}"><title>{name}: {phase["seconds"]:.1f} s</title>'
@@ -38,7 +39,7 @@ def timeline(phases: Sequence[Mapping[str, Any]]) -> str:
 
 def memory(samples: Sequence[Sample]) -> str:
     """Lines over time: host memory, and each GPU's; empty with fewer than two samples."""
-    if len(samples) < 2:  # noqa: PLR2004  (a line has two ends)
+    if len(samples) < 2:
         return ""
     lines = list(_series(samples))
     top = max(max(values) for _, _, values in lines) or 1
@@ -49,11 +50,11 @@ def memory(samples: Sequence[Sample]) -> str:
             f"{_x(sample.at, last):.1f},{_y(value, top):.1f}"
             for sample, value in zip(samples, values, strict=False)
         )
-        title = f"{escape(name)}: at most {max(values) / _GIB:.2f} GiB"
+        title = f"{screen.html(name)}: at most {max(values) / _GIB:.2f} GiB"
         drawn.append(f'<polyline class="{css}" points="{points}"><title>{title}</title></polyline>')
     drawn += [
         f'<line class="change" x1="{_x(b.at, last):.1f}" x2="{_x(b.at, last):.1f}" y1="{_TOP}" '
-        f'y2="{_HEIGHT - _BOTTOM}"><title>{escape(b.phase)} from {b.at:.0f} s</title></line>'
+        f'y2="{_HEIGHT - _BOTTOM}"><title>{screen.html(b.phase)} from {b.at:.0f} s</title></line>'
         for a, b in pairwise(samples)
         if a.phase != b.phase
     ]

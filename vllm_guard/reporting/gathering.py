@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_guard import paths, report
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.host import Host
-from vllm_guard.lines import Lines
+from vllm_guard.lines import Lines, Rows
 from vllm_guard.model import Outcome
 from vllm_guard.reporting import Excerpt, Report, Sample, machine
 
@@ -27,6 +27,10 @@ _SAMPLES_MAX = 8 << 20  #: bytes
 _POINTS = 400  #: samples that are drawn
 
 
+#: What a record raises that is none of ours.
+_GARBAGE = (AttributeError, KeyError, TypeError, ValueError)
+
+
 def gather(shelf: Shelf, run_id: str, state: str, mask: Redactor) -> Report:
     """All of a run. Raises GuardError where its record is none that this version wrote."""
     document = shelf.read(run_id) or {}
@@ -35,21 +39,20 @@ def gather(shelf: Shelf, run_id: str, state: str, mask: Redactor) -> Report:
         outcome = masked["outcome"]
         words = report.outcome_words(Outcome(**outcome)) if outcome else state
         return Report(
-            run=masked,
+            run={**masked, "command_line": report.command_line(document["command"], mask)},
             outcome=words,
             machine=tuple(machine.lines(Host())),
             samples=tuple(_thinned(list(_samples(document.get("samples", ""))))),
             excerpts=tuple(_excerpts(document, mask)),
             masked=_ledger(document, mask),
         )
-    except (AttributeError, KeyError, TypeError, ValueError):
-        hint = "see vllm-guard runs list"
-        text = f"the record of {run_id} cannot be read"
+    except _GARBAGE:
+        text, hint = f"the record of {run_id} cannot be read", "see vllm-guard runs list"
         raise GuardError(text, hint, exit_code=USAGE) from None
 
 
 def _masked(value: Any, mask: Redactor) -> Any:
-    """Every text of a document, masked once more: this version may know more shapes than the one that wrote it."""
+    """Every text of a document, masked once more: by the rules of this version and the secrets of today."""
     if isinstance(value, str):
         return mask.text(value)
     if isinstance(value, dict):
@@ -73,8 +76,8 @@ def _samples(path: str) -> Iterator[Sample]:
     for line in content.splitlines():
         try:
             row = json.loads(line)
-            gpu = tuple(int(used) for used in row.get("gpu", ()))
-            yield Sample(float(row["at"]), str(row["phase"]), int(row["rss"]), gpu)
+            gpus = tuple(int(used) for used in row["gpus"])
+            yield Sample(float(row["seconds"]), str(row["phase"]), int(row["rss"]), gpus)
         except (ValueError, KeyError, TypeError):
             continue
 
@@ -95,7 +98,7 @@ def _excerpts(document: Mapping[str, Any], mask: Redactor) -> Iterator[Excerpt]:
         if about and about - _BEFORE <= number <= about + _BEHIND:
             around.append((number, line))
         last.append((number, line))
-    if around:
+    if around and around[0][0] < last[0][0]:
         yield _excerpt("Log, around the first cause", around, mask, about)
     if last:
         yield _excerpt("Log, its end", list(last), mask, about)
@@ -108,7 +111,11 @@ def _excerpt(title: str, rows: list[tuple[int, str]], mask: Redactor, about: int
 def _numbered(path: str) -> Iterator[tuple[int, str]]:
     """The lines of a log with their numbers, over all its files; of a progress bar the last state."""
     lines = Lines()
-    for name in (path, path.replace("output.log", "output.tail.log.1"), path.replace(".log", ".tail.log")):
+    for name in (
+        path,
+        path.replace("output.log", "output.tail.log.1"),
+        path.replace(".log", ".tail.log"),
+    ):
         try:
             with open(name, "rb", opener=_no_link) as file:
                 while block := file.read(_BLOCK):
@@ -118,7 +125,7 @@ def _numbered(path: str) -> Iterator[tuple[int, str]]:
     yield from _shown(lines.finish())
 
 
-def _shown(rows: Any) -> Iterator[tuple[int, str]]:
+def _shown(rows: Rows) -> Iterator[tuple[int, str]]:
     latest: dict[int, bytes] = {}
     for number, line in zip(rows.numbers, rows.lines, strict=True):
         if line or number not in latest:

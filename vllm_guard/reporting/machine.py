@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vllm_guard.host import Host
 
 _GIB = 1 << 30
+_SHM = "/dev/shm"  # noqa: S108  (looked at only)
 #: Files that a container has, by who makes it.
 _CONTAINERS = {"/.dockerenv": "Docker", "/run/.containerenv": "Podman"}
 
@@ -37,7 +38,7 @@ def lines(host: Host) -> Iterator[tuple[str, str]]:
 
 
 def _memory(host: Host) -> Iterator[tuple[str, str]]:
-    memory, limit, shared = host.memory(), host.memory_limit(), host.space("/dev/shm")  # noqa: S108
+    memory, limit, shared = host.memory(), host.memory_limit(), host.space(_SHM)
     if memory:
         yield (
             "host memory",
@@ -46,7 +47,7 @@ def _memory(host: Host) -> Iterator[tuple[str, str]]:
     if limit:
         yield "cgroup limit", f"{limit.limit / _GIB:.1f} GiB, {limit.used / _GIB:.1f} in use"
     if shared:
-        yield "/dev/shm", f"{shared.free / _GIB:.2f} of {shared.total / _GIB:.2f} GiB free"
+        yield _SHM, f"{shared.free / _GIB:.2f} of {shared.total / _GIB:.2f} GiB free"
 
 
 def _limits(host: Host) -> Iterator[tuple[str, str]]:

@@ -37,9 +37,7 @@ def _shortened(excerpt: Excerpt, by: int) -> Excerpt:
     while dropped < len(excerpt.lines) and size <= by:
         size += min(len(excerpt.lines[dropped]), _LONGEST) + 1
         dropped += 1
-    return Excerpt(
-        excerpt.title, excerpt.first + dropped, excerpt.lines[dropped:], excerpt.marked
-    )
+    return Excerpt(excerpt.title, excerpt.first + dropped, excerpt.lines[dropped:], excerpt.marked)
 
 
 def _lines(report: Report, excerpts: Sequence[Excerpt]) -> Iterator[str]:
@@ -54,7 +52,7 @@ def _lines(report: Report, excerpts: Sequence[Excerpt]) -> Iterator[str]:
     yield ""
     yield "### 🐛 Describe the bug"
     yield ""
-    yield from _fenced([" ".join(report.run["command"])], "sh")
+    yield from _fenced([report.run["command_line"]], "sh")
     yield ""
     yield f"It {_code(report.outcome)}."
     yield ""
@@ -100,7 +98,7 @@ def _incident(incident: Mapping[str, Any]) -> Iterator[str]:
     name = incident["id"] or incident["status"]
     where = f", line {incident['line']}" * bool(incident["line"])
     who = f" in {incident['process']}" * bool(incident["process"])
-    yield f"First cause that vllm-guard recognises: **{_code(name)}**{_text(who + where)}"
+    yield f"First cause that vllm-guard recognises: {_code(name + who + where)}"
     yield ""
     for label in ("title", "cause", "fix"):
         if incident[label]:
@@ -115,7 +113,8 @@ def _phases(phases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "| phase | from | took |"
         yield "| --- | ---: | ---: |"
         for phase in phases:
-            yield f"| {_text(phase['name'])} | {phase['started']:.1f} s | {phase['seconds']:.1f} s |"
+            name = _code(phase["name"]).replace("|", "\\|")
+            yield f"| {name} | {phase['started']:.1f} s | {phase['seconds']:.1f} s |"
         yield ""
 
 
@@ -129,7 +128,7 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _ledger(masked: Mapping[str, int]) -> Iterator[str]:
     what = ", ".join(f"{count} x {name}" for name, count in sorted(masked.items())) or "nothing"
-    yield f"Masked as secret: {_text(what)}. Please read the text through before you post it."
+    yield f"Masked as secret: {_code(what)}. Please read the text through before you post it."
 
 
 def _fenced(lines: Iterable[str], language: str) -> Iterator[str]:
@@ -149,8 +148,3 @@ def _code(text: str) -> str:
     ticks = "`" * (longest + 1)
     pad = " " if longest else ""
     return f"{ticks}{pad}{shown or ' '}{pad}{ticks}"
-
-
-def _text(text: str) -> str:
-    """Plain words, every character of markup escaped."""
-    return re.sub(r"([^\w\s.,:;/=()-])", r"\\\1", screen.printable(text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from vllm_guard import __version__, screen
@@ -19,7 +18,7 @@ _GIB = 1 << 30
 
 
 def page(report: Report, style: str, script: str) -> str:
-    """The whole document; `style` and `script` are the package's own, the only ones that the policy lets in."""
+    """The whole document; `style` and `script` are the package's own, and all that the policy lets in."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     body = "".join(_sections(report))
@@ -27,23 +26,25 @@ def page(report: Report, style: str, script: str) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{_text(report.run['id'])} - vllm-guard</title><style>{style}</style></head>"
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{screen.html(report.run['id'])} - vllm-guard</title><style>{style}</style></head>"
         f"<body>{body}<script>{script}</script></body></html>\n"
     )
 
 
 def _sections(report: Report) -> Iterator[str]:
     run = report.run
-    yield f"<header><h1>{_text(' '.join(run['command']))}</h1>"
-    yield f'<p class="outcome">{_text(report.outcome)}</p>'
+    yield f"<header><h1>{screen.html(run['command_line'])}</h1>"
+    yield f'<p class="outcome">{screen.html(report.outcome)}</p>'
     facts = {
         "started": run["started"],
         "vLLM": run["vllm"] or "not found",
         "profiles": ", ".join(run["profiles"]) or "none",
         "run": run["id"],
     }
-    yield "".join(f"<span><b>{label}</b> {_text(value)}</span> " for label, value in facts.items())
+    yield "".join(
+        f"<span><b>{label}</b> {screen.html(value)}</span> " for label, value in facts.items()
+    )
     yield '<label class="search">search <input id="search" type="search"></label>'
     yield '<output id="found"></output></header><main>'
     yield from map(_incident, run.get("incidents", ()))
@@ -65,7 +66,7 @@ def _incident(incident: Mapping[str, Any]) -> str:
     where = f"line {incident['line']}" if incident["line"] else ""
     about = ", ".join(filter(None, (incident["process"], where)))
     rows = "".join(
-        f"<dt>{label}</dt><dd>{_text(text)}</dd>"
+        f"<dt>{label}</dt><dd>{screen.html(text)}</dd>"
         for label, text in (
             ("why", incident["cause"]),
             ("fix", incident["fix"]),
@@ -75,11 +76,12 @@ def _incident(incident: Mapping[str, Any]) -> str:
         )
         if text
     )
-    quoted = "".join(f"{_text(line)}\n" for line in incident["lines"])
+    quoted = "".join(f"{screen.html(line)}\n" for line in incident["lines"])
     name = incident["id"] or incident["status"]
     return (
-        f'<section class="incident"><h2>{_text(incident["title"] or incident["status"])}</h2>'
-        f"<p><code>{_text(name)}</code> {_text(about)}</p><dl>{rows}</dl><pre>{quoted}</pre></section>"
+        f'<section class="incident"><h2>{screen.html(incident["title"] or incident["status"])}</h2>'
+        f"<p><code>{screen.html(name)}</code> {screen.html(about)}</p>"
+        f"<dl>{rows}</dl><pre>{quoted}</pre></section>"
     )
 
 
@@ -94,10 +96,11 @@ def _memory(report: Report) -> Iterator[str]:
     chart = charts.memory(report.samples)
     if chart:
         keys = "".join(
-            f'<li class="{css}">{_text(name)}: at most {most / _GIB:.2f} GiB</li>'
+            f'<li class="{css}">{screen.html(name)}: at most {most / _GIB:.2f} GiB</li>'
             for css, name, most in charts.legend(report.samples)
         )
-        yield f'<section id="memory"><h2>Memory against time</h2>{chart}<ul class="legend">{keys}</ul></section>'
+        yield f'<section id="memory"><h2>Memory against time</h2>{chart}'
+        yield f'<ul class="legend">{keys}</ul></section>'
 
 
 def _findings(
@@ -128,7 +131,7 @@ def _table(
 ) -> Iterator[str]:
     """A section with a table; nothing where it would be empty."""
     body = "".join(
-        f'<tr class="{_status(row)}">{"".join(f"<td>{_text(cell)}</td>" for cell in row)}</tr>'
+        f'<tr class="{_status(row)}">{"".join(f"<td>{screen.html(cell)}</td>" for cell in row)}</tr>'
         for row in rows
     )
     if body:
@@ -145,12 +148,7 @@ def _status(row: Sequence[str]) -> str:
 
 def _excerpt(excerpt: Excerpt) -> str:
     rows = "".join(
-        f'<li value="{number}"{" class=marked" * (number == excerpt.marked)}>{_text(line)}</li>'
+        f'<li value="{number}"{" class=marked" * (number == excerpt.marked)}>{screen.html(line)}</li>'
         for number, line in enumerate(excerpt.lines, excerpt.first)
     )
-    return f'<section class="log"><h2>{_text(excerpt.title)}</h2><ol>{rows}</ol></section>'
-
-
-def _text(text: str) -> str:
-    """No markup, no control character, no change of direction."""
-    return escape(screen.printable(text))
+    return f'<section class="log"><h2>{screen.html(excerpt.title)}</h2><ol>{rows}</ol></section>'
