@@ -4,7 +4,7 @@
     python3 dev/environments.py path vllm     a real vLLM that runs on the CPU (about 3.5 GB)
     python3 dev/environments.py path model    a tiny model for it;  --vllm FOLDER: made with that vLLM
     python3 dev/environments.py guards        what installing vllm-guard takes, for each Python that is here
-    python3 dev/environments.py browser       a Chromium for the tests of reports: installed where apt-get may be used
+    python3 dev/environments.py browser       a Chromium for the tests of reports
 
 Builds what is not there yet and prints the folder. Needs Python >= 3.10 with pip, and nothing else.
 The folders are in `$VGUARD_DEV_CACHE`, or else `vllm-guard-dev` in the user's cache folder, each under

@@ -76,7 +76,7 @@ def _samples(path: str) -> Iterator[Sample]:
     for line in content.splitlines():
         try:
             row = json.loads(line)
-            gpus = tuple(int(used) for used in row["gpus"])
+            gpus = tuple(int(used) for used in row["gpus"].values())
             yield Sample(float(row["seconds"]), str(row["phase"]), int(row["rss"]), gpus)
         except (ValueError, KeyError, TypeError):
             continue
