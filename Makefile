@@ -13,8 +13,8 @@ else
 SET_ALL := $(SET_DEV); vllm="$$(cd "$(VLLM)" && pwd)"; \
 	model="$$($(ENVIRONMENTS) path model --vllm "$$vllm")"
 endif
-SET_GUARDS := $(SET_ALL); guards="$$($(ENVIRONMENTS) guards)"
-PYTEST := VGUARD_TEST_GUARDS="$$guards" VGUARD_TEST_VLLM="$$vllm" VGUARD_TEST_MODEL="$$model" \
+SET_GUARDS := $(SET_ALL); guards="$$($(ENVIRONMENTS) guards)"; browser="$$($(ENVIRONMENTS) browser)"
+PYTEST := VGUARD_TEST_BROWSER="$$browser" VGUARD_TEST_GUARDS="$$guards" VGUARD_TEST_VLLM="$$vllm" VGUARD_TEST_MODEL="$$model" \
 	"$$dev/bin/python" -m pytest
 
 help: ## this list

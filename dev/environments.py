@@ -4,6 +4,7 @@
     python3 dev/environments.py path vllm     a real vLLM that runs on the CPU (about 3.5 GB)
     python3 dev/environments.py path model    a tiny model for it;  --vllm FOLDER: made with that vLLM
     python3 dev/environments.py guards        what installing vllm-guard takes, for each Python that is here
+    python3 dev/environments.py browser       a Chromium for the tests of reports
 
 Builds what is not there yet and prints the folder. Needs Python >= 3.10 with pip, and nothing else.
 The folders are in `$VGUARD_DEV_CACHE`, or else `vllm-guard-dev` in the user's cache folder, each under
@@ -42,6 +43,7 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 VLLM = "0.32.0"
 VLLM_PYTHONS = ("3.11", "3.12", "3.13")  #: the best first
 GUARD_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NOT_TO_INSTALL = (
     *("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv"),
     *("libcst", "pyyaml-ft", "hyperscan"),  # extras, and what they need
@@ -158,7 +160,9 @@ def main() -> int:
     options = _arguments()
     try:
         with _ended_by_signals():
-            if options.command == "guards":
+            if options.command == "browser":
+                print(ensure_browser(cache_root()))
+            elif options.command == "guards":
                 print(ensure_guards(cache_root()))
             else:
                 print(ensure(_recipe(options.name, options.vllm), cache_root()))
@@ -236,6 +240,29 @@ def ensure_guards(root: Path) -> str:
             continue
         found.append(f"{version}={ensure(recipe, root)}")
     return " ".join(found)
+
+
+def ensure_browser(root: Path) -> str:
+    """The path of a Chromium; empty where there is none and none can be installed: its tests are skipped."""
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root / "browser.lock", "browser"):
+        found = _browser()
+        if not found and os.geteuid() == 0 and shutil.which("apt-get"):
+            _say("browser", "installing Debian's Chromium; only this first time")
+            for words in (("update",), ("install", "--yes", "--no-install-recommends", "chromium")):
+                command = ("apt-get", "--quiet=2", *words)
+                subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+            found = _browser()
+    if not found:
+        _say(
+            "browser",
+            "no Chromium here, and none could be installed: the tests of pages are skipped",
+        )
+    return found
+
+
+def _browser() -> str:
+    return next(filter(None, map(shutil.which, BROWSERS)), "")
 
 
 def vllm_recipe() -> Recipe:
@@ -323,6 +350,7 @@ def _arguments() -> argparse.Namespace:
     path.add_argument(
         "--vllm", type=Path, metavar="FOLDER", help="a virtual environment with vLLM to use instead"
     )
+    commands.add_parser("browser", help="print where a Chromium is; install it if that is possible")
     commands.add_parser("guards", help="build one for each Python, print VERSION=FOLDER of each")
     return parser.parse_args()
 

@@ -20,7 +20,7 @@ LAYERS = (
     ("__main__", "cli", "commands", "ending"),
     (
         *("report", "prepare", "command", "checkup", "formats", "sarif", "kept", "trial"),
-        "closing",
+        *("closing", "reporting"),
     ),
     (
         *(
@@ -79,6 +79,7 @@ PURE = (
     *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
     *("notebooks", "unguarded", "flag_words", "schema", "phases"),
     *("diagnose", "lines", "needles", "prefixes", "signatures"),
+    *("reporting.charts", "reporting.markdown", "reporting.page"),
     *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),
     *("guarding.recorder", "guarding.risks", "guarding.sinking", "guarding.table"),
     "guarding.wrapping",

@@ -201,6 +201,8 @@ class Run:
     leftovers: tuple[Finding, ...] = ()
     looked_at: tuple[str, ...] = ()  #: what was looked at for leftovers
     log: str = ""
+    #: The command's variables of the stack: name and value.
+    environment: tuple[tuple[str, str], ...] = ()
     incidents: tuple[Incident, ...] = ()  #: the first cause first
     #: Secrets that were in the log: how many, by what they were known by.
     masked: tuple[tuple[str, int], ...] = ()

@@ -82,6 +82,16 @@ class Prepared:
         return tuple(name for name in known if whole or name in asked)
 
     @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Name and value of the command's variables that concern vLLM's stack, as they may be stored."""
+        families = facts.variables()["families"]
+        return tuple(
+            (name, self.redactor.value(name, value))
+            for name, value in sorted(self.after.items())
+            if facts.family_of(name, families)
+        )
+
+    @property
     def has_vllm(self) -> bool:
         """Is there a vLLM that the command may use?"""
         return self.target is not None and self.target.vllm is not None

@@ -20,6 +20,7 @@ class Redactor:
         self._rules = rules
         self._known = sorted({k for k in known if len(k) >= _SHORTEST}, key=len, reverse=True)
         self.shapes: Sequence[dict[str, Any]] = rules["shape"]
+        self.masked: dict[str, int] = {}  #: what `text` has masked so far, by what it was known by
 
     def knowing(self, env: Mapping[str, str], argv: Sequence[str] = ()) -> Redactor:
         """The same rules, with the values of `env`'s and `argv`'s secrets known."""
@@ -53,13 +54,20 @@ class Redactor:
     def text(self, text: str) -> str:
         """The text with known secrets and secret shapes masked."""
         for secret in self._known:
-            text = text.replace(secret, MASK)
+            if found := text.count(secret):
+                text = text.replace(secret, MASK)
+                self._count("known value", found)
         for shape in self.shapes:
             if any(scan in text for scan in shape["scan"]):
                 import re
 
-                text = re.sub(shape["regex"], hidden, text)
+                text, found = re.subn(shape["regex"], hidden, text)
+                self._count(shape["id"], found)
         return text
+
+    def _count(self, known_by: str, times: int) -> None:
+        if times:
+            self.masked[known_by] = self.masked.get(known_by, 0) + times
 
     def known_bytes(self) -> tuple[bytes, ...]:
         """The known secrets as bytes, longest first, for masking a stream."""

@@ -23,6 +23,13 @@ def shortened(text: str, limit: int = 120) -> str:
     return f"{text[:half]} ..{len(text) - 2 * half} more.. {text[-half:]}"
 
 
+def html(text: str) -> str:
+    """`printable`, with every character that is markup in HTML escaped."""
+    from html import escape
+
+    return escape(printable(text))
+
+
 def wants_colour(env: Mapping[str, str], is_terminal: bool) -> bool:
     """NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE and TERM=dumb, in the order of no-color.org."""
     if env.get("NO_COLOR"):

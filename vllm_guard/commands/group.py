@@ -30,6 +30,7 @@ _VERBS = (
     "explain",
     "fix",
     "profile",
+    "report",
     "runs",
 )  #: modules of `commands`
 _EPILOG = "The bare form `vllm-guard [RUN OPTIONS] -- COMMAND` is short for `vllm-guard run`."

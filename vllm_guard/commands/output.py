@@ -30,9 +30,14 @@ _COLOURS = {"fail": "red", "warn": "yellow", "ok": "green", "note": "cyan"}
 
 
 def print_json(vllm: str, **sections: Any) -> None:
+    """`json_text` on stdout."""
+    click.echo(json_text(vllm, **sections))
+
+
+def json_text(vllm: str, **sections: Any) -> str:
     """The envelope of every JSON answer (design, section 2) with these sections."""
     document = {"schema_version": SCHEMA_VERSION, "vllm_guard": __version__, "vllm": vllm}
-    click.echo(json.dumps({**document, **plain(sections)}, indent=1))
+    return json.dumps({**document, **plain(sections)}, indent=1)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -230,6 +230,7 @@ def _record(prepared: Prepared, outcome: Outcome | None, contained: Containment)
         started=_utc(time.gmtime()),
         plan=replace(prepared.plan, changes=changes),
         findings=prepared.findings,
+        environment=prepared.environment,
         containment=contained,
         outcome=outcome,
     )

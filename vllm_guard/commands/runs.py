@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 #: What became of a run without an outcome, by its state.
-_UNKNOWN = {
+UNKNOWN = {
     "running": "still running",
     "elsewhere": "it was started on another host or in another container",
     "unreadable": "its marker cannot be read",
@@ -39,8 +39,8 @@ def runs() -> None:
 def list_(as_json: bool) -> int:
     """List the runs that are recorded or under way, the newest last."""
     shelf = Shelf(os.environ)
-    states = _states(shelf)
-    rows = [_row(i, states.get(i, ""), shelf.read(i)) for i in _ids(shelf)]
+    known = states(shelf)
+    rows = [_row(i, known.get(i, ""), shelf.read(i)) for i in _ids(shelf)]
     if as_json:
         output.print_json("", runs=rows, findings=[])
     elif rows:
@@ -60,7 +60,7 @@ def show(run_id: str | None, as_json: bool) -> int:
     run_id = chosen(shelf, run_id or "")
     document = shelf.read(run_id) or {}
     try:
-        lines = list(_lines(document, _states(shelf).get(run_id, "ended")))
+        lines = list(_lines(document, states(shelf).get(run_id, "ended")))
     except GARBAGE:
         text, hint = f"the record of {run_id} cannot be read", "see vllm-guard runs list"
         raise GuardError(text, hint, exit_code=USAGE) from None
@@ -102,7 +102,8 @@ def _ids(shelf: Shelf) -> list[str]:
     return sorted({*shelf.ids(), *shelf.marked()})
 
 
-def _states(shelf: Shelf) -> dict[str, str]:
+def states(shelf: Shelf) -> dict[str, str]:
+    """The state of each run that has a marker: a key of `UNKNOWN`."""
     unread = dict.fromkeys(shelf.marked(), "unreadable")
     return unread | {marker.run_id: marker.state for marker in shelf.markers()}
 
@@ -152,7 +153,7 @@ def _lines(document: dict[str, Any], state: str) -> Iterator[str]:
         ("profiles", ", ".join(document["profiles"]) or "none"),
         ("vLLM", document["vllm"] or "none found"),
         ("started", document["started"]),
-        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else _UNKNOWN[state]),
+        ("outcome", report.outcome_words(Outcome(**outcome)) if outcome else UNKNOWN[state]),
         ("held by", document["containment"] if outcome else ""),
         ("phases", ", ".join(map(_phase, document.get("phases", ())))),
         ("log", document["log"]),

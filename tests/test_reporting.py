@@ -1,0 +1,345 @@
+"""Reports: what they tell, what they never tell, and that nothing in them can act."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.kit import guard
+from tests.kit.browser import browser, program
+from tests.test_masking import CHANNELS, KNOWN
+from tests.test_redact import IN_TEXT, LOOSE
+from tests.test_supervision import _state
+from vllm_guard.reporting import Excerpt, Report, Sample, charts, markdown, page
+
+FORMS = ("markdown", "json", "html")
+ASSETS = Path(page.__file__).parent.parent / "data" / "report"
+STYLE, SCRIPT = ((ASSETS / name).read_text() for name in ("style.css", "script.js"))
+GIB = 1 << 30
+
+INCIDENT = {
+    "id": "gpu-memory-taken",
+    "title": "another process holds GPU memory",
+    "status": "known",
+    "process": "EngineCore pid=7",
+    "line": 3,
+    "lines": ["ValueError: Free memory on device (1.0/80.0 GiB)"],
+    "cause": "1.0 of 80.0 GiB free",
+    "fix": "--gpu-memory-utilization 0.01",
+    "confirm": ["nvidia-smi lists another process"],
+    "refute": ["the GPU is empty"],
+    "next": ["doctor --only gpu-memory"],
+}
+
+
+def sample_report(text: str = "plain", **changes: Any) -> Report:
+    """A report of everything, in which every text is `text`."""
+    finding = dict.fromkeys(("id", "subject", "fact", "fix", "why", "uri"), text)
+    change = {"name": text, "before": None, "after": text, "why": text, "origin": text}
+    run = {
+        "id": text,
+        "command": ["vllm", text],
+        "command_line": f"vllm {text}",
+        "cwd": text,
+        "profiles": [text],
+        "interpreter": text,
+        "vllm": text,
+        "started": text,
+        "plan": {"changes": [change]},
+        "findings": [{**finding, "status": "warn"}, {**finding, "status": "ok"}],
+        "leftovers": [{**finding, "status": "note"}],
+        "incidents": [
+            {k: (text if isinstance(v, str) else v) for k, v in INCIDENT.items()}
+            | {"lines": [text], "confirm": [text], "refute": [text], "next": [text]}
+        ],
+        "phases": [
+            {"name": text, "started": 0.0, "seconds": 1.5},
+            {"name": "load", "started": 1.5, "seconds": 8.5},
+        ],
+        "environment": [["VLLM_X", text], [text, text]],
+    }
+    samples = (
+        Sample(1.0, text, GIB, (2 * GIB, 0)),
+        Sample(5.0, text, 3 * GIB, (60 * GIB, 5 * GIB)),
+        Sample(10.0, "load", 2 * GIB, (70 * GIB, 9 * GIB)),
+    )
+    excerpts = (Excerpt("Log", 1, ("first", text, f"  {text} end"), 2),)
+    return Report(
+        **{
+            "run": run,
+            "outcome": text,
+            "machine": (("GPU 0", text),),
+            "samples": samples,
+            "excerpts": excerpts,
+            "masked": {text: 2},
+            **changes,
+        }
+    )
+
+
+#: Sequences that drive terminals, and markup that drives readers of text, markdown and HTML.
+HOSTILE = [
+    *(
+        "\x1b[31m",
+        "\x1b]0;title\x07",
+        "\x1b]8;;http://x\x1b\\",
+        "\x1b[2J\x1b[H",
+        "\x1b[6n",
+        "\x1bc",
+    ),
+    *(
+        "\x9b31m",
+        "\x90q\x9c",
+        "\u202eevil",
+        "\u2066x\u2069",
+        "\r\nforged: line",
+        "a\bb",
+        "\x7f",
+        "\x00",
+    ),
+    *(
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "&lt;b&gt;",
+        "</details></pre>",
+    ),
+    *("```\n# heading", "````", "`code`", "![x](http://x/y.png)", "[x](javascript:alert(1))"),
+    *("@someone #1 GH-1", "| a | b |", "<!-- -->", "*b* _i_ ~~s~~", "</style><b>", "]]>", "\udcff"),
+]
+
+
+class Elements(html.parser.HTMLParser):
+    """The tags of a page, its attributes, and the text between them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.names: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.names |= {name for name, _ in attrs}
+
+
+PLAIN = Elements(page.page(sample_report(), STYLE, SCRIPT))
+
+
+def check_page(text: str) -> None:
+    """It has the elements of a harmless page, and nothing that is no text."""
+    written = page.page(sample_report(text), STYLE, SCRIPT)
+    found = Elements(written)
+
+    assert found.tags == PLAIN.tags
+    assert found.names == PLAIN.names
+    assert written.replace("\n", "").isprintable()
+    written.encode()
+
+
+def check_markdown(text: str) -> None:
+    """Outside of code it has no markup that is not ours, and nothing that is no text."""
+    written = markdown.markdown(sample_report(text))
+    outside = "".join(_outside_code(written))
+
+    assert written.replace("\n", "").isprintable()
+    assert outside.count("<") == outside.count("<details>") + outside.count("</details>") + (
+        outside.count("summary>") + outside.count("code>")
+    )
+    for markup in ("](", "![", "@someone", "<script", "<img", "# heading", "<!--"):
+        assert markup not in outside
+    written.encode()
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *map(chr, range(256))], ids=repr)
+def test_nothing_quoted_can_act(text: str) -> None:
+    check_page(text)
+    check_markdown(text)
+
+
+def _outside_code(written: str) -> list[str]:
+    """The lines outside of fences, without their code spans."""
+    kept, fence = [], ""
+    for line in written.splitlines():
+        ticks = re.match("`{3,}", line)
+        if ticks and not fence:
+            fence = ticks[0]
+        elif fence and line == fence:
+            fence = ""
+        elif not fence:
+            kept.append(re.sub(r"(?<![`\\])(`+)(?!`).*?(?<!`)\1(?!`)", "", line) + "\n")
+    assert not fence
+    return kept
+
+
+@given(st.text(min_size=1, max_size=60))
+def test_no_text_at_all_can_act(text: str) -> None:
+    check_page(text)
+    check_markdown(text)
+
+
+def test_markdown_fits_into_an_issue_and_keeps_the_end_of_the_log() -> None:
+    lines = tuple(f"line {n} {'x' * 300}" for n in range(1, 1001))
+    report = sample_report(excerpts=(Excerpt("Log, its end", 1, lines),))
+
+    written = markdown.markdown(report)
+
+    assert markdown.LIMIT - 1000 < len(written) <= markdown.LIMIT
+    assert "line 1000 " in written
+    first = re.search(r"Log, its end \(from line (\d+)\)", written)
+    assert first
+    assert f"line {first[1]} " in written
+    assert "Masked as secret" in written
+
+
+def test_markdown_fills_the_form_of_vllm() -> None:
+    written = markdown.markdown(sample_report())
+
+    headings = [line for line in written.splitlines() if line.startswith("#")]
+    assert headings == ["### Your current environment", "### 🐛 Describe the bug"]
+
+
+def test_the_charts_show_each_phase_and_each_gpu() -> None:
+    report = sample_report()
+
+    timeline = charts.timeline(report.run["phases"])
+    memory = charts.memory(report.samples)
+
+    assert timeline.count("<rect") == 2
+    assert [float(width) for width in re.findall(r'width="([\d.]+)" height', timeline)] == [
+        150,
+        850,
+    ]
+    assert memory.count("<polyline") == 3
+    assert "GPU 0: at most 70.00 GiB" in memory
+    assert charts.timeline([]) == charts.memory(report.samples[:1]) == ""
+
+
+@pytest.fixture(scope="module")
+def a_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    report = sample_report("vllm serve /models/llama --port 8000, <b>not bold</b>")
+    path.write_text(page.page(report, STYLE, SCRIPT))
+    return path
+
+
+def _visible(selector: str) -> str:
+    box = f"document.querySelector({selector!r}).getBoundingClientRect()"
+    return f"(() => {{ const b = {box}; return b.width > 0 && b.height > 0; }})()"
+
+
+@pytest.mark.skipif(
+    program() is None and os.environ.get("CI") != "true",
+    reason="there is no Chromium here (Debian: apt-get install chromium)",
+)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def test_the_page_is_usable_in_a_browser(
+    size: tuple[int, int], dark: bool, a_page: Path, tmp_path: Path
+) -> None:
+    with browser(tmp_path) as chromium:
+        chromium.open(f"file://{a_page}", *size, dark=dark)
+
+        assert chromium.complaints == []
+        for selector in (
+            "#timeline svg",
+            "#timeline table",
+            "#memory svg",
+            "#environment td",
+            ".log li",
+        ):
+            assert chromium.evaluate(_visible(selector)), selector
+        assert chromium.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert chromium.evaluate("document.querySelectorAll('main b').length") == 0
+        background = chromium.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(20, 24, 31)") == dark
+
+        chromium.evaluate("search.value = 'gpu 0'; search.dispatchEvent(new Event('input')); 1")
+        assert chromium.evaluate(_visible("#machine td"))
+        assert not chromium.evaluate(_visible("#environment td"))
+        assert chromium.evaluate("found.textContent").startswith("1 of ")
+        assert chromium.complaints == []
+
+
+def test_the_newest_run_is_reported_in_every_form(tmp_path: Path) -> None:
+    guard("-p", "debug", "--", "sh", "-c", "echo first; echo last; exit 3")
+
+    text = guard("report").stdout.decode()
+    document = json.loads(guard("report", "--json").stdout)
+    target = tmp_path / "report.html"
+    result = guard("report", "-f", "html", "-o", str(target))
+
+    assert "It `exited 3 after " in text
+    assert "Log, its end (from line 1):\n\n```text\nfirst\nlast\n```\n" in text
+    assert "VLLM_LOGGING_LEVEL: unset -> DEBUG (profile debug)" in text
+    assert document["run"]["command"][:2] == ["sh", "-c"]
+    assert document["excerpts"][0]["lines"] == ["first", "last"]
+    assert dict(document["run"]["environment"])["VLLM_LOGGING_LEVEL"] == "DEBUG"
+    assert result.stderr.startswith(f"{target}: ".encode())
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert Elements(target.read_text()).tags[:2] == ["html", "head"]
+
+
+def test_without_a_run_that_is_an_error() -> None:
+    result = guard("report")
+
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert b"error: no runs are recorded" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    guard("--", "true")
+
+    result = guard("report", "-o", str(tmp_path / "none" / "x.md"))
+
+    assert result.returncode == 125
+    assert b"error: cannot write " in result.stderr
+
+
+CANARIES = {
+    **{
+        f"{name}, {channel}": (write(secret), secret)
+        for name, secret in enumerate(KNOWN)
+        for channel, write in CHANNELS.items()
+    },
+    **{name: (secret, secret) for name, secret in LOOSE.items()},
+    **IN_TEXT,
+}
+
+
+def test_no_canary_is_in_any_artefact(tmp_path: Path) -> None:
+    """Secrets of 30 shapes and more, in the environment, the arguments and the output of one run."""
+    output = tmp_path / "output"
+    output.write_text("\n".join(text for text, _ in CANARIES.values()) + "\n")
+    known = [
+        word for n, secret in enumerate(KNOWN) for word in ("-e", f"CANARY_{n}_TOKEN={secret}")
+    ]
+    loose = [f"--note={text}" for text, _ in CANARIES.values() if "\n" not in text]
+    command = ("sh", "-c", f"cat {output}; exit 1", "sh", *loose)
+    json_file = tmp_path / "run.json"
+
+    said = guard("-p", "debug", "-v", "--json", str(json_file), *known, "--", *command)
+    state = _state()
+    artefacts = {
+        "what the guard says": said.stderr.replace(said.stdout, b""),
+        "--json": json_file.read_bytes(),
+        **{form: guard("report", "-f", form).stdout for form in FORMS},
+        **{str(path): path.read_bytes() for path in state.rglob("*") if path.is_file()},
+    }
+    seen = {
+        (where, name)
+        for where, content in artefacts.items()
+        for name, (text, secret) in CANARIES.items()
+        if secret.encode() in content
+    }
+
+    assert len(CANARIES) > 80
+    assert sum(b"[masked]" in content for content in artefacts.values()) >= 5
+    assert seen == set()

@@ -1,0 +1,58 @@
+"""A run as a report: gathered once, then written as markdown, as a page, or as JSON."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from dataclasses import dataclass
+    from typing import Any
+else:
+    from vllm_guard.frozen import dataclass
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Some lines of the log, as they may be shown."""
+
+    title: str  #: our own words
+    first: int  #: the number of its first line in the log, from 1
+    lines: tuple[str, ...]
+    marked: int = 0  #: the number of the line that it is about; 0 for none
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the run's processes used at one moment."""
+
+    at: float  #: seconds since the start
+    phase: str
+    rss: int  #: bytes
+    gpu: tuple[int, ...]  #: bytes in use on each GPU
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report tells. Every text is masked; none is screened: who writes it out knows for what."""
+
+    run: Mapping[str, Any]  #: `run.json`, and its command as one line for a shell
+    outcome: str  #: in words
+    machine: tuple[tuple[str, str], ...]  #: label and text; as it is now, not as it was
+    samples: tuple[Sample, ...]
+    excerpts: tuple[Excerpt, ...]
+    masked: Mapping[str, int]  #: secrets: how many, by what they were known by
+
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Name and value of each variable that the command got."""
+        rows = self.run.get("environment", ())
+        return tuple((str(name), str(value)) for name, value in rows if name[:7] != "VGUARD_")
+
+    @property
+    def findings(self) -> list[Mapping[str, Any]]:
+        """Before and after the run, the worst first; what was in order is not among them."""
+        from vllm_guard.model import SEVERITY
+
+        found = [*self.run["findings"], *self.run["leftovers"]]
+        told = [f for f in found if f["status"] not in ("ok", "skip")]
+        return sorted(told, key=lambda finding: SEVERITY.index(finding["status"]))
