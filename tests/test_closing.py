@@ -18,6 +18,9 @@ from vllm_guard.model import Incident
 
 LOG = next(log["text"] for log in corpus() if log["name"] == "kv-cache-too-small-0.11").lstrip()
 ID = "kv-cache-too-small"
+LINE = 1 + next(
+    n for n, line in enumerate(LOG.splitlines()) if "is needed, which is larger" in line
+)
 WHY = "why: one sequence of 131072 tokens needs 16.00 GiB of KV cache, 7.35 GiB are free"
 
 #: A folder of devices with a termination log stands for /dev, seen by what follows only.
@@ -58,7 +61,7 @@ def test_the_last_lines_say_what_failed_why_what_to_do_and_where_the_record_is(
 
     assert done.returncode == 3
     assert what.startswith("failed: EngineCore_DP0 pid=271: no room in the KV cache")
-    assert what.endswith(f"({ID}, line 8 of the log)")
+    assert what.endswith(f"({ID}, line {LINE} of the log)")
     assert (why, fix.partition(";")[0]) == (WHY, "fix: --max-model-len 60208")
     assert record == f"record: {os.path.dirname(document['log'])}"
     assert [incident["id"] for incident in document["incidents"]] == [ID]

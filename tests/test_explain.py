@@ -22,6 +22,9 @@ from vllm_guard.model import Incident
 
 LOG = next(log["text"] for log in corpus() if log["name"] == "kv-cache-too-small-0.11").lstrip()
 ID = "kv-cache-too-small"
+LINE = 1 + next(
+    n for n, line in enumerate(LOG.splitlines()) if "is needed, which is larger" in line
+)
 STAMP = "2026-11-12T12:12:12.123456789Z"
 
 
@@ -50,7 +53,7 @@ def test_a_log_is_explained_with_cause_fix_and_the_lines_that_say_so(log: Path) 
 
     assert (done.returncode, done.stderr) == (1, b"")
     assert what.startswith("failed: EngineCore_DP0 pid=271: no room in the KV cache")
-    assert what.endswith(f"({ID}, line 8 of the log)")
+    assert what.endswith(f"({ID}, line {LINE} of the log)")
     assert (
         why == "why: one sequence of 131072 tokens needs 16.00 GiB of KV cache, 7.35 GiB are free"
     )

@@ -94,8 +94,12 @@ CASES = (
             '''Doc.'''
             import sys
             from multiprocessing import get_context, parent_process
+            def noted(cls):
+                cls.imported = sys.argv[0], sys.modules["__main__"].__name__, parent_process()
+                return cls
+            @noted
             class At:
-                imported = sys.argv[0], sys.modules["__main__"].__name__, parent_process()
+                pass
             class A:
                 pass
             def f():
