@@ -42,8 +42,7 @@ format: ## ruff: mend what it can
 	@$(SET_DEV); "$$dev/bin/ruff" check --fix .; "$$dev/bin/ruff" format .
 
 completions: ## write completions/ anew
-	@$(SET_DEV); write() { "$$dev/bin/python" -m vllm_guard completion $$1 > completions/$$2; }; \
-	write bash vllm-guard.bash; write zsh _vllm-guard; write fish vllm-guard.fish
+	@$(SET_DEV); "$$dev/bin/python" -m dev.completion
 
 signatures: ## write docs/signatures.md anew
 	@$(SET_DEV); "$$dev/bin/python" dev/signature_docs.py

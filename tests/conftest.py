@@ -29,7 +29,7 @@ SHARED_HOME = "VGUARD_TEST_SHARED_HOME"  #: set it where other guards of the sam
 REAL_VLLM = "VGUARD_TEST_VLLM"  #: a virtual environment with vLLM, for the tests marked `vllm`
 KEPT = "VGUARD_TEST_"
 STRIPPED = (
-    *("VLLM_", "NCCL_", "VGUARD_", "XDG_", "_VLLM_GUARD_"),
+    *("VLLM_", "NCCL_", "VGUARD_", "XDG_"),
     *("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"),
 )
 OURS = (".cache/vllm-guard", ".config/vllm-guard", ".local/state/vllm-guard")

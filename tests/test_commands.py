@@ -471,7 +471,10 @@ def test_a_missing_word_is_an_error_in_one_line() -> None:
 
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
-        b"vllm-guard: error: Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish",
+        (
+            b"vllm-guard: error: Missing argument '{bash|zsh|fish|powershell}'. "
+            b"Choose from: bash, zsh, fish, powershell"
+        ),
         b"vllm-guard: hint: see vllm-guard completion --help",
     ]
 

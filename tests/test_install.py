@@ -17,6 +17,7 @@ import pytest
 from tests.kit import ROOT, guard_env
 from tests.test_profiles import BUILT_IN
 from vllm_guard import __version__
+from vllm_guard.commands.completion import FILES
 
 GUARDS = "VGUARD_TEST_GUARDS"  #: what `dev/environments.py guards` printed: VERSION=FOLDER ...
 NEEDS = dict(pair.split("=", 1) for pair in os.environ.get(GUARDS, "").split())
@@ -101,11 +102,13 @@ def test_a_launch_works_on_each_python_from_each_kind_of_install(version, kind, 
     version_said = run("vllm-guard", "--version", env=env)
     listed = json.loads(run("vllm-guard", "profile", "list", "--json", env=env))
     said = run("vllm-guard", "-p", "debug", "--", sys.executable, "-c", code, "a b", env=env)
+    completing = run("vllm-guard", "completion", "fish", env=env)
     module = run(programs / "python", "-m", "vllm_guard", "--version", env=env)
 
     assert {row["name"] for row in listed["profiles"]} == BUILT_IN
     home = ROOT / "profiles" if kind == "editable" else package(programs) / "_profiles"
     assert {Path(row["path"]).parent for row in listed["profiles"]} == {home}
+    assert completing == (ROOT / "completions/vllm-guard.fish").read_text()
     assert said == f"TRACE {sys.version_info[:2]} ['a b']\n"
     assert module == version_said == f"vllm-guard, version {__version__}\n"
 
@@ -164,6 +167,7 @@ def test_the_wheel_holds_profiles_data_completions_and_types(built) -> None:
     assert {f"vllm_guard/data/{n}.toml" for n in ("redact", "vars/nccl", "vars/vllm")} <= names
     assert {"vllm_guard/py.typed", "vllm_guard/_docs/checks.md"} <= names
     assert "vllm_guard/data/signatures/envelopes.toml" in names
+    assert {f"vllm_guard/_completions/{name}" for name in FILES.values()} <= names
     assert shared == {
         "share/bash-completion/completions/vllm-guard",
         "share/zsh/site-functions/_vllm-guard",

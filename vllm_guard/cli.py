@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 gc.disable()  # a look at all objects so far takes 0.5 ms; `launch` turns it on again
-_COMPLETION = "_VLLM_GUARD_COMPLETE"
 
 
 def main() -> NoReturn:
@@ -33,14 +32,13 @@ def main() -> NoReturn:
 
 
 def _dispatch(words: list[str]) -> int:
-    if _COMPLETION not in os.environ:
-        from vllm_guard import options
+    from vllm_guard import options
 
-        launch = options.parse_launch(words)
-        if launch is not None:
-            from vllm_guard.commands import run
+    launch = options.parse_launch(words)
+    if launch is not None:
+        from vllm_guard.commands import run
 
-            run.start(launch)
+        run.start(launch)
     from vllm_guard.commands import group
 
     return group.main(words)

@@ -16,7 +16,28 @@ if TYPE_CHECKING:
 
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
+_PROJECT_MAX = 32 << 10  #: bytes
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+
+def shipped(name: str) -> str:
+    """The folder of that name of the tree; a wheel has it as `_NAME` in the package.
+
+    Raises GuardError when it is not there. Beside a package in site-packages, a folder of that name would be
+    somebody else's.
+    """
+    installed = os.path.join(PACKAGE, f"_{name}")
+    if os.path.isdir(installed):
+        return installed
+    tree = os.path.dirname(PACKAGE)
+    try:
+        with open(os.path.join(tree, "pyproject.toml"), "rb") as file:
+            is_ours = b'\nname = "vllm-guard"\n' in file.read(_PROJECT_MAX)
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise GuardError(f"{installed} is missing", "install vllm-guard again")
+    return os.path.join(tree, name)
 
 
 def base_dir(kind: str, env: Mapping[str, str]) -> str:

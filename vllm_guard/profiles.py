@@ -85,29 +85,9 @@ def meant_for(profile: Profile, version: str) -> bool:
     return not profile.vllm or _matches(profile.vllm, version)
 
 
-def builtin_folder() -> str:
-    """The folder of the built-in profiles; in an editable install that is the tree's own.
-
-    Raises GuardError when it is not there. Beside a package in site-packages, a folder `profiles` would be
-    somebody else's.
-    """
-    installed = os.path.join(paths.PACKAGE, "_profiles")
-    if os.path.isdir(installed):
-        return installed
-    tree = os.path.dirname(paths.PACKAGE)
-    try:
-        with open(os.path.join(tree, "pyproject.toml"), "rb") as file:
-            is_ours = b'\nname = "vllm-guard"\n' in file.read(_LIMIT)
-    except OSError:
-        is_ours = False
-    if not is_ours:
-        raise GuardError(f"{installed} is missing", "install vllm-guard again")
-    return os.path.join(tree, "profiles")
-
-
 def _folders(env: Mapping[str, str]) -> tuple[tuple[Origin, str], ...]:
     user = os.path.join(paths.base_dir("config", env), "profiles")
-    return (("builtin", builtin_folder()), ("user", user))
+    return (("builtin", paths.shipped("profiles")), ("user", user))
 
 
 def _find(name: str, env: Mapping[str, str], beside: str = "") -> Found:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import click
-from click.shell_completion import get_completion_class
+import os
 
-PROGRAM = "vllm-guard"
-VARIABLE = "_VLLM_GUARD_COMPLETE"
+import click
+
+from vllm_guard import paths
+
 #: The file of each shell in `completions/`, as its own loader wants it called.
-FILES = {"bash": "vllm-guard.bash", "zsh": "_vllm-guard", "fish": "vllm-guard.fish"}
+FILES = {
+    "bash": "vllm-guard.bash",
+    "zsh": "_vllm-guard",
+    "fish": "vllm-guard.fish",
+    "powershell": "vllm-guard.ps1",
+}
 
 
 @click.command()
@@ -18,18 +24,7 @@ def completion(shell: str) -> int:
 
     For example: vllm-guard completion bash > ~/.local/share/bash-completion/completions/vllm-guard
     """
-    click.echo(script(shell), nl=False)
+    path = os.path.join(paths.shipped("completions"), FILES[shell])
+    with open(path, encoding="utf-8") as file:
+        click.echo(file.read(), nl=False)
     return 0
-
-
-def script(shell: str) -> str:
-    """The completion script, as kept in `completions/`."""
-    kind = get_completion_class(shell)
-    assert kind is not None, shell
-    template = kind.source_template
-    names = {
-        "prog_name": PROGRAM,
-        "complete_func": "_vllm_guard_completion",
-        "complete_var": VARIABLE,
-    }
-    return template % names + "\n"

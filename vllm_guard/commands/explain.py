@@ -34,7 +34,6 @@ _TICK = 0.2  #: seconds between two looks at the progress
 _WIDTH = 400  #: characters of a quoted line
 _DAMAGE = (EOFError, OSError, zlib.error)  #: what reading raises, of a gzip file also in the middle
 _RUN = re.compile(r"\d{8}[0-9a-f-]*")  #: the id of a run, or its beginning
-_CHECKS = ("_docs/checks.md", "../docs/checks.md")  #: installed; in the tree
 
 
 @click.command()
@@ -155,7 +154,7 @@ def _describe(signature: Signature, as_json: bool) -> int:
 
 def _describe_finding(name: str) -> int:
     """A row of docs/checks.md. Raises GuardError where nothing is called so."""
-    rows = _finding_rows()
+    rows = finding_rows()
     if name not in rows:
         near = get_close_matches(name, [*rows, *facts.signatures()], 1)
         hint = f"did you mean {near[0]}?" if near else "name a log, a run, or the id of a finding"
@@ -165,17 +164,12 @@ def _describe_finding(name: str) -> int:
     return 0
 
 
-def _finding_rows() -> dict[str, tuple[str, str]]:
+def finding_rows() -> dict[str, tuple[str, str]]:
     """The (status, meaning) of each finding that a launch or the doctor may print."""
-    for place in _CHECKS:
-        try:
-            text = paths.peek(os.path.join(paths.PACKAGE, place), 1 << 20).decode()
-        except OSError:
-            continue
-        found = re.findall(r"^\| (`.+?) \| ([a-z, ]+) \| (.+) \|$", text, re.MULTILINE)
-        return {
-            name: (status, meaning)
-            for ids, status, meaning in found
-            for name in re.findall(r"`([a-z0-9-]+)`", ids)
-        }
-    return {}
+    text = paths.peek(os.path.join(paths.shipped("docs"), "checks.md"), 1 << 20).decode()
+    found = re.findall(r"^\| (`.+?) \| ([a-z, ]+) \| (.+) \|$", text, re.MULTILINE)
+    return {
+        name: (status, meaning)
+        for ids, status, meaning in found
+        for name in re.findall(r"`([a-z0-9-]+)`", ids)
+    }

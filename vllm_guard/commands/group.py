@@ -52,9 +52,8 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        completing = ctx.resilient_parsing  # then nothing may be said
         known = self.list_commands(ctx)
-        if name not in known and not name.startswith("-") and not completing:
+        if name not in known and not name.startswith("-"):
             raise GuardError(f"no such command: {name}", _hint(name, known), exit_code=USAGE)
         return super().resolve_command(ctx, args)
 

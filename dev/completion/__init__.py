@@ -1,0 +1,1 @@
+"""Writes `completions/` from the click tree, the profiles and the ids: `make completions`."""
