@@ -332,8 +332,19 @@ def test_the_live_line_stands_alone_and_goes_before_anything_else_is_written(tmp
 
 
 def moment(phase: str, seconds: float, read: int = 0, downloaded: int = 0) -> Moment:
-    found = counters.Counters({1: counters.Process(rss=0, cpu=0.0, read=read)})
-    return Moment(seconds, phase, seconds, False, 0.0, downloaded, True, found)
+    process = counters.Process(rss=0, cpu=0.0, read=read, asked=0, faults=0, stopped=False)
+    return Moment(
+        seconds=seconds,
+        phase=phase,
+        in_phase=seconds,
+        is_ready=False,
+        idle=0.0,
+        downloaded=downloaded,
+        foreground=True,
+        late=False,
+        gpu_busy=False,
+        counters=counters.Counters({1: process}),
+    )
 
 
 def test_the_live_line_tells_what_was_read_or_downloaded_of_how_much(monkeypatch) -> None:
@@ -387,7 +398,7 @@ def test_samples_tell_what_the_run_used(serve, record) -> None:
 
 def asked(**changes: Any) -> Asked:
     fields = {"script": False, "vllm": False, "speaks": False, "live": False, "on_ready": ""}
-    fields |= {"env": {}, "guard_env": {}, "model": Model()}
+    fields |= {"env": {}, "guard_env": {}, "model": Model(), "stalls": None}
     return Asked(**(fields | changes))
 
 
@@ -526,6 +537,12 @@ def test_counters_tell_memory_time_and_what_came_from_a_disk(tmp_path) -> None:
         assert own.rss > 64 << 20
         assert 0.15 < own.cpu < 30
         assert own.read >= 0
+        assert own.asked > 1000, "its own modules, at the least"
+        assert not own.stopped
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: tree.read().stopped == {process.pid}, "it is stopped")
+        process.send_signal(signal.SIGCONT)
+        wait_for(lambda: not tree.read().stopped, "it goes on")
 
 
 def test_the_growth_of_a_models_blobs_counts_what_is_under_way(tmp_path) -> None:
