@@ -50,6 +50,7 @@ AGREED_ERROR = "a usage error"
         (["--deadline", "600", "--", "true"], {"deadline": 600.0}),
         (["--deadline=0.5", "--", "true"], {"deadline": 0.5}),
         (["--deadline", "1e3", "--", "true"], {"deadline": 1000.0}),
+        (["--stall", "kill", "--stall-after=9", "--", "true"], {"stall": "kill", "stall_after": 9.0}),
         (["--python", "/usr/bin/python3", "--", "true"], {"python": "/usr/bin/python3"}),
         (["--json", "-", "--", "true"], {"json": "-"}),
         (["run", "-n", "--", "true"], {"dry_run": True}),
