@@ -268,6 +268,26 @@ def test_without_a_stack_the_kernels_view_is_told_and_why(
     assert f"waits for somebody to write to a FIFO [open of {fifo}, a FIFO]{clause}" in said
 
 
+@pytest.mark.parametrize(
+    ("said", "scope", "clause"),
+    [
+        (
+            "Error: Permission Denied: Try running again with elevated permissions",
+            1,
+            "py-spy is not permitted here (ptrace_scope 1): sysctl kernel.yama.ptrace_scope=0",
+        ),
+        (
+            "Error: Operation not permitted (os error 1)",
+            0,
+            "py-spy is not permitted here: docker run --cap-add SYS_PTRACE, or as root",
+        ),
+        ("Error: No such process\n\n", 1, "py-spy: Error: No such process"),
+    ],
+)
+def test_where_stacks_may_not_be_read_the_way_out_is_told(said, scope, clause) -> None:
+    assert stacks.refusal(said, scope) == clause
+
+
 def looker(run: Run, hangs: Path) -> int:
     """The pid of a py-spy that hangs, when it does."""
     return int(wait_for(lambda: hangs.exists() and hangs.read_text(), "it looks"))

@@ -229,24 +229,28 @@ def _threads(pid: int, tool: str, seconds: float) -> tuple[tuple[Thread, ...], s
     except subprocess.TimeoutExpired:
         return (), f"{TOOL}: no answer in time"
     except subprocess.CalledProcessError as error:
-        return (), _refusal(error.stderr.decode("utf-8", "replace"))
+        return (), refusal(error.stderr.decode("utf-8", "replace"), _scope())
     except (OSError, ValueError, KeyError, TypeError) as error:
         return (), screen.shortened(f"{TOOL}: {error}")
 
 
-def _refusal(said: str) -> str:
-    """In one clause, with the way out where it is known."""
+def refusal(said: str, scope: int) -> str:
+    """What py-spy said in one clause, with the way out where it is known; `scope`: Yama's ptrace_scope."""
     if "ermission" not in said and "not permitted" not in said:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         return screen.shortened(f"{TOOL}: {lines[-1] if lines else 'failed'}")
-    try:
-        with open("/proc/sys/kernel/yama/ptrace_scope", "rb") as file:
-            scope = int(file.read())
-    except (OSError, ValueError):
-        scope = 0
     if scope:
         return f"{TOOL} is not permitted here (ptrace_scope {scope}): sysctl kernel.yama.ptrace_scope=0"
     return f"{TOOL} is not permitted here: docker run --cap-add SYS_PTRACE, or as root"
+
+
+def _scope() -> int:
+    """0 also where the kernel has no Yama."""
+    try:
+        with open("/proc/sys/kernel/yama/ptrace_scope", "rb") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
 
 
 def _thread(pid: int, row: dict[str, Any]) -> Thread:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import facts, libc, paths, signals, voice
+from vllm_guard import facts, libc, paths, screen, signals, voice
 from vllm_guard.model import Finding
 from vllm_guard.moving import Movement
 
@@ -161,4 +161,5 @@ def _tell(asked: Asked, moment: Moment, what: str, path: str, answer: int) -> No
     if asked.dumps and blamed is not None:
         own = f"VLLM_STACK_DUMP_for_*_{blamed.stack.pid}.log"
         fact += f"; vLLM's own, after its timeout: {asked.dumps}/{own}"
-    os.write(answer, f"{mask(fact)}\n{mask(fix)}".encode("utf-8", "backslashreplace"))
+    lines = (screen.printable(mask(line)) for line in (fact, fix))
+    os.write(answer, "\n".join(lines).encode("utf-8", "backslashreplace"))
