@@ -103,7 +103,7 @@ def test_the_fact_names_process_frame_and_file_and_the_fix_what_to_do() -> None:
 
 
 def test_a_stopped_process_is_to_be_continued() -> None:
-    fact, fix = told(API, stack(31, "VLLM::Worker", state="stopped by a signal"))
+    fact, fix = told(API, stack(31, "VLLM::Worker", state="stopped by a signal", problem="x"))
 
     assert fact == f"{QUIET}: VLLM::Worker (pid 31): stopped by a signal; 1 more process"
     assert fix == "kill -CONT 31"

@@ -494,6 +494,23 @@ def test_a_looker_that_breaks_ends_the_watch_and_not_the_run(capfd) -> None:
     watch.end()
 
 
+def test_lines_that_a_vllm_repeats_while_it_waits_are_no_sign_of_life() -> None:
+    waits = b"DEBUG 02:05:49 [utils.py:1407] Waiting for 1 local, 0 remote core engine proc(s) to start.\n"
+    watch = Watch(asked(vllm=True), lambda data: None)
+    watch.begin(os.getpid(), "")
+    moments: list[Any] = []
+    watch.lookers.append(moments.append)
+    for output in (LOADS, waits, waits * 2 + b"\n", waits + b"and more\n"):
+        watch.keep(output)
+        watch.due = 0.0
+        watch.tick(foreground=False)
+    watch.end()
+    idle = [moment.idle for moment in moments]
+
+    assert idle[0] < idle[1] < idle[2] > idle[3]
+    assert all(moment.late for moment in moments), "they were due at the boot of the machine"
+
+
 def test_a_full_disk_ends_the_samples_and_not_the_run() -> None:
     watch = Watch(asked(vllm=True), lambda data: None)
     watch.begin(os.getpid(), "/proc/self/nowhere")

@@ -53,7 +53,7 @@ def words(what: str, stacks: Sequence[Stack], blamed: Blamed | None) -> tuple[st
     kernel = f" [{stack.waits}]" if named else ""
     others = len(stacks) - 1
     more = f"; {others} more process{'es' * (others > 1)}" if others else ""
-    problem = f"; {stack.problem}" if stack.problem else ""
+    problem = f"; {stack.problem}" if stack.problem and not stack.state else ""
     fact = f"{what}: {stack.title} (pid {stack.pid}): {blamed.does}{place}{kernel}{more}{problem}"
     if stack.stopped:
         return fact, f"kill -CONT {stack.pid}"
