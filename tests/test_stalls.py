@@ -19,7 +19,11 @@ import pytest
 from tests.kit import GUARD, PATIENCE, Lines, children, gone, guard, guard_env, wait_for
 from tests.kit.machine import nvml_from
 from vllm_guard import facts, gpu, stacks
+from vllm_guard.commands import watching
+from vllm_guard.probes import Context
+from vllm_guard.record import Shelf
 from vllm_guard.redact import Redactor
+from vllm_guard.target import Target
 
 #: Says what a vLLM says when it loads, then does one thing for ever.
 LOADING = "print('INFO [x.py:1] Starting to load model m...', flush=True)\n"
@@ -459,6 +463,30 @@ def test_py_spy_is_looked_for_beside_the_commands_interpreter_too(tmp_path) -> N
     assert stacks.find_tool("/nowhere", f"{path}/python3") == f"{path}/py-spy"
     assert stacks.find_tool(path, "") == f"{path}/py-spy"
     assert stacks.find_tool("", "") == str(Path(sys.executable).with_name("py-spy"))
+
+
+# What vLLM writes itself
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (("--watchdog-config", '{"dump_dir": "/x", "timeout": 60}'), "/x"),
+        (('--watchdog-config={"dump_dir": "x"}',), f"{os.getcwd()}/x"),
+        (("--watchdog_config.dump_dir", "/x"), "/x"),
+        (("--watchdog-config", '{"timeout": 60}'), ""),
+        (("--watchdog-config", '{"dump_dir": 1}'), ""),
+        (("--watchdog-config", "[]"), ""),
+        (("--watchdog-config", "{"), ""),
+        ((), ""),
+    ],
+)
+def test_where_vllms_own_watchdog_writes(words, folder) -> None:
+    target = Target("/usr/bin/python3", "vllm-cli", "serve", 2)
+    argv = ("vllm", "serve", "/model", *words)
+    context = Context(argv, {}, {}, target, (), (), Shelf({}))
+
+    assert watching.dumps(context) == folder
 
 
 # The GPUs

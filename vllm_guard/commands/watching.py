@@ -44,12 +44,12 @@ def _stalls(prepared: Prepared) -> stall.Asked:
         script=not prepared.is_server,
         path=prepared.after.get("PATH", os.defpath),
         interpreter=target.interpreter if target is not None else "",
-        dumps=_dumps(context),
+        dumps=dumps(context),
         redactor=prepared.redactor,
     )
 
 
-def _dumps(context: Context) -> str:
+def dumps(context: Context) -> str:
     """Where vLLM's own watchdog (0.33) writes the stacks; empty where the user asked for none."""
     folder = context.flag("--watchdog-config.dump-dir")
     given = context.flag("--watchdog-config")
