@@ -18,6 +18,7 @@ import pytest
 
 from tests.kit import GUARD, PATIENCE, Lines, children, gone, guard, guard_env, wait_for
 from tests.kit.machine import nvml_from
+from tests.test_terminal import screen
 from vllm_guard import facts, gpu, stacks
 from vllm_guard.commands import watching
 from vllm_guard.probes import Context
@@ -194,6 +195,20 @@ def test_where_no_record_can_be_kept_the_stall_is_told_all_the_same(start, fifo)
     assert run.ends()[0] == 0
     assert "in load_weights (script.py:3)" in said
     assert "stacks: " not in said
+
+
+def test_on_a_terminal_the_stall_takes_the_place_of_the_live_line(fifo) -> None:
+    code = f"echo 'INFO [x.py:1] Starting to load model m...'; read x < {fifo}"
+    words = ("--progress", "--stall-after", "2")
+    with screen(*GUARD, *words, "--", "sh", "-c", code) as shown:
+        shown.until(" s in all")
+        shown.until(" fix: put the file")
+        shown.until(" s in all")  # it goes on
+        feed(fifo)
+        shown.ended()
+    line = next(line for line in shown.lines.seen.split(b"\r\n") if b" stall: phase load" in line)
+
+    assert b"\r\x1b[Kvllm-guard: \x1b[33mwarn\x1b[0m stall: phase load: no output" in line
 
 
 # What is to be done about it
