@@ -46,7 +46,7 @@ GUARD_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NOT_TO_INSTALL = (
     *("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv"),
-    *("libcst", "pyyaml-ft", "hyperscan"),  # extras, and what they need
+    *("libcst", "pyyaml-ft", "hyperscan", "py-spy"),  # extras, and what they need
 )
 
 HEARTBEAT = 15.0  #: seconds between signs of life

@@ -9,6 +9,7 @@ import sys
 from tests.kit import ROOT
 from tests.kit.broken import table
 from tests.kit.logs import known
+from vllm_guard import facts
 
 STATED = r'"(ok|note|warn|fail|skip|unknown) ([a-z0-9-]+): '  #: a finding in the data
 
@@ -30,6 +31,18 @@ def test_every_finding_of_the_described_machines_is_in_the_table_of_checks() -> 
 
     assert len({id_ for _, id_ in lines}) > 35
     assert [(status, id_) for status, id_ in lines if status not in rows.get(id_, "")] == []
+
+
+def test_the_limits_of_stalls_are_those_of_the_table() -> None:
+    text = (ROOT / "docs/stalls.md").read_text()
+    rows = re.findall(r"^\| (`.*`) \| (\d+) s \| (\d+) s \|$", text, re.MULTILINE)
+    told = {
+        phase: {"quiet": int(quiet), "busy": int(busy)}
+        for phases, quiet, busy in rows
+        for phase in re.findall("`(.*?)`", phases)
+    }
+
+    assert told == facts.load("stalls")["limits"]
 
 
 def test_the_table_of_launches_that_failed_is_that_of_the_tests() -> None:

@@ -50,6 +50,10 @@ AGREED_ERROR = "a usage error"
         (["--deadline", "600", "--", "true"], {"deadline": 600.0}),
         (["--deadline=0.5", "--", "true"], {"deadline": 0.5}),
         (["--deadline", "1e3", "--", "true"], {"deadline": 1000.0}),
+        (
+            ["--stall", "kill", "--stall-after=9", "--", "true"],
+            {"stall": "kill", "stall_after": 9.0},
+        ),
         (["--python", "/usr/bin/python3", "--", "true"], {"python": "/usr/bin/python3"}),
         (["--json", "-", "--", "true"], {"json": "-"}),
         (["run", "-n", "--", "true"], {"dry_run": True}),
@@ -110,6 +114,7 @@ def test_words_after_the_command_are_untouched(words: list[str], command: tuple[
         (["--keep", "VGUARD_RUN_ID", "--", "true"], "--keep: VGUARD_*", ""),
         (["--deadline", "soon", "--", "true"], "--deadline 'soon'", "600"),
         (["--deadline", "10s", "--", "true"], "--deadline '10s'", "600"),
+        (["--stall-after", "1m", "--", "true"], "--stall-after '1m'", "--stall-after 600"),
         (["--deadline=", "--", "true"], "--deadline ''", "600"),
         (["--deadline", "0", "--", "true"], "--deadline '0'", "600"),
         (["--deadline", "-1", "--", "true"], "--deadline '-1'", "600"),
@@ -217,13 +222,16 @@ WORDS = st.one_of(
     st.text(st.characters(exclude_characters="\0", exclude_categories=()), max_size=6),
     st.sampled_from(["", "-", "-n", "--exec", "=", "A=b", "A=", "run", "--help", "-h"]),
 )
+SECONDS = st.one_of(
+    st.sampled_from(["1", "0.5", "1e3", "-1", "0", "nan", "inf", "10s", ""]),
+    st.floats().map(str),
+)
 VALUES = {
     "env": st.one_of(st.builds("{}={}".format, WORDS, WORDS), WORDS),
     "preflight": st.sampled_from(["off", "quick"]),  # of several, click judges the last only
-    "deadline": st.one_of(
-        st.sampled_from(["1", "0.5", "1e3", "-1", "0", "nan", "inf", "10s", ""]),
-        st.floats().map(str),
-    ),
+    "stall": st.sampled_from(["report", "kill", "off"]),
+    "deadline": SECONDS,
+    "stall_after": SECONDS,
 }
 
 

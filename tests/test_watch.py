@@ -332,8 +332,19 @@ def test_the_live_line_stands_alone_and_goes_before_anything_else_is_written(tmp
 
 
 def moment(phase: str, seconds: float, read: int = 0, downloaded: int = 0) -> Moment:
-    found = counters.Counters({1: counters.Process(rss=0, cpu=0.0, read=read)})
-    return Moment(seconds, phase, seconds, False, 0.0, downloaded, True, found)
+    process = counters.Process(rss=0, cpu=0.0, read=read, asked=0, faults=0, stopped=False)
+    return Moment(
+        seconds=seconds,
+        phase=phase,
+        in_phase=seconds,
+        is_ready=False,
+        idle=0.0,
+        downloaded=downloaded,
+        foreground=True,
+        late=False,
+        gpu_busy=False,
+        counters=counters.Counters({1: process}),
+    )
 
 
 def test_the_live_line_tells_what_was_read_or_downloaded_of_how_much(monkeypatch) -> None:
@@ -387,7 +398,7 @@ def test_samples_tell_what_the_run_used(serve, record) -> None:
 
 def asked(**changes: Any) -> Asked:
     fields = {"script": False, "vllm": False, "speaks": False, "live": False, "on_ready": ""}
-    fields |= {"env": {}, "guard_env": {}, "model": Model()}
+    fields |= {"env": {}, "guard_env": {}, "model": Model(), "stalls": None}
     return Asked(**(fields | changes))
 
 
@@ -483,6 +494,23 @@ def test_a_looker_that_breaks_ends_the_watch_and_not_the_run(capfd) -> None:
     watch.end()
 
 
+def test_lines_that_a_vllm_repeats_while_it_waits_are_no_sign_of_life() -> None:
+    waits = b"DEBUG 02:05:49 [utils.py:1407] Waiting for 1 local, 0 remote core engine proc(s) to start.\n"
+    watch = Watch(asked(vllm=True), lambda data: None)
+    watch.begin(os.getpid(), "")
+    moments: list[Any] = []
+    watch.lookers.append(moments.append)
+    for output in (LOADS, waits, waits * 2 + b"\n", waits + b"and more\n"):
+        watch.keep(output)
+        watch.due = 0.0
+        watch.tick(foreground=False)
+    watch.end()
+    idle = [moment.idle for moment in moments]
+
+    assert idle[0] < idle[1] < idle[2] > idle[3]
+    assert all(moment.late for moment in moments), "they were due at the boot of the machine"
+
+
 def test_a_full_disk_ends_the_samples_and_not_the_run() -> None:
     watch = Watch(asked(vllm=True), lambda data: None)
     watch.begin(os.getpid(), "/proc/self/nowhere")
@@ -526,6 +554,12 @@ def test_counters_tell_memory_time_and_what_came_from_a_disk(tmp_path) -> None:
         assert own.rss > 64 << 20
         assert 0.15 < own.cpu < 30
         assert own.read >= 0
+        assert own.asked > 1000, "its own modules, at the least"
+        assert not own.stopped
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: tree.read().stopped == {process.pid}, "it is stopped")
+        process.send_signal(signal.SIGCONT)
+        wait_for(lambda: not tree.read().stopped, "it goes on")
 
 
 def test_the_growth_of_a_models_blobs_counts_what_is_under_way(tmp_path) -> None:

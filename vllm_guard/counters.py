@@ -24,9 +24,11 @@ class Process:
 
     rss: int  #: bytes, those that it shares included
     cpu: float  #: seconds, since its start
-    read: (
-        int  #: bytes that it fetched from disks: read(2) and mapped files; 0 where that is not told
-    )
+    #: Bytes that it fetched from disks: read(2) and mapped files; 0 where that is not told.
+    read: int
+    asked: int  #: bytes that it got by read(2), from whatever; 0 where that is not told
+    faults: int  #: times that it waited for a page of a mapped file, on whatever file system, or of swap
+    stopped: bool  #: by SIGSTOP, Ctrl-Z or the like
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,21 @@ class Counters:
     def read(self) -> int:
         """Bytes from disks."""
         return sum(process.read for process in self.processes.values())
+
+    @property
+    def asked(self) -> int:
+        """Bytes by read(2)."""
+        return sum(process.asked for process in self.processes.values())
+
+    @property
+    def faults(self) -> int:
+        """Major page faults."""
+        return sum(process.faults for process in self.processes.values())
+
+    @property
+    def stopped(self) -> set[int]:
+        """The pids of those that are stopped."""
+        return {pid for pid, process in self.processes.items() if process.stopped}
 
 
 class Tree:
@@ -82,14 +99,24 @@ def _process(pid: int) -> Process | None:
     if info is None or tree.is_dead(info):
         return None
     ticks = int(info["user"]) + int(info["system"])
-    return Process(int(info["pages"]) * _PAGE, round(ticks * _TICK, 2), _read_bytes(pid))
+    read, asked = _read_bytes(pid)
+    return Process(
+        rss=int(info["pages"]) * _PAGE,
+        cpu=round(ticks * _TICK, 2),
+        read=read,
+        asked=asked,
+        faults=int(info["faults"]),
+        stopped=info["state"] == "T",
+    )
 
 
-def _read_bytes(pid: int) -> int:
-    """`read_bytes` of proc(5): only who may trace a process is told."""
+def _read_bytes(pid: int) -> tuple[int, int]:
+    """`read_bytes` and `rchar` of proc(5): only who may trace a process is told."""
     try:
         with open(f"/proc/{pid}/io", "rb") as file:
             words = file.read().split()
     except OSError:
-        return 0
-    return int(words[words.index(b"read_bytes:") + 1]) if words else 0  # none: it has just ended
+        words = []
+    if not words:  # it has just ended, or is not ours to trace
+        return 0, 0
+    return int(words[words.index(b"read_bytes:") + 1]), int(words[words.index(b"rchar:") + 1])

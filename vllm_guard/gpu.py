@@ -48,16 +48,40 @@ def read(host: Host = Host()) -> tuple[Gpu, ...]:  # noqa: B008  (frozen)
 
 
 class Meter:
-    """Memory in use, again and again: NVML is opened once, which takes some ms, and left open."""
+    """Looks again and again: NVML is opened once, at the first look, which takes some ms, and left open."""
 
     def __init__(self) -> None:
         self._nvml: Any = None
         self._devices: dict[int, Any] = {}
+        self._opened = False
 
-    def open(self) -> None:
+    def busy(self) -> bool:
+        """Does a device compute? NVML's utilisation, of the last second or less; also by others."""
+        self._open()
+        for device in self._devices.values():
+            try:
+                if self._nvml.nvmlDeviceGetUtilizationRates(device).gpu:
+                    return True
+            except self._nvml.NVMLError:  # a part of one (MIG) does not tell
+                continue
+        return False
+
+    def used(self) -> dict[str, int]:
+        """Bytes in use, by the index of the device; one that does not answer is left out."""
+        self._open()
+        found = {}
+        for index, device in self._devices.items():
+            try:
+                found[str(index)] = self._nvml.nvmlDeviceGetMemoryInfo(device).used
+            except self._nvml.NVMLError:
+                continue
+        return found
+
+    def _open(self) -> None:
         """Where there is a driver; without one, nothing is ever in use."""
-        if not has_driver(Host()):
+        if self._opened or not has_driver(Host()):
             return
+        self._opened = True
         import pynvml
 
         self._nvml = pynvml
@@ -71,16 +95,6 @@ class Meter:
                 self._devices[index] = pynvml.nvmlDeviceGetHandleByIndex(index)
             except pynvml.NVMLError:  # a lost device, or one that this user may not see
                 continue
-
-    def used(self) -> dict[str, int]:
-        """Bytes in use, by the index of the device; one that does not answer is left out."""
-        found = {}
-        for index, device in self._devices.items():
-            try:
-                found[str(index)] = self._nvml.nvmlDeviceGetMemoryInfo(device).used
-            except self._nvml.NVMLError:
-                continue
-        return found
 
 
 def has_driver(host: Host) -> bool:

@@ -89,7 +89,7 @@ class _Supervisor:
         self._watch = hooks.watch
         self._lines = b""
         self._ledger = Ledger()
-        self._deadline_hit = False
+        self._over = ""  #: why the guard ends it: a limit that the user set
         self._stalled = 0.0  #: until when a stalled reader is waited for (monotonic); 0: for ever
 
     def run(self, inherited: Inherited) -> Result:
@@ -148,10 +148,17 @@ class _Supervisor:
         if self._report in ready:
             self._on_report(os.read(self._report, 65536))
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._deadline_hit = True
-            self._order(keeper.END)
+            self._end(f"the deadline of {self._launch.deadline:g} s")
         if self._watch is not None:
             self._watch.tick(self._terminal.lent or self._terminal.is_ours())
+            if self._watch.ends:
+                self._end(self._watch.ends)
+
+    def _end(self, why: str) -> None:
+        """Once, unless the command has ended meanwhile."""
+        if not self._over and self._ledger.status is None:
+            self._over = why
+            self._order(keeper.END)
 
     def _milliseconds_left(self) -> float | None:
         due = self._watch.due if self._watch is not None else None
@@ -161,7 +168,7 @@ class _Supervisor:
     @property
     def _deadline(self) -> float | None:
         """When the run must end (monotonic); None where it need not, or does already."""
-        if self._launch.deadline is None or self._deadline_hit or self._ledger.status is not None:
+        if self._launch.deadline is None or self._over or self._ledger.status is not None:
             return None
         return self._started + self._launch.deadline
 
@@ -273,9 +280,8 @@ class _Supervisor:
         if ledger.errno:
             raise execute.failure(self._launch, ledger.errno)
         seconds = time.monotonic() - self._started
-        deadline = self._launch.deadline if self._deadline_hit else None
-        ended_by = ledger.ended_by(self._wishes, deadline, had_terminal)
-        outcome = ledger.outcome(ended_by, seconds, self._deadline_hit)
+        ended_by = self._over or ledger.ended_by(self._wishes, had_terminal)
+        outcome = ledger.outcome(ended_by, seconds, bool(self._over))
         if outcome.signal:
             self._terminal.restore()
         found = (tuple(ledger.survivors), tuple(ledger.stays), tuple(ledger.strays))
@@ -286,7 +292,7 @@ class _Supervisor:
         for number in tree.drain(self._wakeup):
             if number in ENDING:
                 self._wishes.note(number)
-        over = self._wishes or self._deadline_hit or only_terminals
+        over = self._wishes or self._over or only_terminals
         self._stalled = self._stalled or (time.monotonic() + _STALLED_READER if over else 0.0)
         limits = [self._stalled] if self._stalled else []
         if self._launch.deadline is not None:

@@ -98,11 +98,9 @@ class Ledger:
         status = self.status
         return os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else 0
 
-    def ended_by(self, wishes: Wishes, deadline: float | None, had_terminal: bool) -> str:
-        """Who ended the command, in words; `deadline`: the one that it hit, in seconds."""
+    def ended_by(self, wishes: Wishes, had_terminal: bool) -> str:
+        """Who ended the command, in words, where the guard did not."""
         killer = self.killer
-        if deadline is not None:
-            return f"the deadline of {deadline:g} s"
         if self.status is None:
             return "the loss of its keeper process"
         if wishes:
@@ -115,11 +113,11 @@ class Ledger:
             return "Ctrl-C"
         return signals.name(killer) if killer else "itself"
 
-    def outcome(self, ended_by: str, seconds: float, deadline_hit: bool) -> Outcome:
-        """How the command ended."""
+    def outcome(self, ended_by: str, seconds: float, over: bool) -> Outcome:
+        """How the command ended; `over`: the guard ended it, at a limit that the user set."""
         status, killer = self.status, self.killer
         kind, code = "exited", os.WEXITSTATUS(status or 0)
-        if deadline_hit:
+        if over:
             kind, code = "deadline", DEADLINE
         elif status is None:
             kind, code = "lost", GUARD_FAILED

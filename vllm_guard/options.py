@@ -45,6 +45,8 @@ class RunOptions:
     no_watch: bool = False
     allow_daemon: bool = False
     deadline: float | None = None  #: seconds
+    stall: str = "report"
+    stall_after: float | None = None  #: seconds
     python: str = ""
     json: str = ""
     on_ready: str = ""
@@ -63,7 +65,8 @@ class RunOptions:
     @property
     def watched(self) -> bool:
         """Is there an option that is about a vLLM, so that the command is taken for one?"""
-        return any(getattr(self, name) for name in _WATCHED)
+        asked = self.stall == "kill" or self.stall_after is not None
+        return asked or any(getattr(self, name) for name in _WATCHED)
 
 
 OPTIONS = (
@@ -106,6 +109,15 @@ OPTIONS = (
     Option("no_watch", "--no-watch", "The command inherits stdout and stderr untouched."),
     Option("allow_daemon", "--allow-daemon", "What outlives the command may live on."),
     Option("deadline", "--deadline", "End the run after this time; exit 124.", "", "SECONDS"),
+    Option(
+        "stall",
+        "--stall",
+        "What to do when a vLLM that starts moves no more.",
+        "",
+        "WHAT",
+        choices=("report", "kill", "off"),
+    ),
+    Option("stall_after", "--stall-after", "That is: no sign of life so long.", "", "SECONDS"),
     Option("python", "--python", "The interpreter that the command will use.", "", "PATH"),
     Option("json", "--json", "Write the record of the run to this file.", "", "FILE"),
     Option("on_ready", "--on-ready", "Run this shell command once vLLM is ready.", "", "CMD"),
@@ -119,6 +131,8 @@ OPTIONS = (
 _BY_WORD = {word: option for option in OPTIONS for word in (option.long, option.short) if word}
 _OWN = "VGUARD_"
 _WATCHED = ("on_ready", "progress", "quiet_child")  #: need the command's output
+_STALLS = ("stall", "stall_after")
+_TIMES = ("deadline", "stall_after")
 _SUPERVISED = ("deadline", "allow_daemon", "json")
 _ASKS_FOR_CLICK = ("--help", "-h", "--version")
 
@@ -150,8 +164,9 @@ def finish_values(values: dict[str, Any]) -> RunOptions:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
-    if isinstance(fields.get("deadline"), str):
-        fields["deadline"] = _seconds(fields["deadline"])
+    for option in _TIMES:
+        if isinstance(fields.get(option), str):
+            fields[option] = _seconds(_word(option), fields[option])
     for pair in fields.get("env", ()):
         _check_name(pair.partition("=")[0], "--env", bool("=" in pair))
     for option in ("unset", "keep"):
@@ -170,13 +185,15 @@ def _check_together(fields: dict[str, Any]) -> None:
     nobody = "nobody is there to see to it"
     blind = "the output does not pass through vllm-guard then"
     for without, needs, hint in (
-        ("exec", (*_SUPERVISED, *_WATCHED), nobody),
-        ("no_watch", _WATCHED, blind),
-        ("allow_daemon", _WATCHED, blind),
+        ("exec", (*_SUPERVISED, *_WATCHED, *_STALLS), nobody),
+        ("no_watch", (*_WATCHED, *_STALLS), blind),
+        ("allow_daemon", (*_WATCHED, *_STALLS), blind),
     ):
         for option in needs if fields.get(without) else ():
             if fields.get(option):
                 raise _usage(f"{_word(option)} has no effect with {_word(without)}", hint)
+    if fields.get("stall") == "off" and fields.get("stall_after"):
+        raise _usage("--stall-after has no effect with --stall off")
 
 
 def _word(field: str) -> str:
@@ -233,13 +250,13 @@ def _unknown(word: str) -> Option:
     raise _usage(f"no such option: {word}", hint)
 
 
-def _seconds(word: str) -> float:
+def _seconds(option: str, word: str) -> float:
     try:
         value = float(word)
     except ValueError:
         value = -1.0
     if not 0 < value < 1e9:
-        raise _usage(f"--deadline {word!r} is not a time in seconds", "for example --deadline 600")
+        raise _usage(f"{option} {word!r} is not a time in seconds", f"for example {option} 600")
     return value
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import gpu, paths, record
+from vllm_guard import paths, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from vllm_guard.gpu import Meter
     from vllm_guard.watch import Moment
 
 NAME = "samples.jsonl"
@@ -18,13 +19,13 @@ STARTING, READY = 5.0, 30.0  #: seconds between two
 class Samples:
     """The file in a record's folder; without a folder nothing is kept. A full disk ends it, not the run."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, gpus: Meter) -> None:
         self.path = ""  #: of the file; empty where there is none
         self._folder = folder
         self._fd = -1
         self._left = LIMIT if folder else 0
         self._next = 0.0  #: seconds since the start
-        self._gpus = gpu.Meter()
+        self._gpus = gpus
 
     def add(self, moment: Moment) -> None:
         """Write a line, if it is time."""
@@ -48,7 +49,6 @@ class Samples:
             path = os.path.join(self._folder, NAME)
             self._fd = paths.new_private(path)
             self.path = path
-            self._gpus.open()
 
     def _line(self, moment: Moment) -> bytes:
         counters = moment.counters

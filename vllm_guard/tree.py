@@ -28,7 +28,7 @@ else:
 
 
 #: Fields of /proc/PID/stat, by proc(5), counted behind the name.
-_STAT = dict(state=0, ppid=1, user=11, system=12, threads=17, start=19, pages=21)  # noqa: C408  (a table)
+_STAT = dict(state=0, ppid=1, faults=9, user=11, system=12, threads=17, start=19, pages=21)  # noqa: C408  (a table)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def stat(pid: int) -> Mapping[str, str] | None:
     """What the kernel says of a process; None when it is gone.
 
     State, parent, threads; start (clock ticks since boot), time used by itself and for it by the kernel
-    (clock ticks), memory in use (pages).
+    (clock ticks), memory in use (pages), major page faults.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from vllm_guard import counters, ready, sockets, voice
+from vllm_guard import counters, facts, gpu, ready, sockets, stall, voice
 from vllm_guard.model import PhaseTime
 from vllm_guard.phases import FIRST, READY, Phases
 from vllm_guard.progress import Blobs, Line
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
 
     from vllm_guard.counters import Counters
+    from vllm_guard.model import Finding
     from vllm_guard.progress import Model
 else:
     from vllm_guard.frozen import dataclass
@@ -30,6 +31,7 @@ _SAVED = 0.005  #: seconds, and so much at once if there was little of it before
 _SMALL = 4096  #: bytes that are looked at in any case: in a flood, blocks are larger
 #: Seconds between two ticks; the last one with a live line.
 _STARTING, _READY, _LIVE = 5.0, 30.0, 1.0
+_LATE = 3.0  #: seconds by which a tick comes too late only where this process, or the machine, stood still
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,13 @@ class Moment:
     phase: str
     in_phase: float  #: seconds
     is_ready: bool
-    idle: float  #: seconds since it wrote, read from a disk or downloaded anything
+    #: Seconds since it wrote, read from a disk or downloaded anything. Lines that only say that it waits do
+    #: not count (`data/stalls.toml`).
+    idle: float
     downloaded: int  #: bytes of the model, since the start
     foreground: bool  #: the terminal is ours, or the command's
+    late: bool  #: this process, or the machine, stood still before it
+    gpu_busy: bool  #: a GPU computes; not told once it is ready
     counters: Counters
 
 
@@ -58,6 +64,7 @@ class Asked:
     env: Mapping[bytes, bytes]  #: the command's
     guard_env: Mapping[str, str]
     model: Model
+    stalls: stall.Asked | None  #: None: not looked for
     port: int | None = None  #: where the server will listen
 
 
@@ -73,7 +80,10 @@ class Watch:
         self._phase = FIRST
         self._times: list[PhaseTime] = []  #: of the phases that are over
         self._started = self._phase_since = self._looked = self._progress = time.monotonic()
-        self._samples = Samples("")
+        self._gpus = gpu.Meter()
+        self._samples = Samples("", self._gpus)
+        self._stalls: stall.Stalls | None = None
+        self._repeated = tuple(line.encode() for line in facts.load("stalls")["repeated"])
         self._saved = _SAVED
         self._moved = (0, 0)  #: bytes read, and downloaded, at the last tick
         self.due: float | None = None  #: when the next tick is (monotonic)
@@ -84,8 +94,11 @@ class Watch:
         self._tree = counters.Tree(keeper)
         port = self._asked.port
         self._port = port if port and not sockets.is_listening(port) else None
-        self._samples = Samples(folder)
+        self._samples = Samples(folder, self._gpus)
         self.lookers.append(self._samples.add)
+        if self._asked.stalls is not None:
+            self._stalls = stall.Stalls(self._asked.stalls, folder)
+            self.lookers.append(self._stalls.look)
         if self._asked.live:
             self.lookers.append(Line(self._asked.model).draw)
         if self._asked.vllm:
@@ -95,7 +108,8 @@ class Watch:
         """Output that has been passed on."""
         self._keep(data)
         before = time.monotonic()
-        self._progress = before
+        if len(data) >= _SMALL or not self._only_waits(data):
+            self._progress = before
         self._saved = min(_SAVED, self._saved + (before - self._looked) * _SHARE)
         self._looked = before
         if self._saved > 0 or len(data) < _SMALL:
@@ -109,25 +123,28 @@ class Watch:
         if self.due is None or now < self.due:
             return
         try:
-            self._look(now, foreground)
+            self._look(now, foreground, now - self.due > _LATE)
         except Exception as error:  # noqa: BLE001  (whatever it is, it must not end the run)
             self.due = None
             voice.say(f"note watch: looks no more: {type(error).__name__}: {error}", "note")
         else:
             self._set_due(now)
 
-    def _look(self, now: float, foreground: bool) -> None:
+    def _look(self, now: float, foreground: bool, late: bool) -> None:
         found = self._tree.read()
         downloaded = self._blobs.grown()
         self._note(now, found.read, downloaded)
+        is_ready = self._phases.is_ready
         moment = Moment(
             seconds=now - self._started,
             phase=self._phase,
             in_phase=now - self._phase_since,
-            is_ready=self._phases.is_ready,
+            is_ready=is_ready,
             idle=now - self._progress,
             downloaded=downloaded,
             foreground=foreground,
+            late=late,
+            gpu_busy=not is_ready and self._gpus.busy(),
             counters=found,
         )
         for look in self.lookers:
@@ -146,13 +163,17 @@ class Watch:
             self._enter(self._phases.answers())
 
     def child_ended(self) -> None:
-        """A process that the guard started has ended: it may be that of `--on-ready`."""
+        """A process that the guard started has ended: that of `--on-ready`, or one that looked at a stall."""
         self._command.look()
+        if self._stalls is not None:
+            self._stalls.child_ended()
 
     def end(self) -> None:
         """The command has ended."""
         voice.erase()
         self._command.end()
+        if self._stalls is not None:
+            self._stalls.end()
         self._samples.close()
         if self._phases.seen or self._asked.vllm:
             self._close(time.monotonic())
@@ -167,8 +188,25 @@ class Watch:
         """The path of the samples' file; empty where there is none."""
         return self._samples.path
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The stalls that were found, when it has ended."""
+        return tuple(self._stalls.findings) if self._stalls is not None else ()
+
+    @property
+    def ends(self) -> str:
+        """Why the run is to be ended now, in words; empty where it need not."""
+        return self._stalls.ends if self._stalls is not None else ""
+
+    def _only_waits(self, data: bytes) -> bool:
+        lines = data.split(b"\n")
+        return all(not line.strip() or any(r in line for r in self._repeated) for line in lines)
+
     def _set_due(self, now: float) -> None:
         pause = _READY if self._phases.is_ready else _LIVE if self._asked.live else _STARTING
+        asked = self._asked.stalls
+        if asked is not None and asked.after is not None and not self._phases.is_ready:
+            pause = min(pause, asked.after / 2)
         self.due = now + pause
 
     def _enter(self, names: list[str]) -> None:

@@ -3,7 +3,7 @@
  *   init CODE | driver TEXT | cuda NUMBER | link I J P2P_STATUS DISTANCE
  *   device, and behind it for this device:
  *     name TEXT | uuid TEXT | total BYTES | free BYTES | process PID BYTES | capability MAJOR MINOR
- *     ecc COUNT | reasons BITS | mig 0/1 | mode NUMBER | error FIELD CODE
+ *     ecc COUNT | reasons BITS | mig 0/1 | mode NUMBER | busy PERCENT | error FIELD CODE
  *
  * What is not said is "not supported" (3), as with a real device.
  */
@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEMORY, PROCESSES, NAME, UUID, CAPABILITY, ECC, REASONS, MIG, MODE, HANDLE, FIELDS };
+enum { MEMORY, PROCESSES, NAME, UUID, CAPABILITY, ECC, REASONS, MIG, MODE, BUSY, HANDLE, FIELDS };
 static const char *const fields[] = {"memory", "processes", "name", "uuid", "capability",
-                                     "ecc", "reasons", "mig", "mode", "handle"};
+                                     "ecc", "reasons", "mig", "mode", "busy", "handle"};
 typedef unsigned long long u64;
 typedef struct { u64 total, free, used; } memory_t;
 typedef struct { unsigned pid; u64 used; unsigned gpu, compute; } process_t;
@@ -21,7 +21,7 @@ typedef struct {
     int error[FIELDS], capability[2];
     char name[96], uuid[96];
     u64 total, free, ecc, reasons;
-    unsigned mig, mode, count;
+    unsigned mig, mode, busy, count;
     process_t processes[16];
 } device_t;
 
@@ -48,6 +48,7 @@ static void set(device_t *device, const char *key, const char *rest) {
     if (!strcmp(key, "reasons")) { device->reasons = strtoull(rest, 0, 0); device->error[REASONS] = 0; }
     if (!strcmp(key, "mig")) { device->mig = atoi(rest); device->error[MIG] = 0; }
     if (!strcmp(key, "mode")) { device->mode = atoi(rest); device->error[MODE] = 0; }
+    if (!strcmp(key, "busy")) { device->busy = atoi(rest); device->error[BUSY] = 0; }
     if (!strcmp(key, "capability")
         && sscanf(rest, "%d %d", &device->capability[0], &device->capability[1]) == 2)
         device->error[CAPABILITY] = 0;
@@ -128,6 +129,10 @@ int nvmlDeviceGetTotalEccErrors(device_t *d, int type, int counter, u64 *n) {
 int nvmlDeviceGetCurrentClocksEventReasons(device_t *d, u64 *bits) { *bits = d->reasons; return d->error[REASONS]; }
 int nvmlDeviceGetMigMode(device_t *d, unsigned *now, unsigned *next) { *now = *next = d->mig; return d->error[MIG]; }
 int nvmlDeviceGetComputeMode(device_t *d, unsigned *mode) { *mode = d->mode; return d->error[MODE]; }
+int nvmlDeviceGetUtilizationRates(device_t *d, unsigned *rates) {
+    rates[0] = rates[1] = d->busy;
+    return d->error[BUSY];
+}
 
 static int find(device_t *one, device_t *other) {
     for (int i = 0; i < links_count; i++)

@@ -91,7 +91,7 @@ def _launch(
     about = (*_about_the_end(prepared, result), *(host.incidents() if host else ()))
     done = replace(
         _record(prepared, result.outcome, result.contained),
-        findings=(*prepared.findings, *about),
+        findings=(*prepared.findings, *about, *(watch.findings if watch else ())),
         leftovers=left,
         looked_at=(*looked_at, *(host.looked_at if host else ())),
         log=log.path,
@@ -258,7 +258,7 @@ def _say_plan(prepared: Prepared, path: str) -> None:
 
 
 def _say_after(prepared: Prepared, done: Run, result: Result, log: Log) -> None:
-    news = done.findings[len(prepared.findings) :]
+    news = [f for f in done.findings[len(prepared.findings) :] if f.id != "stall"]  # it was said
     voice.say_findings((*news, *done.leftovers), prepared.options.verbose)
     lost = f"{log.lost} bytes of the output are not in the log" if log.lost else ""
     for problem in filter(None, (prepared.shelf.problem, log.problem, lost)):

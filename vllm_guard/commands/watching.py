@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import hub
+from vllm_guard import hub, stall
 from vllm_guard.progress import Model
 from vllm_guard.watch import Asked, Watch
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vllm_guard.prepare import Prepared
+    from vllm_guard.probes import Context
 
 
 def watch(prepared: Prepared, keep: Callable[[bytes], None]) -> Watch:
@@ -28,9 +29,38 @@ def watch(prepared: Prepared, keep: Callable[[bytes], None]) -> Watch:
         env=dict(prepared.entries),
         guard_env=prepared.before,
         model=_model(prepared),
+        stalls=_stalls(prepared) if options.stall != "off" else None,
         port=prepared.port if serves else None,
     )
     return Watch(asked, keep)
+
+
+def _stalls(prepared: Prepared) -> stall.Asked:
+    options, context = prepared.options, prepared.context
+    target = prepared.target
+    return stall.Asked(
+        after=options.stall_after,
+        ends=options.stall == "kill",
+        script=not prepared.is_server,
+        path=prepared.after.get("PATH", os.defpath),
+        interpreter=target.interpreter if target is not None else "",
+        dumps=dumps(context),
+        redactor=prepared.redactor,
+    )
+
+
+def dumps(context: Context) -> str:
+    """Where vLLM's own watchdog (0.33) writes the stacks; empty where the user asked for none."""
+    folder = context.flag("--watchdog-config.dump-dir")
+    given = context.flag("--watchdog-config")
+    if folder is None and given is not None:
+        import json
+
+        try:
+            folder = json.loads(given)["dump_dir"]
+        except (ValueError, KeyError, TypeError):
+            return ""
+    return context.absolute(folder) if isinstance(folder, str) else ""
 
 
 def _model(prepared: Prepared) -> Model:
