@@ -9,8 +9,8 @@ _vllm_guard_verb() {
         '')
             verbs='check completion doctor env explain fix profile report run runs' argument='' most=0
             flags='-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec
-              --no-watch --allow-daemon --deadline --python --json --on-ready --progress --quiet-child
-              -n --dry-run -q --quiet -v --verbose -h --help --version'
+              --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready
+              --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help --version'
             ;;
         ' check')
             verbs='' argument='file' most=-1
@@ -84,8 +84,8 @@ _vllm_guard_verb() {
         ' run')
             verbs='' argument='command' most=-1
             flags='-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec
-              --no-watch --allow-daemon --deadline --python --json --on-ready --progress --quiet-child
-              -n --dry-run -q --quiet -v --verbose -h --help'
+              --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready
+              --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help'
             ;;
         ' runs')
             verbs='clean list show' argument='' most=0
@@ -106,8 +106,8 @@ _vllm_guard_verb() {
         ' -')
             verbs='' argument='=--' most=-1
             flags='-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec
-              --no-watch --allow-daemon --deadline --python --json --on-ready --progress --quiet-child
-              -n --dry-run -q --quiet -v --verbose -h --help --version'
+              --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready
+              --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help --version'
             ;;
     esac
 }
@@ -125,6 +125,8 @@ _vllm_guard_flag() {
         ' --ignore') kind='finding' ;;
         ' --main-guard') kind='=auto definitions cutoff off' ;;
         ' --deadline') kind='free' ;;
+        ' --stall') kind='=report kill off' ;;
+        ' --stall-after') kind='free' ;;
         ' --python') kind='file' ;;
         ' --json') kind='file' ;;
         ' --on-ready') kind='free' ;;
@@ -171,6 +173,8 @@ _vllm_guard_flag() {
         ' run --ignore') kind='finding' ;;
         ' run --main-guard') kind='=auto definitions cutoff off' ;;
         ' run --deadline') kind='free' ;;
+        ' run --stall') kind='=report kill off' ;;
+        ' run --stall-after') kind='free' ;;
         ' run --python') kind='file' ;;
         ' run --json') kind='file' ;;
         ' run --on-ready') kind='free' ;;
@@ -184,6 +188,8 @@ _vllm_guard_flag() {
         ' - --ignore') kind='finding' ;;
         ' - --main-guard') kind='=auto definitions cutoff off' ;;
         ' - --deadline') kind='free' ;;
+        ' - --stall') kind='=report kill off' ;;
+        ' - --stall-after') kind='free' ;;
         ' - --python') kind='file' ;;
         ' - --json') kind='file' ;;
         ' - --on-ready') kind='free' ;;

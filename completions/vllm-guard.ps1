@@ -6,7 +6,7 @@ Register-ArgumentCompleter -Native -CommandName vllm-guard -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
 
     $verbs = [hashtable]::new([StringComparer]::Ordinal)
-    $verbs[''] = @{ verbs = 'check completion doctor env explain fix profile report run runs'; argument = ''; flags = '-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec --no-watch --allow-daemon --deadline --python --json --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help --version'; most = 0 }
+    $verbs[''] = @{ verbs = 'check completion doctor env explain fix profile report run runs'; argument = ''; flags = '-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help --version'; most = 0 }
     $verbs[' check'] = @{ verbs = ''; argument = 'file'; flags = '--format --explain --strict -h --help'; most = -1 }
     $verbs[' completion'] = @{ verbs = ''; argument = '=bash zsh fish powershell'; flags = '-h --help'; most = 1 }
     $verbs[' doctor'] = @{ verbs = ''; argument = 'command'; flags = '--full --only --skip --ignore --list -p --profile -e --env --unset --python --strict -v --verbose --json --format -h --help'; most = -1 }
@@ -24,12 +24,12 @@ Register-ArgumentCompleter -Native -CommandName vllm-guard -ScriptBlock {
     $verbs[' profile list'] = @{ verbs = ''; argument = ''; flags = '--json -h --help'; most = 0 }
     $verbs[' profile show'] = @{ verbs = ''; argument = 'profile'; flags = '--json -h --help'; most = 1 }
     $verbs[' report'] = @{ verbs = ''; argument = 'run'; flags = '-f --format -o --output --json -h --help'; most = 1 }
-    $verbs[' run'] = @{ verbs = ''; argument = 'command'; flags = '-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec --no-watch --allow-daemon --deadline --python --json --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help'; most = -1 }
+    $verbs[' run'] = @{ verbs = ''; argument = 'command'; flags = '-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help'; most = -1 }
     $verbs[' runs'] = @{ verbs = 'clean list show'; argument = ''; flags = '-h --help'; most = 0 }
     $verbs[' runs clean'] = @{ verbs = ''; argument = ''; flags = '--records --json -h --help'; most = 0 }
     $verbs[' runs list'] = @{ verbs = ''; argument = ''; flags = '--json -h --help'; most = 0 }
     $verbs[' runs show'] = @{ verbs = ''; argument = 'run'; flags = '--json -h --help'; most = 1 }
-    $verbs[' -'] = @{ verbs = ''; argument = '=--'; flags = '-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec --no-watch --allow-daemon --deadline --python --json --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help --version'; most = -1 }
+    $verbs[' -'] = @{ verbs = ''; argument = '=--'; flags = '-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help --version'; most = -1 }
 
     $flags = [hashtable]::new([StringComparer]::Ordinal)
     $flags[' -p'] = 'profile'
@@ -42,6 +42,8 @@ Register-ArgumentCompleter -Native -CommandName vllm-guard -ScriptBlock {
     $flags[' --ignore'] = 'finding'
     $flags[' --main-guard'] = '=auto definitions cutoff off'
     $flags[' --deadline'] = 'free'
+    $flags[' --stall'] = '=report kill off'
+    $flags[' --stall-after'] = 'free'
     $flags[' --python'] = 'file'
     $flags[' --json'] = 'file'
     $flags[' --on-ready'] = 'free'
@@ -88,6 +90,8 @@ Register-ArgumentCompleter -Native -CommandName vllm-guard -ScriptBlock {
     $flags[' run --ignore'] = 'finding'
     $flags[' run --main-guard'] = '=auto definitions cutoff off'
     $flags[' run --deadline'] = 'free'
+    $flags[' run --stall'] = '=report kill off'
+    $flags[' run --stall-after'] = 'free'
     $flags[' run --python'] = 'file'
     $flags[' run --json'] = 'file'
     $flags[' run --on-ready'] = 'free'
@@ -101,6 +105,8 @@ Register-ArgumentCompleter -Native -CommandName vllm-guard -ScriptBlock {
     $flags[' - --ignore'] = 'finding'
     $flags[' - --main-guard'] = '=auto definitions cutoff off'
     $flags[' - --deadline'] = 'free'
+    $flags[' - --stall'] = '=report kill off'
+    $flags[' - --stall-after'] = 'free'
     $flags[' - --python'] = 'file'
     $flags[' - --json'] = 'file'
     $flags[' - --on-ready'] = 'free'
