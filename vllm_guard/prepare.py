@@ -56,6 +56,7 @@ class Prepared:
     target: Target | None
     argv: tuple[str, ...]
     findings: tuple[Finding, ...]
+    refusal: GuardError | None  #: why only a dry run may go on
     private: str  #: folder for vLLM's sockets and temporary files; empty where none is used
     shelf: Shelf
     redactor: Redactor
@@ -109,7 +110,9 @@ def prepare(options: RunOptions) -> Prepared:
     shelf = record.Shelf(before)
     run_id = record.new_id()
     chosen = tuple(profiles.load_profile(name, before) for name in options.profiles)
-    first, _ = _plan(before, _parts(chosen, None, before), options)
+    refusal = _refusal(chosen, before, options)
+    # What may not be used must not reach a process either: the interpreter is asked where its vLLM is.
+    first, _ = _plan(before, () if refusal else _parts(chosen, None, before), options)
     found = target.find_target(options.command, first.apply(before), options.python or None)
     parts = _parts(chosen, _version(found), before)
     env_plan, findings = _plan(before, parts, options)
@@ -125,7 +128,7 @@ def prepare(options: RunOptions) -> Prepared:
     context = probes.Context(
         argv, env, before, found, chosen, parts, shelf, options.dry_run, ours, cwd=cwd
     )
-    if options.preflight != "off":
+    if options.preflight != "off" and not refusal:
         findings = [*findings, *more, *probes.run_all(context)]
     redactor = Redactor(facts.load("redact")).knowing({**after, **env}, argv)
     redactor = redactor.knowing({}, context.server_words)
@@ -141,6 +144,7 @@ def prepare(options: RunOptions) -> Prepared:
         target=found,
         argv=argv,
         findings=demoted(findings, options.ignore),
+        refusal=refusal,
         private=private if _uses(env_plan, private) else "",
         shelf=shelf,
         redactor=redactor,
@@ -167,6 +171,21 @@ def executable(prepared: Prepared) -> str:
     fact = "is a directory" if found.reason == "is-directory" else "is not executable"
     hint = "" if found.reason == "is-directory" else f"chmod +x {found.path}"
     raise GuardError(f"{found.path} {fact}", hint, exit_code=NOT_EXECUTABLE)
+
+
+def _refusal(
+    chosen: Sequence[Profile], before: Mapping[str, str], options: RunOptions
+) -> GuardError | None:
+    """Raises it at once where more than a dry run was asked for."""
+    if not any(profile.is_doubted for profile in chosen):
+        return None
+    from vllm_guard import trust
+
+    found = (trust.refusal(profile, before, options.trust) for profile in chosen)
+    refusal = next(filter(None, found), None)
+    if refusal and not options.dry_run:
+        raise refusal
+    return refusal
 
 
 def demoted(findings: Sequence[Finding], ignored: Sequence[str]) -> tuple[Finding, ...]:

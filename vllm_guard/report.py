@@ -73,7 +73,8 @@ def launch_lines(plan: EnvPlan, profiles: Sequence[Profile], redactor: Redactor)
         origin = f"profile {profile.name}"
         changes = [c for c in plan.changes if c.origin == origin]
         words = [_with_before(c, redactor) for c in changes]
-        name = screen.printable(origin)
+        place = f" ({profile.path})" if profile.origin == "repository" else ""
+        name = screen.printable(origin + place)
         yield f"{name}, this run only: {', '.join(words) or 'no variable changes'}"
         if profile.cost:
             yield f"  cost: {screen.printable(profile.cost)}"

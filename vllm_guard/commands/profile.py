@@ -1,4 +1,4 @@
-"""`vllm-guard profile list | show | check`."""
+"""`vllm-guard profile list | show | check | allow | deny`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import audit, facts, probes, profiles, report, screen, target
+from vllm_guard import audit, facts, probes, profiles, report, screen, target, trust
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.frozen import plain, replace
@@ -28,11 +28,17 @@ _REMOVED = {
     "debugging": "every debugging variable that is set",
     "service-links": "the variables that Kubernetes sets for a Service called vllm",
 }
+_TRUST = {
+    "denied": "denied: it is never used",
+    "allowed": "allowed by you, as long as it stays as it is",
+    "safe": "a repository's; all that it changes is known to be safe",
+    "blocked": "not allowed: see vllm-guard profile allow",
+}
 
 
 @click.group()
 def profile() -> None:
-    """List, show and check profiles."""
+    """List, show and check profiles; allow and deny those of a repository."""
 
 
 @profile.command("list")
@@ -57,9 +63,9 @@ def list_(as_json: bool) -> int:
 @output.json_option
 def show(name: str, as_json: bool) -> int:
     """Show what a profile does, with the reason for each change."""
-    item = _masked(profiles.load_profile(name, os.environ))
+    item = profiles.load_profile(name, os.environ)
     if as_json:
-        output.print_json("", profile=item, findings=[])
+        output.print_json("", profile=_masked(item), trust=_trust(item), findings=[])
         return 0
     for label, text in (
         ("profile", f"{item.name} ({item.origin}: {item.path})"),
@@ -68,12 +74,38 @@ def show(name: str, as_json: bool) -> int:
         ("for vLLM", item.vllm or "any"),
         ("see", item.uri),
         ("sha256", item.digest),
+        *_trust_rows(item),
     ):
         if text:
             click.echo(screen.printable(f"{label:9} {text}"))
-    for part in item.parts:
-        for line in _part_lines(part):
-            click.echo(screen.printable(line))
+    _print_parts(_masked(item))
+    return 0
+
+
+@profile.command()
+@click.argument("name", metavar="NAME|FILE")
+def allow(name: str) -> int:
+    """Let a repository's profile be used, as long as it and what it extends stay as they are."""
+    item = profiles.load_profile(name, os.environ)
+    if not item.is_doubted:
+        click.echo(f"no repository has a say in {trust.quoted(item.path)}: nothing to allow")
+        return 0
+    trust.allow(item, os.environ)
+    _print_parts(_masked(item))
+    click.echo(f"allowed, until a byte of it changes: {trust.quoted(item.path)}")
+    return 0
+
+
+@profile.command()
+@click.argument("name", metavar="NAME|FILE")
+def deny(name: str) -> int:
+    """Never use this profile of a repository, whatever comes to be in it."""
+    found = profiles.find(name, os.environ)
+    if found.origin != "repository":
+        path = screen.printable(found.path)
+        raise GuardError(f"{path} is no repository's profile", "delete it", exit_code=USAGE)
+    trust.deny(found.path, os.environ)
+    click.echo(f"denied, whatever is in it: {trust.quoted(found.path)}")
     return 0
 
 
@@ -166,6 +198,28 @@ def _masked(item: Profile) -> Profile:
         return replace(part, settings=settings, engine=engine)  # type: ignore[no-any-return]
 
     return replace(item, parts=tuple(map(shown, item.parts)))  # type: ignore[no-any-return]
+
+
+def _trust(item: Profile) -> dict[str, object] | None:
+    """What is decided about a profile in which a repository has a say; None for every other."""
+    if not item.is_doubted:
+        return None
+    digest = trust.PREFIX + trust.key(item)
+    state = trust.state(item, os.environ)
+    return {"state": state, "digest": digest, "reasons": list(trust.reasons(item))}
+
+
+def _trust_rows(item: Profile) -> Iterator[tuple[str, str]]:
+    if item.is_doubted:
+        yield "trust", _TRUST[trust.state(item, os.environ)]
+        yield from (("because", reason) for reason in trust.reasons(item))
+        yield "for CI", f"--trust {trust.PREFIX}{trust.key(item)}"
+
+
+def _print_parts(item: Profile) -> None:
+    for part in item.parts:
+        for line in _part_lines(part):
+            click.echo(screen.printable(line))
 
 
 def _part_lines(part: Part) -> Iterator[str]:

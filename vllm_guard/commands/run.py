@@ -60,6 +60,8 @@ def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
         _say_before(prepared)
         if options.dry_run:
             _say_plan(prepared, path)
+            if prepared.refusal:
+                raise prepared.refusal
         if prepared.refused:
             return _refuse(prepared, sink)
         if options.dry_run:
@@ -243,10 +245,10 @@ def _say_before(prepared: Prepared) -> None:
         shown = tuple(f for f in shown if f.status in ("fail", "warn"))
     elif not options.verbose:
         shown = tuple(f for f in shown if f.status not in ("ok", "skip"))
-    if not options.quiet:
-        lines = report.launch_lines(prepared.plan, prepared.profiles, prepared.redactor)
-        for line in lines:
-            voice.say(line)
+    # What a repository changes is never silent.
+    told = [p for p in prepared.profiles if not options.quiet or p.origin == "repository"]
+    for line in report.launch_lines(prepared.plan, told, prepared.redactor):
+        voice.say(line)
     voice.say_findings(shown, options.verbose)
 
 
