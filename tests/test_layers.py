@@ -48,7 +48,7 @@ LAYERS = (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
         *("removal", "effects", "diagnose", "signatures"),
         "phases",
-        "trust",
+        *("trust", "pins"),
     ),
     (
         *(
@@ -68,7 +68,7 @@ LAYERS = (
         "host",
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
         *("estimate", "hub", "hub_api", "model_files"),
-        "repository",
+        *("repository", "vllm_names"),
         *("notebooks", "scripts", "unguarded"),
         *("guarding", "importers", "overwrite"),
         *("lines", "needles", "prefixes"),

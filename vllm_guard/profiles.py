@@ -89,6 +89,27 @@ def meant_for(profile: Profile, version: str) -> bool:
     return not profile.vllm or _matches(profile.vllm, version)
 
 
+def load_own(name: str, env: Mapping[str, str]) -> Profile:
+    """The built-in or the user's own profile of that name, whatever a repository has; raises the same."""
+    return load_found(_find(name, _own_folders(env), env), env)
+
+
+def content_of(source: Source) -> bytes:
+    """The bytes of a profile's file, as they were parsed. Raises GuardError where they are no more."""
+    from hashlib import sha256
+
+    content = _content(source.path, source.origin)
+    if sha256(content).hexdigest() != source.digest:
+        raise GuardError(f"profile {source.path} has just been changed", "try again")
+    return content
+
+
+def builtin_digest(name: str) -> str:
+    """Of the built-in profile of that name: a copy of it is as good. Empty for none."""
+    path = _file(paths.shipped("profiles"), name)
+    return _read(Found(name, "builtin", path))[0] if os.path.isfile(path) else ""
+
+
 def _own_folders(env: Mapping[str, str]) -> list[tuple[Origin, str]]:
     """Where profiles lie whatever the current folder is."""
     folder = os.path.join(paths.base_dir("config", env), "profiles")
@@ -156,7 +177,7 @@ def _load(found: Found, env: Mapping[str, str], above: Sequence[str], doubted: b
         _load(_base(name, folders, env, found), env, (*above, real), doubted)
         for name in rows["extends"]
     ]
-    own_doubted = doubted and not (in_repository and digest == _builtin_digest(found.name))
+    own_doubted = doubted and not (in_repository and digest == builtin_digest(found.name))
     own = tuple(_part(row, own_doubted) for row in rows["parts"])
     return Profile(
         name=found.name,
@@ -183,21 +204,9 @@ def _base(
         raise GuardError(f"profile {found.path} extends {named!r}: none", error.hint) from None
 
 
-def _builtin_digest(name: str) -> str:
-    """Of the built-in profile of that name: a copy of it is as good. Empty for none."""
-    path = _file(paths.shipped("profiles"), name)
-    return _read(Found(name, "builtin", path))[0] if os.path.isfile(path) else ""
-
-
 def _read(found: Found) -> tuple[str, dict[str, Any]]:
     """Digest and rows of one file, from one reading of it."""
-    if found.origin == "builtin":  # uv may install the files of a package as symbolic links
-        with open(found.path, "rb") as file:
-            content = file.read(_LIMIT)
-    else:
-        if found.origin == "repository":
-            repository.refuse_foreign(found.path)
-        content = paths.read_regular(found.path, _LIMIT)
+    content = _content(found.path, found.origin)
 
     def parse() -> tuple[str, dict[str, Any]]:
         import hashlib
@@ -212,6 +221,15 @@ def _read(found: Found) -> tuple[str, dict[str, Any]]:
 
     key = (_ROWS, content)
     return cache.remember(f"profile-{found.path}", key, parse)  # type: ignore[no-any-return]
+
+
+def _content(path: str, origin: Origin) -> bytes:
+    if origin == "builtin":  # uv may install the files of a package as symbolic links
+        with open(path, "rb") as file:
+            return file.read(_LIMIT)
+    if origin == "repository":
+        repository.refuse_foreign(path)
+    return paths.read_regular(path, _LIMIT)
 
 
 def _part(row: Any, doubted: bool) -> Part:

@@ -1,20 +1,18 @@
-"""`vllm-guard profile list | show | check | allow | deny`."""
+"""`vllm-guard profile list | show | check | allow | deny`; `pin | verify | diff` are in `pins`."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import audit, facts, probes, profiles, report, screen, target, trust
-from vllm_guard.commands import output
+from vllm_guard import facts, profiles, report, screen, trust
+from vllm_guard.commands import against, output, pins
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.frozen import plain, replace
 from vllm_guard.model import Finding
 from vllm_guard.redact import Redactor
-from vllm_guard.target import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +36,12 @@ _TRUST = {
 
 @click.group()
 def profile() -> None:
-    """List, show and check profiles; allow and deny those of a repository."""
+    """List, show and check profiles; allow and deny those of a repository; pin them there."""
+
+
+profile.add_command(pins.pin)
+profile.add_command(pins.verify)
+profile.add_command(pins.diff)
 
 
 @profile.command("list")
@@ -117,26 +120,18 @@ def deny(name: str) -> int:
 def check(names: tuple[str, ...], python: str | None, strict: bool, as_json: bool) -> int:
     """Check profiles against the schema and against the installed vLLM (all profiles by default)."""
     wanted = names or tuple(row.path for row in profiles.list_profiles(os.environ))
-    vllm = _vllm(python)
+    vllm = against.vllm(python)
     findings = [finding for name in wanted for finding in _check_one(name, vllm)]
     if vllm is None:
-        findings.append(
-            Finding(
-                "vllm-not-found",
-                "skip",
-                python or "PATH",
-                "no vLLM found: only the files were checked",
-                fix="name its interpreter with --python",
-            )
-        )
+        findings.append(against.none_found(python))
     version = vllm.version if vllm else ""
     with output.readable():
         if as_json:
             output.print_json(version, findings=findings)
         else:
             output.print_findings(findings)
-            against = f"vLLM {version}" if version else "the schema only"
-            click.echo(f"{report.count(len(wanted), 'profile')} checked against {against}")
+            held_to = f"vLLM {version}" if version else "the schema only"
+            click.echo(f"{report.count(len(wanted), 'profile')} checked against {held_to}")
     return output.verdict(findings, strict)
 
 
@@ -148,31 +143,11 @@ def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
             raise
         yield Finding("profile-invalid", "fail", name, error.message, fix=error.hint)
         return
-    problems: list[Finding] = []
-    if vllm is not None:
-        parts = profiles.settings_for((item,), vllm.version)
-        tables = install.env_table(vllm), install.engine_args(vllm)
-        problems = list(audit.check_parts(parts, *tables, facts.variables()))
-        if not profiles.meant_for(item, vllm.version):
-            fact = f"is written for vLLM {item.vllm}; this is {vllm.version}"
-            problems.append(Finding("profile-version", "warn", f"profile {item.name}", fact))
-    problems += probes.unknown([(f"profile {item.name}", part) for part in item.parts])
+    problems = list(against.findings(item, vllm))
     yield from problems
     if not problems:
         count = sum(len(p.settings) + len(p.engine) + len(p.remove) for p in item.parts)
         yield Finding("profile-valid", "ok", item.name, report.count(count, "setting"))
-
-
-def _vllm(python: str | None) -> VllmInstall | None:
-    """The vLLM meant: `--python`'s, else that of `vllm` or of `python` on PATH."""
-    commands = [("python",)] if python else [("vllm",), ("python",), (sys.executable,)]
-    for command in commands:
-        found = target.find_target(command, os.environ, python)
-        if python and found is not None and found.problem:
-            raise GuardError(f"--python: {found.problem}", "name a Python", exit_code=USAGE)
-        if found is not None and found.vllm is not None:
-            return found.vllm
-    return None
 
 
 def _summary(row: Found) -> str:
