@@ -17,6 +17,7 @@ from vllm_guard import (
     profiles,
     record,
     report,
+    repository,
     target,
 )
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
@@ -109,6 +110,7 @@ def prepare(options: RunOptions) -> Prepared:
     before = environment.view(inherited)
     shelf = record.Shelf(before)
     run_id = record.new_id()
+    options, told = _with_defaults(options, before)
     chosen = tuple(profiles.load_profile(name, before) for name in options.profiles)
     refusal = _refusal(chosen, before, options)
     # What may not be used must not reach a process either: the interpreter is asked where its vLLM is.
@@ -116,6 +118,7 @@ def prepare(options: RunOptions) -> Prepared:
     found = target.find_target(options.command, first.apply(before), options.python or None)
     parts = _parts(chosen, _version(found), before)
     env_plan, findings = _plan(before, parts, options)
+    findings = [*told, *findings]
     has_vllm = found is not None and found.vllm is not None
     # With --exec nobody is there to make the folder and to remove it.
     private = private_folder(run_id, before) if has_vllm and not options.exec else ""
@@ -171,6 +174,17 @@ def executable(prepared: Prepared) -> str:
     fact = "is a directory" if found.reason == "is-directory" else "is not executable"
     hint = "" if found.reason == "is-directory" else f"chmod +x {found.path}"
     raise GuardError(f"{found.path} {fact}", hint, exit_code=NOT_EXECUTABLE)
+
+
+def _with_defaults(
+    options: RunOptions, before: Mapping[str, str]
+) -> tuple[RunOptions, list[Finding]]:
+    path = repository.defaults_file()
+    if not path:
+        return options, []
+    from vllm_guard import defaults
+
+    return defaults.applied(options, path, before)
 
 
 def _refusal(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: The stronger first: nobody else's tool uses that name.
 FOLDERS = (".vllm-guard", "profiles")
+_DEFAULTS = "vllm-guard.toml"
 _MARK = ".git"  #: a folder, or the file of a work tree or submodule
 
 
@@ -52,6 +53,13 @@ def root_of(path: str) -> str:
             return ""
         folder = above
     return folder
+
+
+def defaults_file() -> str:
+    """The `vllm-guard.toml` of the current folder's repository; empty for none."""
+    root = root_of(paths.cwd())
+    path = os.path.join(root, _DEFAULTS)
+    return path if root and os.path.lexists(path) else ""
 
 
 def holds(path: str) -> bool:
