@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -405,6 +407,60 @@ def test_defaults_can_say_nothing_else(text: str, repository: Path) -> None:
 
     assert (done.returncode, done.stdout) == (125, b"")
     assert b"vllm-guard.toml" in done.stderr
+
+
+# ---- what calls it
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "id_"),
+    [
+        ({}, 0, ""),
+        ({"STRICT": "true"}, 1, "pin-unlocked"),
+        ({"OUTDATED": "true"}, 1, "pin-outdated"),
+    ],
+)
+def test_the_github_action_runs_verify(
+    more: dict[str, str], status: int, id_: str, repository: Path, tmp_path: Path
+) -> None:
+    profile("pin", "nccl", *VERSIONS)
+    write(repository, {".vllm-guard/stats.toml": HEAD})
+    if "OUTDATED" in more:
+        profile("pin", ".vllm-guard/stats.toml", *VERSIONS)
+        file = repository / pins.LOCK
+        file.write_text(file.read_text().replace('from = "repository"', 'from = "builtin"'))
+    program = tmp_path / "vllm-guard/bin/vllm-guard"
+    write(tmp_path, {"vllm-guard/bin/vllm-guard": f'#!/bin/sh\nexec {shlex.join(GUARD)} "$@"\n'})
+    program.chmod(0o755)
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    *_, step = action["runs"]["steps"]
+    inputs = {name.upper(): row["default"] for name, row in action["inputs"].items()}
+
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env=guard_env(RUNNER_TEMP=str(tmp_path), **{**inputs, **more}),
+        cwd=repository,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert set(step["env"]) == {"OUTDATED", "STRICT"}
+    assert done.returncode == status
+    assert f"vllm-guard {id_}::" in done.stdout.decode() or not id_
+
+
+def test_the_pre_commit_hook_is_verify(repository: Path) -> None:
+    hooks = {h["id"]: h for h in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+    hook = hooks["vllm-guard-verify"]
+    program, *words = hook["entry"].split()
+    profile("pin", "nccl", *VERSIONS)
+    assert guard(*words).returncode == 0
+    (repository / ".vllm-guard/nccl.toml").unlink()
+
+    assert program == "vllm-guard"
+    assert guard(*words).returncode == 1
+    assert (hook["always_run"], hook["pass_filenames"]) == (True, False)
 
 
 # ---- a team
