@@ -259,6 +259,15 @@ def test_outdated_is_a_built_in_profile_that_has_changed_since(
     assert found(capsys, "--outdated") == ["note pin-guard-older .vllm-guard/nccl.toml"]
 
 
+def test_an_image_without_git_is_verified_in_the_folder_of_the_lock(
+    repository: Path, capsys: Any
+) -> None:
+    profile("pin", "nccl", *VERSIONS)
+    (repository / ".git").rmdir()
+
+    assert (found(capsys), profile("verify", "--strict")) == ([], 0)
+
+
 def test_github_shows_it_beside_the_file(repository: Path, capsys: Any) -> None:
     profile("pin", "nccl", *VERSIONS)
     capsys.readouterr()

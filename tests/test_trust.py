@@ -223,6 +223,16 @@ def test_what_a_repository_makes_of_a_users_profile_is_asked_about(repository: P
     assert "HF_ENDPOINT" in getattr(refused("team"), "message", "")
 
 
+def test_not_even_by_way_of_a_built_in_one(repository: Path) -> None:
+    """The user's own `debug` is what the built-in `trace` extends."""
+    own = Path(os.environ["HOME"], ".config/vllm-guard/profiles/debug.toml")
+    write(own.parent, {own.name: EVIL})
+    write(repository, {"profiles/team.toml": HEAD + 'extends = ["trace"]\n'})
+
+    assert refused("trace") is None
+    assert "LD_PRELOAD" in getattr(refused("team"), "message", "")
+
+
 def test_a_built_in_profile_never_extends_a_repositorys(repository: Path) -> None:
     write(repository, {"profiles/debug.toml": EVIL})
 
@@ -289,7 +299,8 @@ def test_denied_wins_and_outlives_an_edit(repository: Path) -> None:
     for text in (SAFE, SAFE + "#"):
         write(repository, {"profiles/safe.toml": text})
         assert getattr(refused("safe", given), "message", "").endswith("is denied")
-    assert refused("up") is not None, "what it extends is denied"
+    base = repository / "profiles/safe.toml"
+    assert getattr(refused("up"), "hint", "").endswith(f"vllm-guard profile allow {base}")
 
     trust.allow(load("safe"), os.environ)
     assert refused("safe") is None

@@ -63,7 +63,10 @@ class Pin:
 
 def root_here() -> str:
     """The root of the repository of the current folder. Raises GuardError (2) where there is none."""
-    root = repository.root_of(paths.cwd())
+    here = paths.cwd()
+    root = repository.root_of(here)
+    if not root and os.path.lexists(os.path.join(here, LOCK)):  # an image has no `.git`
+        return here
     if not root:
         raise GuardError("no repository here", "git init", exit_code=USAGE)
     return root

@@ -172,13 +172,13 @@ def _load(found: Found, env: Mapping[str, str], above: Sequence[str], doubted: b
     folders = _own_folders(env)
     if in_repository:
         folders.append(("repository", os.path.dirname(found.path)))
-    doubted = in_repository or (doubted and found.origin != "builtin")
+    doubted = doubted or in_repository
     bases = [
         _load(_base(name, folders, env, found), env, (*above, real), doubted)
         for name in rows["extends"]
     ]
-    own_doubted = doubted and not (in_repository and digest == builtin_digest(found.name))
-    own = tuple(_part(row, own_doubted) for row in rows["parts"])
+    known = found.origin == "builtin" or (in_repository and digest == builtin_digest(found.name))
+    own = tuple(_part(row, doubted and not known) for row in rows["parts"])
     return Profile(
         name=found.name,
         origin=found.origin,

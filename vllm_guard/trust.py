@@ -54,7 +54,7 @@ def key(profile: Profile) -> str:
 
 def state(profile: Profile, env: Mapping[str, str], given: Collection[str] = ()) -> State:
     """What is decided about a profile that `is_doubted`. `given`: the words of `--trust`."""
-    if any(os.path.lexists(_deny_file(s.path, env)) for s in profile.sources):
+    if _denied(profile, env):
         return "denied"
     own = key(profile)
     if PREFIX + own in given:
@@ -71,12 +71,14 @@ def refusal(
     if not profile.is_doubted:
         return None
     found = state(profile, env, given)
-    allow = f"vllm-guard profile allow {quoted(profile.path)}"
-    shown = screen.shortened(profile.path, 200)
     if found == "denied":
-        return GuardError(f"profile {shown} is denied", f"to undo that: {allow}")
+        path = _denied(profile, env)
+        hint = f"to undo that: vllm-guard profile allow {quoted(path)}"
+        return GuardError(f"profile {screen.shortened(path, 200)} is denied", hint)
     if found != "blocked":
         return None
+    allow = f"vllm-guard profile allow {quoted(profile.path)}"
+    shown = screen.shortened(profile.path, 200)
     named = list(reasons(profile))
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     why = "; ".join(named[:_MOST_NAMED])
@@ -145,6 +147,12 @@ def _is_safe_option(name: str, value: Any, engine: Mapping[str, Any]) -> bool:
     if isinstance(value, str):
         return value in engine["words"].get(name, ())
     return isinstance(value, (bool, int, float)) and name in engine["plain"]
+
+
+def _denied(profile: Profile, env: Mapping[str, str]) -> str:
+    """The file that is denied, of the profile and all that it extends; empty for none."""
+    files = (source.path for source in profile.sources if source.origin == "repository")
+    return next((path for path in files if os.path.lexists(_deny_file(path, env))), "")
 
 
 def _is_planted(env: Mapping[str, str]) -> bool:
