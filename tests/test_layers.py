@@ -68,7 +68,7 @@ LAYERS = (
         "host",
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
         *("estimate", "hub", "hub_api", "model_files"),
-        *("repository", "vllm_names"),
+        *("repository", "temporary", "vllm_names"),
         *("notebooks", "scripts", "unguarded"),
         *("guarding", "importers", "overwrite"),
         *("lines", "needles", "prefixes"),

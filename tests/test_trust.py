@@ -196,7 +196,10 @@ def test_a_safe_profile_runs_unasked_and_says_what_it_changes(repository: Path) 
 
     assert (done.returncode, done.stdout) == (0, b"INFO")
     place = repository / ".vllm-guard/team.toml"
-    assert f"profile team ({place}), this run only: NCCL_DEBUG=INFO".encode() in done.stderr
+    assert (
+        f"profile team ({place}), this run only: NCCL_DEBUG=INFO, max_model_len=4096".encode()
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "profiles").glob("*.toml")))

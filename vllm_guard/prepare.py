@@ -19,6 +19,7 @@ from vllm_guard import (
     report,
     repository,
     target,
+    temporary,
 )
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
 from vllm_guard.frozen import replace
@@ -40,7 +41,6 @@ else:
 
 LEVEL = "VGUARD_LEVEL"
 OWN = "vllm-guard"
-_SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def prepare(options: RunOptions) -> Prepared:
     findings = [*told, *findings]
     has_vllm = found is not None and found.vllm is not None
     # With --exec nobody is there to make the folder and to remove it.
-    private = private_folder(run_id, before) if has_vllm and not options.exec else ""
+    private = temporary.private_folder(run_id, before) if has_vllm and not options.exec else ""
     own = _own_changes(before, run_id, found, private)
     env_plan = plan.extend(env_plan, own, {*options.keep, *_named(parts)})
     after = env_plan.apply(before)
@@ -209,22 +209,6 @@ def demoted(findings: Sequence[Finding], ignored: Sequence[str]) -> tuple[Findin
     )
 
 
-def private_folder(run_id: str, env: Mapping[str, str]) -> str:
-    """Where the run's sockets and temporary files go; short enough for a Unix socket."""
-    root = _temporary(env)
-    path = os.path.normpath(os.path.join(root, f"vg-{run_id}"))
-    fits = os.path.isabs(path) and len(os.fsencode(path)) <= _SOCKET_DIR_MAX
-    plain = ".." not in root.split("/") and "\n" not in path  # or a marker could not name it
-    return path if fits and plain else f"/tmp/vg-{run_id}"  # noqa: S108
-
-
-def _temporary(env: Mapping[str, str]) -> str:
-    """`$TMPDIR`, or `/tmp` where one cannot write there, as Python's `tempfile` has it."""
-    given = env.get("TMPDIR", "")
-    usable = os.path.isdir(given) and os.access(given, os.W_OK | os.X_OK)
-    return given if usable else "/tmp"  # noqa: S108  (what is made there will be private)
-
-
 def _parts(
     chosen: Sequence[Profile], version: str | None, before: Mapping[str, str]
 ) -> list[tuple[str, Part]]:
@@ -275,29 +259,10 @@ def _own_changes(
             wanted["TMPDIR"] = (private, "vLLM leaves files there")
             if "TORCHINDUCTOR_CACHE_DIR" not in before:
                 same = "where it was without a private TMPDIR: no cold compile"
-                wanted["TORCHINDUCTOR_CACHE_DIR"] = (_inductor_cache(before), same)
+                wanted["TORCHINDUCTOR_CACHE_DIR"] = (temporary.inductor_cache(before), same)
     return [
         Change(name, before.get(name), value, why, OWN) for name, (value, why) in wanted.items()
     ]
-
-
-def user(env: Mapping[str, str]) -> str:
-    """The user's name as Python's `getpass.getuser` finds it, which torch and vLLM call."""
-    name = next((env[n] for n in ("LOGNAME", "USER", "LNAME", "USERNAME") if env.get(n)), "")
-    if name:
-        return name
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid{os.getuid()}"
-
-
-def _inductor_cache(env: Mapping[str, str]) -> str:
-    """`<tmp>/torchinductor_<user>`, by torch's `_inductor/runtime/cache_dir_utils.py`."""
-    name = "".join("_" if c in '\\/:*?"<>|' else c for c in user(env))
-    return os.path.join(_temporary(env), f"torchinductor_{name}")
 
 
 def _uses(env_plan: EnvPlan, private: str) -> bool:

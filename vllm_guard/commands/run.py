@@ -17,6 +17,7 @@ from vllm_guard import (
     report,
     screen,
     signals,
+    temporary,
     voice,
 )
 from vllm_guard.commands.order import order_of
@@ -192,7 +193,7 @@ def _make_private(prepared: Prepared) -> None:
     folder = prepared.shelf.open(prepared.run_id) if traced else ""
     if folder:
         traces = paths.make_private(os.path.join(folder, "traces"))
-        os.symlink(traces, os.path.join(prepared.private, prepare.user(prepared.after)))
+        os.symlink(traces, os.path.join(prepared.private, temporary.user(prepared.after)))
 
 
 def _host(prepared: Prepared) -> Before | None:
@@ -247,7 +248,8 @@ def _say_before(prepared: Prepared) -> None:
         shown = tuple(f for f in shown if f.status not in ("ok", "skip"))
     # What a repository changes is never silent.
     told = [p for p in prepared.profiles if not options.quiet or p.origin == "repository"]
-    for line in report.launch_lines(prepared.plan, told, prepared.redactor):
+    parts = prepared.context.parts
+    for line in report.launch_lines(prepared.plan, told, prepared.redactor, parts):
         voice.say(line)
     voice.say_findings(shown, options.verbose)
 
