@@ -326,6 +326,19 @@ def test_a_link_where_a_decision_is_kept_is_not_followed(
         assert trust.refusal(profile, os.environ) is None
 
 
+@as_root
+def test_a_decision_of_another_user_does_not_count(repository: Path) -> None:
+    write(repository, {"profiles/p.toml": EVIL})
+    profile = profiles.load_profile("p", os.environ)
+    trust.allow(profile, os.environ)
+    assert trust.refusal(profile, os.environ) is None
+
+    given_away(
+        Path(os.environ["HOME"], f".local/state/vllm-guard/trust/{trust.key(profile)}.allow")
+    )
+    assert "not allowed" in refused("p")
+
+
 @pytest.mark.parametrize("name", ["XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"])
 def test_a_relative_xdg_folder_is_ignored_and_nothing_is_written_here(
     name: str, repository: Path
