@@ -241,16 +241,14 @@ def _record(prepared: Prepared, outcome: Outcome | None, contained: Containment)
 
 def _say_before(prepared: Prepared) -> None:
     options = prepared.options
-    shown = prepared.findings
-    if options.quiet:
-        shown = tuple(f for f in shown if f.status in ("fail", "warn"))
-    elif not options.verbose:
-        shown = tuple(f for f in shown if f.status not in ("ok", "skip"))
+    hidden: tuple[str, ...] = () if options.verbose else ("ok", "skip")
+    hidden = ("ok", "skip", "note", "unknown") if options.quiet else hidden
     # What a repository changes is never silent.
     told = [p for p in prepared.profiles if not options.quiet or p.origin == "repository"]
     parts = prepared.context.parts
     for line in report.launch_lines(prepared.plan, told, prepared.redactor, parts):
         voice.say(line)
+    shown = [f for f in prepared.findings if f.status not in hidden]
     voice.say_findings(shown, options.verbose)
 
 
