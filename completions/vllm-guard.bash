@@ -8,9 +8,10 @@ _vllm_guard_verb() {
     case $1 in
         '')
             verbs='check completion doctor env explain fix profile report run runs' argument='' most=0
-            flags='-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec
-              --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready
-              --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help --version'
+            flags='-p --profile -e --env --unset --keep --preflight --ignore --trust --main-guard
+              --exec --no-watch --allow-daemon --deadline --stall --stall-after --python --json
+              --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help
+              --version'
             ;;
         ' check')
             verbs='' argument='file' most=-1
@@ -22,8 +23,8 @@ _vllm_guard_verb() {
             ;;
         ' doctor')
             verbs='' argument='command' most=-1
-            flags='--full --only --skip --ignore --list -p --profile -e --env --unset --python
-              --strict -v --verbose --json --format -h --help'
+            flags='--full --only --skip --ignore --list -p --profile -e --env --unset --trust
+              --python --strict -v --verbose --json --format -h --help'
             ;;
         ' env')
             verbs='activate audit clean deactivate diff show' argument='' most=0
@@ -31,7 +32,7 @@ _vllm_guard_verb() {
             ;;
         ' env activate')
             verbs='' argument='profile' most=-1
-            flags='-e --env --unset --python --shell -h --help'
+            flags='-e --env --unset --trust --python --shell -h --help'
             ;;
         ' env audit')
             verbs='' argument='command' most=-1
@@ -47,7 +48,7 @@ _vllm_guard_verb() {
             ;;
         ' env diff')
             verbs='' argument='command' most=-1
-            flags='-p --profile -e --env --unset --python --json --shell -h --help'
+            flags='-p --profile -e --env --unset --trust --python --json --shell -h --help'
             ;;
         ' env show')
             verbs='' argument='variable' most=-1
@@ -62,20 +63,40 @@ _vllm_guard_verb() {
             flags='--write --check -h --help'
             ;;
         ' profile')
-            verbs='check list show' argument='' most=0
+            verbs='allow check deny diff list pin show verify' argument='' most=0
+            flags='-h --help'
+            ;;
+        ' profile allow')
+            verbs='' argument='profile' most=1
             flags='-h --help'
             ;;
         ' profile check')
             verbs='' argument='profile' most=-1
             flags='--python --strict --json -h --help'
             ;;
+        ' profile deny')
+            verbs='' argument='profile' most=1
+            flags='-h --help'
+            ;;
+        ' profile diff')
+            verbs='' argument='profile' most=-1
+            flags='-h --help'
+            ;;
         ' profile list')
             verbs='' argument='' most=0
             flags='--json -h --help'
             ;;
+        ' profile pin')
+            verbs='' argument='profile' most=-1
+            flags='--in --vllm --force --python -h --help'
+            ;;
         ' profile show')
             verbs='' argument='profile' most=1
             flags='--json -h --help'
+            ;;
+        ' profile verify')
+            verbs='' argument='' most=0
+            flags='--outdated --python --strict --json --format -h --help'
             ;;
         ' report')
             verbs='' argument='run' most=1
@@ -83,9 +104,9 @@ _vllm_guard_verb() {
             ;;
         ' run')
             verbs='' argument='command' most=-1
-            flags='-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec
-              --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready
-              --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help'
+            flags='-p --profile -e --env --unset --keep --preflight --ignore --trust --main-guard
+              --exec --no-watch --allow-daemon --deadline --stall --stall-after --python --json
+              --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help'
             ;;
         ' runs')
             verbs='clean list show' argument='' most=0
@@ -105,9 +126,10 @@ _vllm_guard_verb() {
             ;;
         ' -')
             verbs='' argument='=--' most=-1
-            flags='-p --profile -e --env --unset --keep --preflight --ignore --main-guard --exec
-              --no-watch --allow-daemon --deadline --stall --stall-after --python --json --on-ready
-              --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help --version'
+            flags='-p --profile -e --env --unset --keep --preflight --ignore --trust --main-guard
+              --exec --no-watch --allow-daemon --deadline --stall --stall-after --python --json
+              --on-ready --progress --quiet-child -n --dry-run -q --quiet -v --verbose -h --help
+              --version'
             ;;
     esac
 }
@@ -123,6 +145,7 @@ _vllm_guard_flag() {
         ' --keep') kind='variable' ;;
         ' --preflight') kind='=off quick full' ;;
         ' --ignore') kind='finding' ;;
+        ' --trust') kind='free' ;;
         ' --main-guard') kind='=auto definitions cutoff off' ;;
         ' --deadline') kind='free' ;;
         ' --stall') kind='=report kill off' ;;
@@ -139,11 +162,13 @@ _vllm_guard_flag() {
         ' doctor -e') kind='variable' ;;
         ' doctor --env') kind='variable' ;;
         ' doctor --unset') kind='variable' ;;
+        ' doctor --trust') kind='free' ;;
         ' doctor --python') kind='file' ;;
         ' doctor --format') kind='=text json nagios github junit' ;;
         ' env activate -e') kind='variable' ;;
         ' env activate --env') kind='variable' ;;
         ' env activate --unset') kind='variable' ;;
+        ' env activate --trust') kind='free' ;;
         ' env activate --python') kind='file' ;;
         ' env activate --shell') kind='=bash zsh sh fish powershell' ;;
         ' env audit --pid') kind='free' ;;
@@ -156,9 +181,15 @@ _vllm_guard_flag() {
         ' env diff -e') kind='variable' ;;
         ' env diff --env') kind='variable' ;;
         ' env diff --unset') kind='variable' ;;
+        ' env diff --trust') kind='free' ;;
         ' env diff --python') kind='file' ;;
         ' env diff --shell') kind='=json dotenv docker k8s slurm bash zsh sh fish powershell' ;;
         ' profile check --python') kind='file' ;;
+        ' profile pin --in') kind='=.vllm-guard profiles' ;;
+        ' profile pin --vllm') kind='free' ;;
+        ' profile pin --python') kind='file' ;;
+        ' profile verify --python') kind='file' ;;
+        ' profile verify --format') kind='=text json github' ;;
         ' report -f') kind='=markdown json html' ;;
         ' report --format') kind='=markdown json html' ;;
         ' report -o') kind='file' ;;
@@ -171,6 +202,7 @@ _vllm_guard_flag() {
         ' run --keep') kind='variable' ;;
         ' run --preflight') kind='=off quick full' ;;
         ' run --ignore') kind='finding' ;;
+        ' run --trust') kind='free' ;;
         ' run --main-guard') kind='=auto definitions cutoff off' ;;
         ' run --deadline') kind='free' ;;
         ' run --stall') kind='=report kill off' ;;
@@ -186,6 +218,7 @@ _vllm_guard_flag() {
         ' - --keep') kind='variable' ;;
         ' - --preflight') kind='=off quick full' ;;
         ' - --ignore') kind='finding' ;;
+        ' - --trust') kind='free' ;;
         ' - --main-guard') kind='=auto definitions cutoff off' ;;
         ' - --deadline') kind='free' ;;
         ' - --stall') kind='=report kill off' ;;
@@ -205,8 +238,8 @@ _vllm_guard_named() {
               vllm-sampling'
             ;;
         finding)
-            words='active-in-shell allocator-conflict c-compiler cache-clock cgroup-memory
-              cgroup-pids cold-compile collective-gpus collective-meet collective-others
+            words='active-in-shell allocator-conflict api-key-on-command-line c-compiler cache-clock
+              cgroup-memory cgroup-pids cold-compile collective-gpus collective-meet collective-others
               collective-reach collective-settings collective-slurm collective-versions
               collective-world command-not-executable command-not-found command-shell config-file
               cuda-before-fork dead-run debug-left-on disk-space engine-option-added
@@ -222,39 +255,41 @@ _vllm_guard_named() {
               model-intermediate model-length model-memory model-not-cached model-path
               model-quantization model-read-rate model-supported model-tokenizer model-unfinished
               nccl-interface network-picks nodes nofile notebook notebook-functions p2p-half-off
-              package-mismatch packages port-busy port-free port-invalid port-privileged port-shared
-              port-unknown probe-unknown profile-invalid profile-valid profile-version prompts-in-log
-              proxy-local ptrace-scope ptxas python-headers ray-not-copied ray-own rdma script-missing
-              script-unreadable server-ended service-link shared-memory shell-active shm-missing
-              shm-size shm-stale socket-ifname subcommand-unknown torch-build torch-import
-              variable-deprecated variable-inert variable-kept variable-overridden variable-removed
-              variable-required variable-unknown variable-value visible-devices vllm-address
-              vllm-found vllm-metadata vllm-not-found vllm-port vllm-shadowed'
+              package-mismatch packages pin-drift pin-guard-older pin-invalid pin-missing pin-outdated
+              pin-unknown-key pin-unlocked port-busy port-free port-invalid port-privileged
+              port-shared port-unknown probe-unknown profile-invalid profile-valid profile-version
+              prompts-in-log proxy-local ptrace-scope ptxas python-headers ray-not-copied ray-own rdma
+              repository-defaults script-missing script-unreadable server-ended service-link
+              shared-memory shell-active shm-missing shm-size shm-stale socket-ifname
+              subcommand-unknown torch-build torch-import variable-deprecated variable-inert
+              variable-kept variable-overridden variable-removed variable-required variable-unknown
+              variable-value visible-devices vllm-address vllm-found vllm-metadata vllm-not-found
+              vllm-port vllm-shadowed'
             ;;
         check)
-            words='collective compile config-file dead-runs disk environment flag-files flag-value
-              flags generation-config gpu-health gpu-links gpu-memory gpus host-memory inspect limits
-              load model model-complete model-dtype model-hub model-memory model-quantization
-              model-shape model-split model-storage model-supported network network-picks no-python
-              packages platform port profile-keys rendezvous script shared-memory subcommand toolchain
-              torch torch-build vllm-install'
+            words='api-key collective compile config-file dead-runs disk environment flag-files
+              flag-value flags generation-config gpu-health gpu-links gpu-memory gpus host-memory
+              inspect limits load model model-complete model-dtype model-hub model-memory
+              model-quantization model-shape model-split model-storage model-supported network
+              network-picks no-python packages platform port profile-keys rendezvous script
+              shared-memory subcommand toolchain torch torch-build vllm-install'
             ;;
         log)
             words='active-in-shell address-in-use address-not-local allocator-conflict
-              allreduce-peer-access architecture-dropped architecture-not-inspected architecture-null
-              architecture-plugin architecture-unsupported argument-json-refused argument-not-a-choice
-              argument-not-json argument-refused argument-without-value arguments-missing
-              arguments-unrecognised attention-backend-invalid attention-backend-none
-              batched-tokens-below-length batched-tokens-below-seqs bfloat16-unsupported
-              bind-permission block-size-unsupported breakpoint-in-worker broadcast-wait
-              buffers-modified c-compiler c-compiler-missing c-headers-missing cache-clock
-              cache-permission capture-disabled capture-invalidated capture-not-permitted
-              capture-out-of-memory certificate-missing cgroup-memory cgroup-pids chat-template-broken
-              chat-template-file chat-template-missing chat-template-refuses chat-template-slow
-              child-died cold-compile collective-gpus collective-meet collective-others
-              collective-reach collective-settings collective-slurm collective-versions
-              collective-world command-not-executable command-not-found command-shell
-              compile-backend-failed compile-cache-broken compile-not-serializable
+              allreduce-peer-access api-key-on-command-line architecture-dropped
+              architecture-not-inspected architecture-null architecture-plugin
+              architecture-unsupported argument-json-refused argument-not-a-choice argument-not-json
+              argument-refused argument-without-value arguments-missing arguments-unrecognised
+              attention-backend-invalid attention-backend-none batched-tokens-below-length
+              batched-tokens-below-seqs bfloat16-unsupported bind-permission block-size-unsupported
+              breakpoint-in-worker broadcast-wait buffers-modified c-compiler c-compiler-missing
+              c-headers-missing cache-clock cache-permission capture-disabled capture-invalidated
+              capture-not-permitted capture-out-of-memory certificate-missing cgroup-memory
+              cgroup-pids chat-template-broken chat-template-file chat-template-missing
+              chat-template-refuses chat-template-slow child-died cold-compile collective-gpus
+              collective-meet collective-others collective-reach collective-settings collective-slurm
+              collective-versions collective-world command-not-executable command-not-found
+              command-shell compile-backend-failed compile-cache-broken compile-not-serializable
               compiler-command-failed config-file config-file-refused config-missing config-not-json
               configuration-key-unknown configuration-refused configuration-type
               connector-expandable-segments context-parallel-heads cpu-kv-cache-too-large
@@ -309,18 +344,20 @@ _vllm_guard_named() {
               nvcc-gcc-too-new nvcc-missing nvml-mismatch nvml-unknown object-storage-load-format
               offline-not-cached oom-killer output-handler-failed p2p-half-off p2p-test-failed
               package-mismatch packages parser-tokenizer peer-gone pickle-refused
-              piecewise-graphs-unavailable pipeline-unsupported platform-plugins platform-unspecified
-              pooler-out-of-memory port-busy port-free port-invalid port-out-of-range port-privileged
-              port-shared port-unknown probe-unknown process-group-not-destroyed process-limit
-              processor-not-loaded profile-invalid profile-out-of-memory profile-valid profile-version
-              prompt-too-long prompts-in-log proxy-local ptrace-scope ptx-toolchain ptxas
-              ptxas-architecture ptxas-failed python-headers python-headers-missing
-              quantization-capability quantization-config-missing quantization-contradicts-model
-              quantization-dtype quantization-platform quantization-scheme-capability
-              quantization-unknown quantized-shape ray-actor-died ray-missing ray-no-cluster
-              ray-no-gpu-here ray-no-placement ray-not-copied ray-out-of-memory ray-own
-              ray-placement-waits ray-same-address ray-versions-differ rdma read-only-disk
-              reasoning-parser-unknown rendezvous-incomplete rendezvous-port-busy rendezvous-timeout
+              piecewise-graphs-unavailable pin-drift pin-guard-older pin-invalid pin-missing
+              pin-outdated pin-unknown-key pin-unlocked pipeline-unsupported platform-plugins
+              platform-unspecified pooler-out-of-memory port-busy port-free port-invalid
+              port-out-of-range port-privileged port-shared port-unknown probe-unknown
+              process-group-not-destroyed process-limit processor-not-loaded profile-invalid
+              profile-out-of-memory profile-valid profile-version prompt-too-long prompts-in-log
+              proxy-local ptrace-scope ptx-toolchain ptxas ptxas-architecture ptxas-failed
+              python-headers python-headers-missing quantization-capability
+              quantization-config-missing quantization-contradicts-model quantization-dtype
+              quantization-platform quantization-scheme-capability quantization-unknown
+              quantized-shape ray-actor-died ray-missing ray-no-cluster ray-no-gpu-here
+              ray-no-placement ray-not-copied ray-out-of-memory ray-own ray-placement-waits
+              ray-same-address ray-versions-differ rdma read-only-disk reasoning-parser-unknown
+              rendezvous-incomplete rendezvous-port-busy rendezvous-timeout repository-defaults
               repository-disabled revision-unknown rpc-timeout runner-unsupported
               rust-frontend-missing safetensors-cut-off safetensors-not-one sampler-out-of-memory
               script-missing script-unreadable server-ended service-link serving-out-of-memory

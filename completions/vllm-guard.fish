@@ -19,9 +19,14 @@ function __vllm_guard_is_verb
         case ' explain'
         case ' fix'
         case ' profile'
+        case ' profile allow'
         case ' profile check'
+        case ' profile deny'
+        case ' profile diff'
         case ' profile list'
+        case ' profile pin'
         case ' profile show'
+        case ' profile verify'
         case ' report'
         case ' run'
         case ' runs'
@@ -45,6 +50,7 @@ function __vllm_guard_takes_value
         case ' --keep'
         case ' --preflight'
         case ' --ignore'
+        case ' --trust'
         case ' --main-guard'
         case ' --deadline'
         case ' --stall'
@@ -61,11 +67,13 @@ function __vllm_guard_takes_value
         case ' doctor -e'
         case ' doctor --env'
         case ' doctor --unset'
+        case ' doctor --trust'
         case ' doctor --python'
         case ' doctor --format'
         case ' env activate -e'
         case ' env activate --env'
         case ' env activate --unset'
+        case ' env activate --trust'
         case ' env activate --python'
         case ' env activate --shell'
         case ' env audit --pid'
@@ -78,9 +86,15 @@ function __vllm_guard_takes_value
         case ' env diff -e'
         case ' env diff --env'
         case ' env diff --unset'
+        case ' env diff --trust'
         case ' env diff --python'
         case ' env diff --shell'
         case ' profile check --python'
+        case ' profile pin --in'
+        case ' profile pin --vllm'
+        case ' profile pin --python'
+        case ' profile verify --python'
+        case ' profile verify --format'
         case ' report -f'
         case ' report --format'
         case ' report -o'
@@ -93,6 +107,7 @@ function __vllm_guard_takes_value
         case ' run --keep'
         case ' run --preflight'
         case ' run --ignore'
+        case ' run --trust'
         case ' run --main-guard'
         case ' run --deadline'
         case ' run --stall'
@@ -108,6 +123,7 @@ function __vllm_guard_takes_value
         case ' - --keep'
         case ' - --preflight'
         case ' - --ignore'
+        case ' - --trust'
         case ' - --main-guard'
         case ' - --deadline'
         case ' - --stall'
@@ -146,31 +162,32 @@ function __vllm_guard_named
                 'clean debug dummy-weights eager nccl network p2p-off single-process stats trace vllm-sampling'
         case finding
             string split ' ' -- \
-                'active-in-shell allocator-conflict c-compiler cache-clock cgroup-memory cgroup-pids cold-compile' \
-            'collective-gpus collective-meet collective-others collective-reach collective-settings' \
-            'collective-slurm collective-versions collective-world command-not-executable command-not-found' \
-            'command-shell config-file cuda-before-fork dead-run debug-left-on disk-space engine-option-added' \
-            'engine-option-default engine-option-kept engine-option-type engine-option-unknown' \
-            'engine-options-not-applied flag-file flag-unknown flag-value flags generation-config glibc' \
-            'gloo-interface gpu-architecture gpu-compute-mode gpu-count gpu-ecc gpu-memory gpu-mig gpu-order' \
-            'gpu-p2p gpu-p2p-cache gpu-slowed gpu-unknown gpu-xid gpus host-ip host-memory host-not-here' \
-            'host-oom-kill hub-answers hub-gated hub-model hub-revision hub-token inside-run interpreter-unusable' \
-            'jit-tools kv-cache-dtype left-behind loopback main-guard-marker main-guard-missing' \
-            'main-guard-not-applied main-guard-not-needed master-address master-port memlock model-blocks' \
-            'model-cached model-chat-template model-complete model-config model-dtype model-experts' \
+                'active-in-shell allocator-conflict api-key-on-command-line c-compiler cache-clock cgroup-memory' \
+            'cgroup-pids cold-compile collective-gpus collective-meet collective-others collective-reach' \
+            'collective-settings collective-slurm collective-versions collective-world command-not-executable' \
+            'command-not-found command-shell config-file cuda-before-fork dead-run debug-left-on disk-space' \
+            'engine-option-added engine-option-default engine-option-kept engine-option-type' \
+            'engine-option-unknown engine-options-not-applied flag-file flag-unknown flag-value flags' \
+            'generation-config glibc gloo-interface gpu-architecture gpu-compute-mode gpu-count gpu-ecc' \
+            'gpu-memory gpu-mig gpu-order gpu-p2p gpu-p2p-cache gpu-slowed gpu-unknown gpu-xid gpus host-ip' \
+            'host-memory host-not-here host-oom-kill hub-answers hub-gated hub-model hub-revision hub-token' \
+            'inside-run interpreter-unusable jit-tools kv-cache-dtype left-behind loopback main-guard-marker' \
+            'main-guard-missing main-guard-not-applied main-guard-not-needed master-address master-port memlock' \
+            'model-blocks model-cached model-chat-template model-complete model-config model-dtype model-experts' \
             'model-filesystem model-heads model-intermediate model-length model-memory model-not-cached' \
             'model-path model-quantization model-read-rate model-supported model-tokenizer model-unfinished' \
             'nccl-interface network-picks nodes nofile notebook notebook-functions p2p-half-off package-mismatch' \
-            'packages port-busy port-free port-invalid port-privileged port-shared port-unknown probe-unknown' \
+            'packages pin-drift pin-guard-older pin-invalid pin-missing pin-outdated pin-unknown-key pin-unlocked' \
+            'port-busy port-free port-invalid port-privileged port-shared port-unknown probe-unknown' \
             'profile-invalid profile-valid profile-version prompts-in-log proxy-local ptrace-scope ptxas' \
-            'python-headers ray-not-copied ray-own rdma script-missing script-unreadable server-ended' \
-            'service-link shared-memory shell-active shm-missing shm-size shm-stale socket-ifname' \
+            'python-headers ray-not-copied ray-own rdma repository-defaults script-missing script-unreadable' \
+            'server-ended service-link shared-memory shell-active shm-missing shm-size shm-stale socket-ifname' \
             'subcommand-unknown torch-build torch-import variable-deprecated variable-inert variable-kept' \
             'variable-overridden variable-removed variable-required variable-unknown variable-value' \
             'visible-devices vllm-address vllm-found vllm-metadata vllm-not-found vllm-port vllm-shadowed'
         case check
             string split ' ' -- \
-                'collective compile config-file dead-runs disk environment flag-files flag-value flags' \
+                'api-key collective compile config-file dead-runs disk environment flag-files flag-value flags' \
             'generation-config gpu-health gpu-links gpu-memory gpus host-memory inspect limits load model' \
             'model-complete model-dtype model-hub model-memory model-quantization model-shape model-split' \
             'model-storage model-supported network network-picks no-python packages platform port profile-keys' \
@@ -178,9 +195,9 @@ function __vllm_guard_named
         case log
             string split ' ' -- \
                 'active-in-shell address-in-use address-not-local allocator-conflict allreduce-peer-access' \
-            'architecture-dropped architecture-not-inspected architecture-null architecture-plugin' \
-            'architecture-unsupported argument-json-refused argument-not-a-choice argument-not-json' \
-            'argument-refused argument-without-value arguments-missing arguments-unrecognised' \
+            'api-key-on-command-line architecture-dropped architecture-not-inspected architecture-null' \
+            'architecture-plugin architecture-unsupported argument-json-refused argument-not-a-choice' \
+            'argument-not-json argument-refused argument-without-value arguments-missing arguments-unrecognised' \
             'attention-backend-invalid attention-backend-none batched-tokens-below-length' \
             'batched-tokens-below-seqs bfloat16-unsupported bind-permission block-size-unsupported' \
             'breakpoint-in-worker broadcast-wait buffers-modified c-compiler c-compiler-missing c-headers-missing' \
@@ -236,7 +253,8 @@ function __vllm_guard_named
             'numactl-missing nvcc-architecture nvcc-gcc-too-new nvcc-missing nvml-mismatch nvml-unknown' \
             'object-storage-load-format offline-not-cached oom-killer output-handler-failed p2p-half-off' \
             'p2p-test-failed package-mismatch packages parser-tokenizer peer-gone pickle-refused' \
-            'piecewise-graphs-unavailable pipeline-unsupported platform-plugins platform-unspecified' \
+            'piecewise-graphs-unavailable pin-drift pin-guard-older pin-invalid pin-missing pin-outdated' \
+            'pin-unknown-key pin-unlocked pipeline-unsupported platform-plugins platform-unspecified' \
             'pooler-out-of-memory port-busy port-free port-invalid port-out-of-range port-privileged port-shared' \
             'port-unknown probe-unknown process-group-not-destroyed process-limit processor-not-loaded' \
             'profile-invalid profile-out-of-memory profile-valid profile-version prompt-too-long prompts-in-log' \
@@ -247,25 +265,25 @@ function __vllm_guard_named
             'ray-no-cluster ray-no-gpu-here ray-no-placement ray-not-copied ray-out-of-memory ray-own' \
             'ray-placement-waits ray-same-address ray-versions-differ rdma read-only-disk' \
             'reasoning-parser-unknown rendezvous-incomplete rendezvous-port-busy rendezvous-timeout' \
-            'repository-disabled revision-unknown rpc-timeout runner-unsupported rust-frontend-missing' \
-            'safetensors-cut-off safetensors-not-one sampler-out-of-memory script-missing script-unreadable' \
-            'server-ended service-link serving-out-of-memory shard-missing sharded-state-missing shared-memory' \
-            'shell-active shm-bus-error shm-bus-error-reported shm-full shm-missing shm-read-only shm-size' \
-            'shm-stale shm-too-small sleep-mode-unsupported socket-ifname spawn-forced speculative-tokens-missing' \
-            'speculative-tokens-too-many stale-file-handle stopped-while-starting subcommand-unknown' \
-            'swap-space-too-large token-invalid tokenizer-class-unknown tokenizer-library-missing' \
-            'tokenizer-not-json tokenizer-not-loaded too-many-open-files tool-choice-flags tool-parser-not-given' \
-            'tool-parser-unknown torch-build torch-import torch-not-installed torch-shm torch-without-cuda' \
-            'torchrun-child-failed torchvision-mismatch transformers-incompatible triton-mismatch' \
-            'triton-out-of-resource trust-remote-code undefined-symbol unguarded-script variable-choice' \
-            'variable-deprecated variable-inert variable-kept variable-not-a-number variable-not-known' \
-            'variable-overridden variable-refused variable-removed variable-required variable-unknown' \
-            'variable-value visible-devices visible-devices-contradict vllm-address vllm-c-missing' \
-            'vllm-c-not-imported vllm-found vllm-metadata vllm-not-found vllm-not-installed vllm-port' \
-            'vllm-port-uri vllm-port-value vllm-shadowed wake-up-out-of-memory weight-key weight-name' \
-            'weight-shape weights-missing weights-not-initialized worker-died worker-error-relayed' \
-            'worker-init-failed worker-process-died worker-stopped-cleanly worker-traceback world-too-large' \
-            'xet-failed'
+            'repository-defaults repository-disabled revision-unknown rpc-timeout runner-unsupported' \
+            'rust-frontend-missing safetensors-cut-off safetensors-not-one sampler-out-of-memory script-missing' \
+            'script-unreadable server-ended service-link serving-out-of-memory shard-missing' \
+            'sharded-state-missing shared-memory shell-active shm-bus-error shm-bus-error-reported shm-full' \
+            'shm-missing shm-read-only shm-size shm-stale shm-too-small sleep-mode-unsupported socket-ifname' \
+            'spawn-forced speculative-tokens-missing speculative-tokens-too-many stale-file-handle' \
+            'stopped-while-starting subcommand-unknown swap-space-too-large token-invalid tokenizer-class-unknown' \
+            'tokenizer-library-missing tokenizer-not-json tokenizer-not-loaded too-many-open-files' \
+            'tool-choice-flags tool-parser-not-given tool-parser-unknown torch-build torch-import' \
+            'torch-not-installed torch-shm torch-without-cuda torchrun-child-failed torchvision-mismatch' \
+            'transformers-incompatible triton-mismatch triton-out-of-resource trust-remote-code undefined-symbol' \
+            'unguarded-script variable-choice variable-deprecated variable-inert variable-kept' \
+            'variable-not-a-number variable-not-known variable-overridden variable-refused variable-removed' \
+            'variable-required variable-unknown variable-value visible-devices visible-devices-contradict' \
+            'vllm-address vllm-c-missing vllm-c-not-imported vllm-found vllm-metadata vllm-not-found' \
+            'vllm-not-installed vllm-port vllm-port-uri vllm-port-value vllm-shadowed wake-up-out-of-memory' \
+            'weight-key weight-name weight-shape weights-missing weights-not-initialized worker-died' \
+            'worker-error-relayed worker-init-failed worker-process-died worker-stopped-cleanly worker-traceback' \
+            'world-too-large xet-failed'
     end
 end
 
@@ -276,7 +294,7 @@ complete -c vllm-guard -n "__vllm_guard_at ''" -a doctor -d 'Check what COMMAND 
 complete -c vllm-guard -n "__vllm_guard_at ''" -a env -d 'What of the environment matters to vLLM or is left over; profiles for a whole shell.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -a explain -d 'Say why it failed, by a log of any vLLM (default: that of the last run); or what an ID means.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -a fix -d 'Write the main guard into scripts that start processes without one.'
-complete -c vllm-guard -n "__vllm_guard_at ''" -a profile -d 'List, show and check profiles.'
+complete -c vllm-guard -n "__vllm_guard_at ''" -a profile -d 'List, show and check profiles; allow and deny those of a repository; pin them there.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -a report -d 'Report a run (default: the newest): what failed and why, timeline, environment, log; secrets masked.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -a run -d 'Launch COMMAND under profiles, and end as it ends.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -a runs -d 'List and show the records of runs, and remove what killed ones left.'
@@ -286,6 +304,7 @@ complete -c vllm-guard -n "__vllm_guard_at ''" -l unset -x -a '(set -nx)' -d 'Un
 complete -c vllm-guard -n "__vllm_guard_at ''" -l keep -x -a '(set -nx)' -d 'No profile may touch this variable.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -l preflight -x -a 'off quick full' -d 'Which checks run first.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -l ignore -x -a '(__vllm_guard_named finding)' -d 'A failing finding with this id becomes a warning.'
+complete -c vllm-guard -n "__vllm_guard_at ''" -l trust -x -d 'A repository\'s profile with this digest may be used (for CI).'
 complete -c vllm-guard -n "__vllm_guard_at ''" -l main-guard -x -a 'auto definitions cutoff off' -d 'What child processes of an unguarded script run of it.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -l exec -d 'Check, then replace this process: no supervision.'
 complete -c vllm-guard -n "__vllm_guard_at ''" -l no-watch -d 'The command inherits stdout and stderr untouched.'
@@ -318,6 +337,7 @@ complete -c vllm-guard -n "__vllm_guard_at ' doctor'" -l list -d 'List the check
 complete -c vllm-guard -n "__vllm_guard_at ' doctor'" -s p -l profile -x -a '(__vllm_guard_profiles)' -d 'As under it.'
 complete -c vllm-guard -n "__vllm_guard_at ' doctor'" -s e -l env -x -a '(set -nx)' -d 'As with this variable.'
 complete -c vllm-guard -n "__vllm_guard_at ' doctor'" -l unset -x -a '(set -nx)' -d 'As without this variable.'
+complete -c vllm-guard -n "__vllm_guard_at ' doctor'" -l trust -x -d 'As for `run`.'
 complete -c vllm-guard -n "__vllm_guard_at ' doctor'" -l python -r -F -d 'The interpreter whose vLLM is meant.'
 complete -c vllm-guard -n "__vllm_guard_at ' doctor'" -l strict -d 'Warnings count as failures.'
 complete -c vllm-guard -n "__vllm_guard_at ' doctor'" -s v -l verbose -d 'Every finding, and how long each check took.'
@@ -334,6 +354,7 @@ complete -c vllm-guard -n "__vllm_guard_at ' env'" -a show -d 'Show the variable
 complete -c vllm-guard -n "__vllm_guard_at ' env'" -s h -l help -d 'Show this message and exit.'
 complete -c vllm-guard -n "__vllm_guard_at ' env activate'" -s e -l env -x -a '(set -nx)' -d 'As for `run`.'
 complete -c vllm-guard -n "__vllm_guard_at ' env activate'" -l unset -x -a '(set -nx)' -d 'As for `run`.'
+complete -c vllm-guard -n "__vllm_guard_at ' env activate'" -l trust -x -d 'As for `run`.'
 complete -c vllm-guard -n "__vllm_guard_at ' env activate'" -l python -r -F -d 'The interpreter whose vLLM is meant.'
 complete -c vllm-guard -n "__vllm_guard_at ' env activate'" -l shell -x -a 'bash zsh sh fish powershell' -d 'Whose code is printed (default: that of the shell that calls).'
 complete -c vllm-guard -n "__vllm_guard_at ' env activate'" -s h -l help -d 'Show this message and exit.'
@@ -352,6 +373,7 @@ complete -c vllm-guard -n "__vllm_guard_at ' env deactivate'" -s h -l help -d 'S
 complete -c vllm-guard -n "__vllm_guard_at ' env diff'" -s p -l profile -x -a '(__vllm_guard_profiles)' -d 'As for `run`.'
 complete -c vllm-guard -n "__vllm_guard_at ' env diff'" -s e -l env -x -a '(set -nx)' -d 'As for `run`.'
 complete -c vllm-guard -n "__vllm_guard_at ' env diff'" -l unset -x -a '(set -nx)' -d 'As for `run`.'
+complete -c vllm-guard -n "__vllm_guard_at ' env diff'" -l trust -x -d 'As for `run`.'
 complete -c vllm-guard -n "__vllm_guard_at ' env diff'" -l python -r -F -d 'The interpreter whose vLLM is meant.'
 complete -c vllm-guard -n "__vllm_guard_at ' env diff'" -l json -d 'One JSON document on stdout.'
 complete -c vllm-guard -n "__vllm_guard_at ' env diff'" -l shell -x -a 'json dotenv docker k8s slurm bash zsh sh fish powershell' -d 'Only the changes, in this form, with values as they are.'
@@ -368,20 +390,43 @@ complete -c vllm-guard -n "__vllm_guard_at ' fix'" -l write -d 'Change the files
 complete -c vllm-guard -n "__vllm_guard_at ' fix'" -l check -d 'Only say which would change; status 1 if one would.'
 complete -c vllm-guard -n "__vllm_guard_at ' fix'" -s h -l help -d 'Show this message and exit.'
 complete -c vllm-guard -n "__vllm_guard_at ' fix'" -F
+complete -c vllm-guard -n "__vllm_guard_at ' profile'" -a allow -d 'Let a repository\'s profile be used, as long as it and what it extends stay as they are.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile'" -a check -d 'Check profiles against the schema and against the installed vLLM (all profiles by default).'
+complete -c vllm-guard -n "__vllm_guard_at ' profile'" -a deny -d 'Never use this profile of a repository, whatever comes to be in it.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile'" -a diff -d 'Show how pinned profiles differ from those that they were copied from, as they are now.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile'" -a list -d 'List the profiles that can be named with -p.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile'" -a pin -d 'Copy profiles into this repository, with what they extend, and lock them in vllm-guard.lock.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile'" -a show -d 'Show what a profile does, with the reason for each change.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile'" -a verify -d 'Check this repository\'s pinned profiles against vllm-guard.lock; for CI.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile'" -s h -l help -d 'Show this message and exit.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile allow'" -s h -l help -d 'Show this message and exit.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile allow'" -a '(__vllm_guard_profiles)'
 complete -c vllm-guard -n "__vllm_guard_at ' profile check'" -l python -r -F -d 'The interpreter whose vLLM is meant.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile check'" -l strict -d 'Warnings count as failures.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile check'" -l json -d 'One JSON document on stdout.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile check'" -s h -l help -d 'Show this message and exit.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile check'" -a '(__vllm_guard_profiles)'
+complete -c vllm-guard -n "__vllm_guard_at ' profile deny'" -s h -l help -d 'Show this message and exit.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile deny'" -a '(__vllm_guard_profiles)'
+complete -c vllm-guard -n "__vllm_guard_at ' profile diff'" -s h -l help -d 'Show this message and exit.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile diff'" -a '(__vllm_guard_profiles)'
 complete -c vllm-guard -n "__vllm_guard_at ' profile list'" -l json -d 'One JSON document on stdout.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile list'" -s h -l help -d 'Show this message and exit.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile pin'" -l in -x -a '.vllm-guard profiles' -d 'The folder for the copies.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile pin'" -l vllm -x -d 'Also check against this vLLM.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile pin'" -l force -d 'Overwrite copies that were edited.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile pin'" -l python -r -F -d 'The interpreter whose vLLM is meant.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile pin'" -s h -l help -d 'Show this message and exit.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile pin'" -a '(__vllm_guard_profiles)'
 complete -c vllm-guard -n "__vllm_guard_at ' profile show'" -l json -d 'One JSON document on stdout.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile show'" -s h -l help -d 'Show this message and exit.'
 complete -c vllm-guard -n "__vllm_guard_at ' profile show'" -a '(__vllm_guard_profiles)'
+complete -c vllm-guard -n "__vllm_guard_at ' profile verify'" -l outdated -d 'Fail also where the built-in profile is newer.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile verify'" -l python -r -F -d 'The interpreter whose vLLM is meant.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile verify'" -l strict -d 'Warnings count as failures.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile verify'" -l json -d 'One JSON document on stdout.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile verify'" -l format -x -a 'text json github' -d 'Form.'
+complete -c vllm-guard -n "__vllm_guard_at ' profile verify'" -s h -l help -d 'Show this message and exit.'
 complete -c vllm-guard -n "__vllm_guard_at ' report'" -s f -l format -x -a 'markdown json html' -d 'How it is written (default: markdown, which fills vLLM\'s form for bugs).'
 complete -c vllm-guard -n "__vllm_guard_at ' report'" -s o -l output -r -F -d 'Write it there instead of to stdout.'
 complete -c vllm-guard -n "__vllm_guard_at ' report'" -l json -d 'The same as --format json.'
@@ -393,6 +438,7 @@ complete -c vllm-guard -n "__vllm_guard_at ' run'" -l unset -x -a '(set -nx)' -d
 complete -c vllm-guard -n "__vllm_guard_at ' run'" -l keep -x -a '(set -nx)' -d 'No profile may touch this variable.'
 complete -c vllm-guard -n "__vllm_guard_at ' run'" -l preflight -x -a 'off quick full' -d 'Which checks run first.'
 complete -c vllm-guard -n "__vllm_guard_at ' run'" -l ignore -x -a '(__vllm_guard_named finding)' -d 'A failing finding with this id becomes a warning.'
+complete -c vllm-guard -n "__vllm_guard_at ' run'" -l trust -x -d 'A repository\'s profile with this digest may be used (for CI).'
 complete -c vllm-guard -n "__vllm_guard_at ' run'" -l main-guard -x -a 'auto definitions cutoff off' -d 'What child processes of an unguarded script run of it.'
 complete -c vllm-guard -n "__vllm_guard_at ' run'" -l exec -d 'Check, then replace this process: no supervision.'
 complete -c vllm-guard -n "__vllm_guard_at ' run'" -l no-watch -d 'The command inherits stdout and stderr untouched.'
@@ -428,6 +474,7 @@ complete -c vllm-guard -n "__vllm_guard_at ' -'" -l unset -x -a '(set -nx)' -d '
 complete -c vllm-guard -n "__vllm_guard_at ' -'" -l keep -x -a '(set -nx)' -d 'No profile may touch this variable.'
 complete -c vllm-guard -n "__vllm_guard_at ' -'" -l preflight -x -a 'off quick full' -d 'Which checks run first.'
 complete -c vllm-guard -n "__vllm_guard_at ' -'" -l ignore -x -a '(__vllm_guard_named finding)' -d 'A failing finding with this id becomes a warning.'
+complete -c vllm-guard -n "__vllm_guard_at ' -'" -l trust -x -d 'A repository\'s profile with this digest may be used (for CI).'
 complete -c vllm-guard -n "__vllm_guard_at ' -'" -l main-guard -x -a 'auto definitions cutoff off' -d 'What child processes of an unguarded script run of it.'
 complete -c vllm-guard -n "__vllm_guard_at ' -'" -l exec -d 'Check, then replace this process: no supervision.'
 complete -c vllm-guard -n "__vllm_guard_at ' -'" -l no-watch -d 'The command inherits stdout and stderr untouched.'

@@ -44,6 +44,7 @@ vllm_guard.plan vllm_guard.prepare
 vllm_guard.probes vllm_guard.probes.command vllm_guard.probes.command.dead_runs
 vllm_guard.probes.command.no_python
 vllm_guard.profiles vllm_guard.pump vllm_guard.record vllm_guard.redact vllm_guard.report
+vllm_guard.repository vllm_guard.temporary
 vllm_guard.screen vllm_guard.segments vllm_guard.signals vllm_guard.target
 vllm_guard.target.rewrite vllm_guard.target.words vllm_guard.terminal vllm_guard.tree
 vllm_guard.voice

@@ -48,6 +48,7 @@ LAYERS = (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
         *("removal", "effects", "diagnose", "signatures"),
         "phases",
+        *("trust", "pins", "defaults"),
     ),
     (
         *(
@@ -67,6 +68,7 @@ LAYERS = (
         "host",
         *("values", "vllm_source", "vllm_models", "vllm_flags", "assignments", "shellcode"),
         *("estimate", "hub", "hub_api", "model_files"),
+        *("repository", "temporary", "vllm_names"),
         *("notebooks", "scripts", "unguarded"),
         *("guarding", "importers", "overwrite"),
         *("lines", "needles", "prefixes"),

@@ -480,35 +480,6 @@ def test_a_file_that_is_not_there_is_a_usage_error() -> None:
     assert caught.value.exit_code == USAGE
 
 
-@pytest.mark.parametrize("folder", ["profiles", ".vllm-guard"])
-def test_a_repositorys_profile_is_not_used_by_name_but_named(folder, tmp_path, monkeypatch) -> None:
-    (tmp_path / ".git").mkdir()
-    (tmp_path / folder).mkdir()
-    (tmp_path / folder / "theirs.toml").write_text("hostile")
-    below = tmp_path / "a" / "b"
-    below.mkdir(parents=True)
-    monkeypatch.chdir(below)
-
-    with pytest.raises(GuardError) as caught:
-        load("theirs")
-
-    assert caught.value.exit_code == USAGE
-    assert caught.value.hint.endswith(f"-p ./../../{folder}/theirs.toml")
-
-
-def test_the_search_ends_at_the_root_of_the_repository(tmp_path, monkeypatch) -> None:
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles" / "theirs.toml").write_text(HEAD)
-    inner = tmp_path / "inner"
-    (inner / ".git").mkdir(parents=True)
-    monkeypatch.chdir(inner)
-
-    with pytest.raises(GuardError) as caught:
-        load("theirs")
-
-    assert "repository" not in caught.value.hint
-
-
 def test_what_a_shell_or_an_editor_hides_is_no_profile(user) -> None:
     for name in (".toml", ".#mine.toml", ".mine.toml.swp"):
         (user / name).write_text(HEAD)

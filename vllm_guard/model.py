@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Status = Literal["ok", "note", "warn", "fail", "skip", "unknown"]
     SettingKind = Literal["set", "default", "required", "unset"]
     Removal = Literal["debugging", "service-links"]
+    Origin = Literal["builtin", "user", "repository", "path"]
     OutcomeKind = Literal["exited", "signalled", "not-started", "deadline", "lost"]
     #: What holds the processes of a run: a cgroup of its own, a subreaper, or their process group only.
     Containment = Literal["cgroup", "keeper", "group", "none"]
@@ -43,6 +44,16 @@ class Part:
     engine: tuple[tuple[str, Any], ...]
     probes: tuple[str, ...]
     remove: tuple[Removal, ...] = ()  #: what of the environment is unset, whatever it is called
+    doubted: bool = False  #: a repository says so: `trust` decides whether it may
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a profile: its own, or one that it extends."""
+
+    path: str  #: its real path
+    digest: str  #: sha256 of the bytes that were parsed, hex
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class Profile:
     """One parsed TOML file (design, section 5), with what it extends already in `parts`, base first."""
 
     name: str
-    origin: Literal["builtin", "user", "path"]
+    origin: Origin
     path: str
     digest: str  #: sha256 of the file's bytes, hex
     summary: str
@@ -58,6 +69,12 @@ class Profile:
     uri: str
     vllm: str  #: version specifier, PEP 440; empty for any
     parts: tuple[Part, ...]
+    sources: tuple[Source, ...] = ()  #: what it extends, base first; last its own file
+
+    @property
+    def is_doubted(self) -> bool:
+        """Does a repository have a say in it?"""
+        return any(source.origin == "repository" for source in self.sources)
 
 
 @dataclass(frozen=True)

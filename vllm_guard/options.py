@@ -39,6 +39,7 @@ class RunOptions:
     unset: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()  #: "sha256:..."
     preflight: str = "quick"
     main_guard: str = "auto"
     exec: bool = False
@@ -95,6 +96,14 @@ OPTIONS = (
         "A failing finding with this id becomes a warning.",
         "",
         "ID",
+        many=True,
+    ),
+    Option(
+        "trust",
+        "--trust",
+        "A repository's profile with this digest may be used (for CI).",
+        "",
+        "sha256:DIGEST",
         many=True,
     ),
     Option(
@@ -172,6 +181,8 @@ def finish_values(values: dict[str, Any]) -> RunOptions:
     for option in ("unset", "keep"):
         for name in fields.get(option, ()):
             _check_name(name, f"--{option}", True)
+    for word in fields.get("trust", ()):
+        _check_digest(word)
     if not fields.get("command"):
         raise _usage("no command given", "put it after `--`")
     _check_together(fields)
@@ -268,6 +279,13 @@ def _check_name(name: str, option: str, complete: bool) -> None:
     if name.startswith(_OWN):
         hint = "they tell which processes belong to a run; leave it out"
         raise _usage(f"{option}: {_OWN}* are vllm-guard's own: {name}", hint)
+
+
+def _check_digest(word: str) -> None:
+    digits = word.removeprefix("sha256:")
+    if not word.startswith("sha256:") or len(digits) != 64 or set(digits) - set("0123456789abcdef"):
+        hint = "vllm-guard profile show NAME prints it"
+        raise _usage(f"--trust {word!r} is not sha256: and 64 hexadecimal digits", hint)
 
 
 def _usage(message: str, hint: str = "") -> GuardError:

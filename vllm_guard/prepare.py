@@ -17,7 +17,9 @@ from vllm_guard import (
     profiles,
     record,
     report,
+    repository,
     target,
+    temporary,
 )
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
 from vllm_guard.frozen import replace
@@ -39,7 +41,6 @@ else:
 
 LEVEL = "VGUARD_LEVEL"
 OWN = "vllm-guard"
-_SOCKET_DIR_MAX = 65  #: a Unix socket path has 107 bytes, of which vLLM's names take 37
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Prepared:
     target: Target | None
     argv: tuple[str, ...]
     findings: tuple[Finding, ...]
+    refusal: GuardError | None  #: why only a dry run may go on
     private: str  #: folder for vLLM's sockets and temporary files; empty where none is used
     shelf: Shelf
     redactor: Redactor
@@ -108,14 +110,18 @@ def prepare(options: RunOptions) -> Prepared:
     before = environment.view(inherited)
     shelf = record.Shelf(before)
     run_id = record.new_id()
+    options, told = _with_defaults(options, before)
     chosen = tuple(profiles.load_profile(name, before) for name in options.profiles)
-    first, _ = _plan(before, _parts(chosen, None, before), options)
+    refusal = _refusal(chosen, before, options)
+    # What may not be used must not reach a process either: the interpreter is asked where its vLLM is.
+    first, _ = _plan(before, () if refusal else _parts(chosen, None, before), options)
     found = target.find_target(options.command, first.apply(before), options.python or None)
     parts = _parts(chosen, _version(found), before)
     env_plan, findings = _plan(before, parts, options)
+    findings = [*told, *findings]
     has_vllm = found is not None and found.vllm is not None
     # With --exec nobody is there to make the folder and to remove it.
-    private = private_folder(run_id, before) if has_vllm and not options.exec else ""
+    private = temporary.private_folder(run_id, before) if has_vllm and not options.exec else ""
     own = _own_changes(before, run_id, found, private)
     env_plan = plan.extend(env_plan, own, {*options.keep, *_named(parts)})
     after = env_plan.apply(before)
@@ -125,7 +131,7 @@ def prepare(options: RunOptions) -> Prepared:
     context = probes.Context(
         argv, env, before, found, chosen, parts, shelf, options.dry_run, ours, cwd=cwd
     )
-    if options.preflight != "off":
+    if options.preflight != "off" and not refusal:
         findings = [*findings, *more, *probes.run_all(context)]
     redactor = Redactor(facts.load("redact")).knowing({**after, **env}, argv)
     redactor = redactor.knowing({}, context.server_words)
@@ -141,6 +147,7 @@ def prepare(options: RunOptions) -> Prepared:
         target=found,
         argv=argv,
         findings=demoted(findings, options.ignore),
+        refusal=refusal,
         private=private if _uses(env_plan, private) else "",
         shelf=shelf,
         redactor=redactor,
@@ -169,27 +176,37 @@ def executable(prepared: Prepared) -> str:
     raise GuardError(f"{found.path} {fact}", hint, exit_code=NOT_EXECUTABLE)
 
 
+def _with_defaults(
+    options: RunOptions, before: Mapping[str, str]
+) -> tuple[RunOptions, list[Finding]]:
+    path = repository.defaults_file()
+    if not path:
+        return options, []
+    from vllm_guard import defaults
+
+    return defaults.applied(options, path, before)
+
+
+def _refusal(
+    chosen: Sequence[Profile], before: Mapping[str, str], options: RunOptions
+) -> GuardError | None:
+    """Raises it at once where more than a dry run was asked for."""
+    if not any(profile.is_doubted for profile in chosen):
+        return None
+    from vllm_guard import trust
+
+    found = (trust.refusal(profile, before, options.trust) for profile in chosen)
+    refusal = next(filter(None, found), None)
+    if refusal and not options.dry_run:
+        raise refusal
+    return refusal
+
+
 def demoted(findings: Sequence[Finding], ignored: Sequence[str]) -> tuple[Finding, ...]:
     """`--ignore ID`: a failing finding becomes a warning; it is never hidden."""
     return tuple(
         replace(f, status="warn") if f.status == "fail" and f.id in ignored else f for f in findings
     )
-
-
-def private_folder(run_id: str, env: Mapping[str, str]) -> str:
-    """Where the run's sockets and temporary files go; short enough for a Unix socket."""
-    root = _temporary(env)
-    path = os.path.normpath(os.path.join(root, f"vg-{run_id}"))
-    fits = os.path.isabs(path) and len(os.fsencode(path)) <= _SOCKET_DIR_MAX
-    plain = ".." not in root.split("/") and "\n" not in path  # or a marker could not name it
-    return path if fits and plain else f"/tmp/vg-{run_id}"  # noqa: S108
-
-
-def _temporary(env: Mapping[str, str]) -> str:
-    """`$TMPDIR`, or `/tmp` where one cannot write there, as Python's `tempfile` has it."""
-    given = env.get("TMPDIR", "")
-    usable = os.path.isdir(given) and os.access(given, os.W_OK | os.X_OK)
-    return given if usable else "/tmp"  # noqa: S108  (what is made there will be private)
 
 
 def _parts(
@@ -242,29 +259,10 @@ def _own_changes(
             wanted["TMPDIR"] = (private, "vLLM leaves files there")
             if "TORCHINDUCTOR_CACHE_DIR" not in before:
                 same = "where it was without a private TMPDIR: no cold compile"
-                wanted["TORCHINDUCTOR_CACHE_DIR"] = (_inductor_cache(before), same)
+                wanted["TORCHINDUCTOR_CACHE_DIR"] = (temporary.inductor_cache(before), same)
     return [
         Change(name, before.get(name), value, why, OWN) for name, (value, why) in wanted.items()
     ]
-
-
-def user(env: Mapping[str, str]) -> str:
-    """The user's name as Python's `getpass.getuser` finds it, which torch and vLLM call."""
-    name = next((env[n] for n in ("LOGNAME", "USER", "LNAME", "USERNAME") if env.get(n)), "")
-    if name:
-        return name
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid{os.getuid()}"
-
-
-def _inductor_cache(env: Mapping[str, str]) -> str:
-    """`<tmp>/torchinductor_<user>`, by torch's `_inductor/runtime/cache_dir_utils.py`."""
-    name = "".join("_" if c in '\\/:*?"<>|' else c for c in user(env))
-    return os.path.join(_temporary(env), f"torchinductor_{name}")
 
 
 def _uses(env_plan: EnvPlan, private: str) -> bool:

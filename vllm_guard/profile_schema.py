@@ -52,7 +52,7 @@ def parse(content: bytes) -> dict[str, Any]:
 
     Raises GuardError, with one line and a hint, for everything that the schema does not have.
     """
-    data = _toml(_text(content))
+    data = toml(content)
     schema.only(data, _KEYS, "")
     if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool):
         raise GuardError("`schema` is missing or not 1", f"begin the file with `schema = {SCHEMA}`")
@@ -70,6 +70,19 @@ def parse(content: bytes) -> dict[str, Any]:
     if len(extends) > _MOST_BASES:
         raise GuardError(f"`extends` names {len(extends)} profiles; at most {_MOST_BASES}")
     return {**texts, "extends": extends, "parts": parts}
+
+
+def toml(content: bytes) -> dict[str, Any]:
+    """The tables of a file that may be anybody's. Raises GuardError, within the limits above."""
+    import tomli
+
+    try:
+        return tomli.loads(_text(content))
+    except RecursionError:
+        raise GuardError("nested too deeply", "a profile has tables of two levels") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise GuardError(f"not valid TOML: {reason}") from None
 
 
 def _text(content: bytes) -> str:
@@ -100,18 +113,6 @@ def _depth(text: str) -> int:
         elif char in "]}":
             depth = max(0, depth - 1)
     return deepest
-
-
-def _toml(text: str) -> dict[str, Any]:
-    import tomli
-
-    try:
-        return tomli.loads(text)
-    except RecursionError:
-        raise GuardError("nested too deeply", "a profile has tables of two levels") from None
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise GuardError(f"not valid TOML: {reason}") from None
 
 
 def _when(table: Mapping[str, Any]) -> PartRow:

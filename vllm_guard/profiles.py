@@ -1,24 +1,24 @@
 """Profiles: found by name, read once, parsed from the very bytes that were hashed.
 
-Later wins: built in, the user's own, a file named on the command line. A repository's profiles are used
-only when their file is named.
+Later wins: built in, the user's own, the repository's, a file named on the command line. What a repository
+says is marked as doubted: `trust` decides whether it may be used.
 """
 
 from __future__ import annotations
 
 import os
 
-from vllm_guard import cache, paths, screen
+from vllm_guard import cache, paths, repository, screen
 from vllm_guard.errors import USAGE, GuardError
-from vllm_guard.model import Part, Profile, Setting
+from vllm_guard.model import Part, Profile, Setting, Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from dataclasses import dataclass
-    from typing import Any, Literal
+    from typing import Any
 
-    Origin = Literal["builtin", "user", "path"]
+    from vllm_guard.model import Origin
 else:
     from vllm_guard.frozen import dataclass
 
@@ -27,7 +27,6 @@ _LIMIT = 32 << 10  #: bytes; as in `profile_schema`, which the launch path does 
 _DEEPEST = 4  #: files that extend each other in a row
 _ROWS = 2  #: the shape of the rows that are kept between runs
 _SHOWN = 200  #: characters of a message that quotes the file
-_IN_REPOSITORY = ("profiles", ".vllm-guard")
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,21 @@ def load_profile(name: str, env: Mapping[str, str]) -> Profile:
 
     Raises GuardError: status 2 when there is none, 125 when it cannot be used.
     """
-    return load_found(_find(name, env), env)
+    return load_found(find(name, env), env)
 
 
 def load_found(found: Found, env: Mapping[str, str]) -> Profile:
     """A profile that `list_profiles` named. Raises GuardError (125) when it cannot be used."""
-    return _load(found, env, ())
+    return _load(found, env, (), doubted=False)
+
+
+def find(name: str, env: Mapping[str, str]) -> Found:
+    """The file that `-p NAME` means; its content is not looked at. Raises GuardError (2) for none."""
+    return _find(name, _folders(env), env)
 
 
 def list_profiles(env: Mapping[str, str]) -> list[Found]:
-    """What can be named with `-p`, by name; a user's profile hides a built-in one."""
+    """What can be named with `-p`, by name; a repository's profile hides a user's, that a built-in one."""
     found: dict[str, list[Found]] = {}
     for origin, folder in _folders(env):
         for name in _stems(folder):
@@ -85,63 +89,96 @@ def meant_for(profile: Profile, version: str) -> bool:
     return not profile.vllm or _matches(profile.vllm, version)
 
 
-def _folders(env: Mapping[str, str]) -> tuple[tuple[Origin, str], ...]:
-    user = os.path.join(paths.base_dir("config", env), "profiles")
-    return (("builtin", paths.shipped("profiles")), ("user", user))
+def load_own(name: str, env: Mapping[str, str]) -> Profile:
+    """The built-in or the user's own profile of that name, whatever a repository has; raises the same."""
+    return load_found(_find(name, _own_folders(env), env), env)
 
 
-def _find(name: str, env: Mapping[str, str], beside: str = "") -> Found:
+def content_of(source: Source) -> bytes:
+    """The bytes of a profile's file, as they were parsed. Raises GuardError where they are no more."""
+    from hashlib import sha256
+
+    content = _content(source.path, source.origin)
+    if sha256(content).hexdigest() != source.digest:
+        raise GuardError(f"profile {source.path} has just been changed", "try again")
+    return content
+
+
+def builtin_digest(name: str) -> str:
+    """Of the built-in profile of that name: a copy of it is as good. Empty for none."""
+    path = _file(paths.shipped("profiles"), name)
+    return _read(Found(name, "builtin", path))[0] if os.path.isfile(path) else ""
+
+
+def _own_folders(env: Mapping[str, str]) -> list[tuple[Origin, str]]:
+    """Where profiles lie whatever the current folder is."""
+    folder = os.path.join(paths.base_dir("config", env), "profiles")
+    user: Origin = "repository" if repository.is_planted("config", env) else "user"
+    return [("builtin", paths.shipped("profiles")), (user, folder)]
+
+
+def _folders(env: Mapping[str, str]) -> list[tuple[Origin, str]]:
+    """Where profiles are looked for, the strongest last."""
+    own = _own_folders(env)
+    known = {os.path.realpath(folder) for _, folder in own}
+    nearest_first = [f for f in repository.profile_folders(env) if os.path.isdir(f)]
+    others = [f for f in reversed(nearest_first) if os.path.realpath(f) not in known]
+    return [*own, *(("repository", folder) for folder in others)]
+
+
+def _find(
+    name: str, folders: Sequence[tuple[Origin, str]], env: Mapping[str, str], beside: str = ""
+) -> Found:
     """`beside` is the folder that a path is relative to, the current one by default."""
     if "/" in name or name.endswith(SUFFIX):
         path = os.path.join(beside, name)
         if not os.path.lexists(path):
             raise GuardError(f"no such profile: {name}", "check the path", exit_code=USAGE)
-        stem = os.path.basename(path)
-        return Found(stem.removesuffix(SUFFIX), "path", path)
-    for origin, folder in reversed(_folders(env)):
+        return Found(os.path.basename(path).removesuffix(SUFFIX), _origin_of(path, env), path)
+    for origin, folder in reversed(folders):
         if name in _stems(folder):
             return Found(name, origin, _file(folder, name))
     raise GuardError(f"no such profile: {name}", _hint(name, env), exit_code=USAGE)
 
 
+def _origin_of(path: str, env: Mapping[str, str]) -> Origin:
+    """A file is judged by where it lies, however it was named."""
+    folder = os.path.realpath(os.path.dirname(path))
+    for origin, known in _own_folders(env):
+        if folder == os.path.realpath(known):
+            return origin
+    return "repository" if repository.holds(path) else "path"
+
+
 def _hint(name: str, env: Mapping[str, str]) -> str:
     import difflib
 
-    in_repository = _in_repository(name)
-    if in_repository:
-        return f"the repository has one; to use it, name its file: -p {in_repository}"
     near = difflib.get_close_matches(name, [row.name for row in list_profiles(env)], 1)
     return f"did you mean {near[0]}?" if near else "see vllm-guard profile list"
 
 
-def _in_repository(name: str) -> str:
-    """The file of that name in this repository, as a path from here; its content is not looked at."""
-    try:
-        folder = here = os.getcwd()
-    except OSError:
-        return ""
-    while True:
-        for kind in _IN_REPOSITORY:
-            path = _file(os.path.join(folder, kind), name)
-            if os.path.isfile(path):
-                return os.path.join(".", os.path.relpath(path, here))
-        parent = os.path.dirname(folder)
-        if parent == folder or os.path.lexists(os.path.join(folder, ".git")):
-            return ""
-        folder = parent
+def _load(found: Found, env: Mapping[str, str], above: Sequence[str], doubted: bool) -> Profile:
+    """`above`: the files that extend this one, so that a circle ends; `doubted`: one is a repository's.
 
-
-def _load(found: Found, env: Mapping[str, str], above: Sequence[str]) -> Profile:
-    """`above`: the files that extend this one, so that a circle ends."""
+    What a repository makes of a user's own profile is as doubtful as what it writes itself.
+    """
     real = os.path.realpath(found.path)
     if real in above:
         raise GuardError(f"profile {found.path} extends itself", "take it out of `extends`")
     if len(above) >= _DEEPEST:
         raise GuardError(f"profile {above[0]} extends through more than {_DEEPEST} files in a row")
     digest, rows = _read(found)
-    beside = os.path.dirname(found.path)
-    bases = [_load(_base(n, env, found, beside), env, (*above, real)) for n in rows["extends"]]
-    own = tuple(_part(row) for row in rows["parts"])
+    in_repository = found.origin == "repository"
+    folders = _own_folders(env)
+    if in_repository:
+        folders.append(("repository", os.path.dirname(found.path)))
+    doubted = doubted or in_repository
+    bases = [
+        _load(_base(name, folders, env, found), env, (*above, real), doubted)
+        for name in rows["extends"]
+    ]
+    known = found.origin == "builtin" or (in_repository and digest == builtin_digest(found.name))
+    own = tuple(_part(row, doubted and not known) for row in rows["parts"])
     return Profile(
         name=found.name,
         origin=found.origin,
@@ -152,13 +189,16 @@ def _load(found: Found, env: Mapping[str, str], above: Sequence[str]) -> Profile
         uri=rows["uri"] or next((base.uri for base in bases if base.uri), ""),
         vllm=",".join(spec for spec in (*(base.vllm for base in bases), rows["vllm"]) if spec),
         parts=(*(part for base in bases for part in base.parts), *own),
+        sources=(*(s for base in bases for s in base.sources), Source(real, digest, found.origin)),
     )
 
 
-def _base(name: str, env: Mapping[str, str], found: Found, beside: str) -> Found:
+def _base(
+    name: str, folders: Sequence[tuple[Origin, str]], env: Mapping[str, str], found: Found
+) -> Found:
     """A profile that `found` extends; that it is missing is the file's fault, not the command line's."""
     try:
-        return _find(name, env, beside)
+        return _find(name, folders, env, os.path.dirname(found.path))
     except GuardError as error:
         named = screen.shortened(name, _SHOWN)
         raise GuardError(f"profile {found.path} extends {named!r}: none", error.hint) from None
@@ -166,11 +206,7 @@ def _base(name: str, env: Mapping[str, str], found: Found, beside: str) -> Found
 
 def _read(found: Found) -> tuple[str, dict[str, Any]]:
     """Digest and rows of one file, from one reading of it."""
-    if found.origin == "builtin":  # uv may install the files of a package as symbolic links
-        with open(found.path, "rb") as file:
-            content = file.read(_LIMIT)
-    else:
-        content = paths.read_regular(found.path, _LIMIT)
+    content = _content(found.path, found.origin)
 
     def parse() -> tuple[str, dict[str, Any]]:
         import hashlib
@@ -187,9 +223,19 @@ def _read(found: Found) -> tuple[str, dict[str, Any]]:
     return cache.remember(f"profile-{found.path}", key, parse)  # type: ignore[no-any-return]
 
 
-def _part(row: Any) -> Part:
+def _content(path: str, origin: Origin) -> bytes:
+    if origin == "builtin":  # uv may install the files of a package as symbolic links
+        with open(path, "rb") as file:
+            return file.read(_LIMIT)
+    if origin == "repository":
+        repository.refuse_foreign(path)
+    return paths.read_regular(path, _LIMIT)
+
+
+def _part(row: Any, doubted: bool) -> Part:
     specifier, settings, engine, probes, remove = row
-    return Part(specifier, tuple(Setting(*setting) for setting in settings), engine, probes, remove)
+    made = tuple(Setting(*setting) for setting in settings)
+    return Part(specifier, made, engine, probes, remove, doubted)
 
 
 def _matches(specifier: str, version: str) -> bool:

@@ -9,9 +9,9 @@ from vllm_guard.frozen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from vllm_guard.model import Change, EnvPlan, Finding, Outcome, Profile, Run
+    from vllm_guard.model import Change, EnvPlan, Finding, Outcome, Part, Profile, Run
     from vllm_guard.redact import Redactor
 
 _VALUE_WIDTH = 80
@@ -67,13 +67,25 @@ def plan_lines(plan: EnvPlan, redactor: Redactor) -> Iterator[str]:
         yield f"{change_words(change, redactor)}   (was {was}; {about})"
 
 
-def launch_lines(plan: EnvPlan, profiles: Sequence[Profile], redactor: Redactor) -> Iterator[str]:
-    """What a launch says first: each profile's changes in one line, and what it costs."""
+def launch_lines(
+    plan: EnvPlan,
+    profiles: Sequence[Profile],
+    redactor: Redactor,
+    parts: Iterable[tuple[str, Part]] = (),
+) -> Iterator[str]:
+    """What a launch says first: each profile's changes in one line, and what it costs.
+
+    Of a repository's, also the engine options that it asks for in `parts`.
+    """
+    parts = tuple(parts)
     for profile in profiles:
         origin = f"profile {profile.name}"
         changes = [c for c in plan.changes if c.origin == origin]
         words = [_with_before(c, redactor) for c in changes]
         name = screen.printable(origin)
+        if profile.origin == "repository":
+            name += f" ({screen.printable(profile.path)})"
+            words += _engine_words(parts, origin, redactor)
         yield f"{name}, this run only: {', '.join(words) or 'no variable changes'}"
         if profile.cost:
             yield f"  cost: {screen.printable(profile.cost)}"
@@ -119,6 +131,15 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
     if run.plan.changes:
         held = count(len(run.plan.changes), "variable")
         yield f"environment: {held} changed for this run only; yours is as it was"
+
+
+def _engine_words(
+    parts: Iterable[tuple[str, Part]], origin: str, redactor: Redactor
+) -> Iterator[str]:
+    """`max_model_len=4096`, of each engine option that comes from there."""
+    options = {name: value for by, part in parts if by == origin for name, value in part.engine}
+    for name, value in options.items():
+        yield f"{name}={screen.shortened(redactor.value(name, str(value)), _VALUE_WIDTH)}"
 
 
 def _with_before(change: Change, redactor: Redactor) -> str:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vllm_guard import aside, environment, folders, paths, prepare, record
+from vllm_guard import aside, environment, folders, paths, record, temporary
 from vllm_guard.errors import GuardError
 from vllm_guard.frozen import replace
 from vllm_guard.probes.full import Answer
@@ -74,7 +74,7 @@ class Trials:
     ) -> dict[str, Any]:
         """In the forked process: launch, look at what came of it, remove it."""
         before = environment.view(environment.inherited())
-        folder = prepare.private_folder(record.new_id(), before)
+        folder = temporary.private_folder(record.new_id(), before)
         if no_room := _no_room(os.path.dirname(folder)):
             return {"kind": "not-started", "reason": no_room}
         folders.make(folder)

@@ -32,6 +32,7 @@ _NAGIOS_UNKNOWN = 3
 @click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="As under it.")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="As with this variable.")
 @click.option("--unset", multiple=True, metavar="NAME", help="As without this variable.")
+@output.trust_option
 @output.python_option
 @output.strict_option
 @click.option("-v", "--verbose", is_flag=True, help="Every finding, and how long each check took.")
@@ -86,7 +87,7 @@ def _prepared(asked: dict[str, Any]) -> Prepared:
     """What a launch would do, planned only."""
     python = asked["python"] or ""
     command = asked["command"] or _stand_in(python)
-    values = {name: asked[name] for name in ("profiles", "env", "unset", "ignore")}
+    values = {name: asked[name] for name in ("profiles", "env", "unset", "ignore", "trust")}
     values |= {"python": python, "command": command, "preflight": "off"}
     prepared = prepare.prepare(finish_values(values))
     found = prepared.target

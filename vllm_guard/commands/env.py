@@ -58,6 +58,7 @@ def show(everything: bool, as_json: bool, names: tuple[str, ...]) -> int:
 @click.option("-p", "--profile", "profiles", multiple=True, metavar="NAME", help="As for `run`.")
 @click.option("-e", "--env", "pairs", multiple=True, metavar="NAME=VALUE", help="As for `run`.")
 @click.option("--unset", multiple=True, metavar="NAME", help="As for `run`.")
+@output.trust_option
 @output.python_option
 @output.json_option
 @click.option(
@@ -71,6 +72,7 @@ def diff(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
     profiles: tuple[str, ...],
     pairs: tuple[str, ...],
     unset: tuple[str, ...],
+    trust: tuple[str, ...],
     python: str | None,
     as_json: bool,
     form: str | None,
@@ -79,7 +81,7 @@ def diff(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
     """Show what profiles would change for COMMAND (default: `vllm serve`); nothing is started."""
     if as_json and form:
         raise GuardError("--json and --shell cannot be used together", exit_code=USAGE)
-    asked = {"profiles": profiles, "env": pairs, "unset": unset, "python": python}
+    asked = {"profiles": profiles, "env": pairs, "unset": unset, "trust": trust, "python": python}
     prepared = planned.prepared_for({**asked, "command": command})
     findings = planned.findings_of(prepared)
     if form:

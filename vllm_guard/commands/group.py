@@ -40,7 +40,7 @@ class _Group(click.Group):
     """Imports a command when it is asked for: the others would cost 0.1 s."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted((*super().list_commands(ctx), *_VERBS))
+        return sorted({*super().list_commands(ctx), *_VERBS})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _VERBS and cmd_name not in self.commands:

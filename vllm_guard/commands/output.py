@@ -24,6 +24,7 @@ python_option = click.option(
     "--python", metavar="PATH", default=None, help="The interpreter whose vLLM is meant."
 )
 strict_option = click.option("--strict", is_flag=True, help="Warnings count as failures.")
+trust_option = click.option("--trust", multiple=True, metavar="sha256:DIGEST", help="As for `run`.")
 
 _LONGEST = 700  #: characters of a fact, unless all is asked for
 _COLOURS = {"fail": "red", "warn": "yellow", "ok": "green", "note": "cyan"}

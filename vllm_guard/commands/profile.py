@@ -1,20 +1,18 @@
-"""`vllm-guard profile list | show | check`."""
+"""`vllm-guard profile list | show | check | allow | deny`; `pin | verify | diff` are in `pins`."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import audit, facts, probes, profiles, report, screen, target
-from vllm_guard.commands import output
+from vllm_guard import facts, profiles, report, screen, trust
+from vllm_guard.commands import against, output, pins
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.frozen import plain, replace
 from vllm_guard.model import Finding
 from vllm_guard.redact import Redactor
-from vllm_guard.target import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +26,22 @@ _REMOVED = {
     "debugging": "every debugging variable that is set",
     "service-links": "the variables that Kubernetes sets for a Service called vllm",
 }
+_TRUST = {
+    "denied": "denied: it is never used",
+    "allowed": "allowed by you, as long as it stays as it is",
+    "safe": "a repository's; all that it changes is known to be safe",
+    "blocked": "not allowed: see vllm-guard profile allow",
+}
 
 
 @click.group()
 def profile() -> None:
-    """List, show and check profiles."""
+    """List, show and check profiles; allow and deny those of a repository; pin them there."""
+
+
+profile.add_command(pins.pin)
+profile.add_command(pins.verify)
+profile.add_command(pins.diff)
 
 
 @profile.command("list")
@@ -57,9 +66,9 @@ def list_(as_json: bool) -> int:
 @output.json_option
 def show(name: str, as_json: bool) -> int:
     """Show what a profile does, with the reason for each change."""
-    item = _masked(profiles.load_profile(name, os.environ))
+    item = profiles.load_profile(name, os.environ)
     if as_json:
-        output.print_json("", profile=item, findings=[])
+        output.print_json("", profile=_masked(item), trust=_trust(item), findings=[])
         return 0
     for label, text in (
         ("profile", f"{item.name} ({item.origin}: {item.path})"),
@@ -68,12 +77,38 @@ def show(name: str, as_json: bool) -> int:
         ("for vLLM", item.vllm or "any"),
         ("see", item.uri),
         ("sha256", item.digest),
+        *_trust_rows(item),
     ):
         if text:
             click.echo(screen.printable(f"{label:9} {text}"))
-    for part in item.parts:
-        for line in _part_lines(part):
-            click.echo(screen.printable(line))
+    _print_parts(_masked(item))
+    return 0
+
+
+@profile.command()
+@click.argument("name", metavar="NAME|FILE")
+def allow(name: str) -> int:
+    """Let a repository's profile be used, as long as it and what it extends stay as they are."""
+    item = profiles.load_profile(name, os.environ)
+    if not item.is_doubted:
+        click.echo(f"no repository has a say in {trust.quoted(item.path)}: nothing to allow")
+        return 0
+    trust.allow(item, os.environ)
+    _print_parts(_masked(item))
+    click.echo(f"allowed, until a byte of it changes: {trust.quoted(item.path)}")
+    return 0
+
+
+@profile.command()
+@click.argument("name", metavar="NAME|FILE")
+def deny(name: str) -> int:
+    """Never use this profile of a repository, whatever comes to be in it."""
+    found = profiles.find(name, os.environ)
+    if found.origin != "repository":
+        path = screen.printable(found.path)
+        raise GuardError(f"{path} is no repository's profile", "delete it", exit_code=USAGE)
+    trust.deny(found.path, os.environ)
+    click.echo(f"denied, whatever is in it: {trust.quoted(found.path)}")
     return 0
 
 
@@ -85,26 +120,18 @@ def show(name: str, as_json: bool) -> int:
 def check(names: tuple[str, ...], python: str | None, strict: bool, as_json: bool) -> int:
     """Check profiles against the schema and against the installed vLLM (all profiles by default)."""
     wanted = names or tuple(row.path for row in profiles.list_profiles(os.environ))
-    vllm = _vllm(python)
+    vllm = against.vllm(python)
     findings = [finding for name in wanted for finding in _check_one(name, vllm)]
     if vllm is None:
-        findings.append(
-            Finding(
-                "vllm-not-found",
-                "skip",
-                python or "PATH",
-                "no vLLM found: only the files were checked",
-                fix="name its interpreter with --python",
-            )
-        )
+        findings.append(against.none_found(python))
     version = vllm.version if vllm else ""
     with output.readable():
         if as_json:
             output.print_json(version, findings=findings)
         else:
             output.print_findings(findings)
-            against = f"vLLM {version}" if version else "the schema only"
-            click.echo(f"{report.count(len(wanted), 'profile')} checked against {against}")
+            held_to = f"vLLM {version}" if version else "the schema only"
+            click.echo(f"{report.count(len(wanted), 'profile')} checked against {held_to}")
     return output.verdict(findings, strict)
 
 
@@ -116,31 +143,11 @@ def _check_one(name: str, vllm: VllmInstall | None) -> Iterator[Finding]:
             raise
         yield Finding("profile-invalid", "fail", name, error.message, fix=error.hint)
         return
-    problems: list[Finding] = []
-    if vllm is not None:
-        parts = profiles.settings_for((item,), vllm.version)
-        tables = install.env_table(vllm), install.engine_args(vllm)
-        problems = list(audit.check_parts(parts, *tables, facts.variables()))
-        if not profiles.meant_for(item, vllm.version):
-            fact = f"is written for vLLM {item.vllm}; this is {vllm.version}"
-            problems.append(Finding("profile-version", "warn", f"profile {item.name}", fact))
-    problems += probes.unknown([(f"profile {item.name}", part) for part in item.parts])
+    problems = list(against.findings(item, vllm))
     yield from problems
     if not problems:
         count = sum(len(p.settings) + len(p.engine) + len(p.remove) for p in item.parts)
         yield Finding("profile-valid", "ok", item.name, report.count(count, "setting"))
-
-
-def _vllm(python: str | None) -> VllmInstall | None:
-    """The vLLM meant: `--python`'s, else that of `vllm` or of `python` on PATH."""
-    commands = [("python",)] if python else [("vllm",), ("python",), (sys.executable,)]
-    for command in commands:
-        found = target.find_target(command, os.environ, python)
-        if python and found is not None and found.problem:
-            raise GuardError(f"--python: {found.problem}", "name a Python", exit_code=USAGE)
-        if found is not None and found.vllm is not None:
-            return found.vllm
-    return None
 
 
 def _summary(row: Found) -> str:
@@ -166,6 +173,28 @@ def _masked(item: Profile) -> Profile:
         return replace(part, settings=settings, engine=engine)  # type: ignore[no-any-return]
 
     return replace(item, parts=tuple(map(shown, item.parts)))  # type: ignore[no-any-return]
+
+
+def _trust(item: Profile) -> dict[str, object] | None:
+    """What is decided about a profile in which a repository has a say; None for every other."""
+    if not item.is_doubted:
+        return None
+    digest = trust.PREFIX + trust.key(item)
+    state = trust.state(item, os.environ)
+    return {"state": state, "digest": digest, "reasons": list(trust.reasons(item))}
+
+
+def _trust_rows(item: Profile) -> Iterator[tuple[str, str]]:
+    if item.is_doubted:
+        yield "trust", _TRUST[trust.state(item, os.environ)]
+        yield from (("because", reason) for reason in trust.reasons(item))
+        yield "for CI", f"--trust {trust.PREFIX}{trust.key(item)}"
+
+
+def _print_parts(item: Profile) -> None:
+    for part in item.parts:
+        for line in _part_lines(part):
+            click.echo(screen.printable(line))
 
 
 def _part_lines(part: Part) -> Iterator[str]:

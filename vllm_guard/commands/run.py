@@ -17,6 +17,7 @@ from vllm_guard import (
     report,
     screen,
     signals,
+    temporary,
     voice,
 )
 from vllm_guard.commands.order import order_of
@@ -60,6 +61,8 @@ def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
         _say_before(prepared)
         if options.dry_run:
             _say_plan(prepared, path)
+            if prepared.refusal:
+                raise prepared.refusal
         if prepared.refused:
             return _refuse(prepared, sink)
         if options.dry_run:
@@ -190,7 +193,7 @@ def _make_private(prepared: Prepared) -> None:
     folder = prepared.shelf.open(prepared.run_id) if traced else ""
     if folder:
         traces = paths.make_private(os.path.join(folder, "traces"))
-        os.symlink(traces, os.path.join(prepared.private, prepare.user(prepared.after)))
+        os.symlink(traces, os.path.join(prepared.private, temporary.user(prepared.after)))
 
 
 def _host(prepared: Prepared) -> Before | None:
@@ -238,15 +241,14 @@ def _record(prepared: Prepared, outcome: Outcome | None, contained: Containment)
 
 def _say_before(prepared: Prepared) -> None:
     options = prepared.options
-    shown = prepared.findings
-    if options.quiet:
-        shown = tuple(f for f in shown if f.status in ("fail", "warn"))
-    elif not options.verbose:
-        shown = tuple(f for f in shown if f.status not in ("ok", "skip"))
-    if not options.quiet:
-        lines = report.launch_lines(prepared.plan, prepared.profiles, prepared.redactor)
-        for line in lines:
-            voice.say(line)
+    hidden: tuple[str, ...] = () if options.verbose else ("ok", "skip")
+    hidden = ("ok", "skip", "note", "unknown") if options.quiet else hidden
+    # What a repository changes is never silent.
+    told = [p for p in prepared.profiles if not options.quiet or p.origin == "repository"]
+    parts = prepared.context.parts
+    for line in report.launch_lines(prepared.plan, told, prepared.redactor, parts):
+        voice.say(line)
+    shown = [f for f in prepared.findings if f.status not in hidden]
     voice.say_findings(shown, options.verbose)
 
 

@@ -34,13 +34,15 @@ shell_option = click.option(
 @click.command()
 @click.option("-e", "--env", "pairs", multiple=True, metavar="NAME=VALUE", help="As for `run`.")
 @click.option("--unset", multiple=True, metavar="NAME", help="As for `run`.")
+@output.trust_option
 @output.python_option
 @shell_option
 @click.argument("profiles", nargs=-1, metavar="PROFILE...")
-def activate(
+def activate(  # noqa: PLR0913, PLR0917  (click passes one argument for each option)
     profiles: tuple[str, ...],
     pairs: tuple[str, ...],
     unset: tuple[str, ...],
+    trust: tuple[str, ...],
     python: str | None,
     shell: str | None,
 ) -> int:
@@ -50,7 +52,7 @@ def activate(
     """
     if not (profiles or pairs or unset):
         raise GuardError("no profile given", "see vllm-guard profile list", exit_code=USAGE)
-    asked = {"profiles": profiles, "env": pairs, "unset": unset, "python": python}
+    asked = {"profiles": profiles, "env": pairs, "unset": unset, "trust": trust, "python": python}
     prepared = planned.prepared_for(asked)
     findings = [*planned.findings_of(prepared), *planned.flags_apart(prepared)]
     activation = _activation(prepared)
