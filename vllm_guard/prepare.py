@@ -62,6 +62,7 @@ class Prepared:
     shelf: Shelf
     redactor: Redactor
     context: probes.Context  #: what the probes look at
+    environment: tuple[tuple[str, str], ...]  #: `after`, of vLLM's stack only, as it may be stored
 
     @property
     def is_server(self) -> bool:
@@ -82,16 +83,6 @@ class Prepared:
             return ()
         known = map(probes.id_of, probes.names(probes.FULL))
         return tuple(name for name in known if whole or name in asked)
-
-    @property
-    def environment(self) -> tuple[tuple[str, str], ...]:
-        """Name and value of the command's variables that concern vLLM's stack, as they may be stored."""
-        families = facts.variables()["families"]
-        return tuple(
-            (name, self.redactor.value(name, value))
-            for name, value in sorted(self.after.items())
-            if facts.family_of(name, families)
-        )
 
     @property
     def has_vllm(self) -> bool:
@@ -152,6 +143,16 @@ def prepare(options: RunOptions) -> Prepared:
         shelf=shelf,
         redactor=redactor,
         context=context,
+        environment=_shown(after, redactor),
+    )
+
+
+def _shown(env: Mapping[str, str], redactor: Redactor) -> tuple[tuple[str, str], ...]:
+    families = facts.variables()["families"]
+    return tuple(
+        (name, redactor.value(name, value))
+        for name, value in sorted(env.items())
+        if facts.family_of(name, families)
     )
 
 
