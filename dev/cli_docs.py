@@ -1,7 +1,7 @@
 """Writes docs/cli.md and man/vllm-guard.1 from the commands and options that there are.
 
-    python dev/cli_docs.py            write them (`make reference`)
-    python dev/cli_docs.py --check    1 where one of them is another
+python dev/cli_docs.py            write them (`make reference`)
+python dev/cli_docs.py --check    1 where one of them is another
 
 """
 
@@ -27,9 +27,9 @@ STATUSES = ROOT / "docs/exit-status.md"
 WIDTH = 90  #: characters of a line of help
 HEAD = """# Commands and options
 
-What `--help` prints of each command; made by `make reference`, do not edit. What the options do and the reasons for them
-stand on the pages of the commands: [run](run.md), [doctor](doctor.md), [env](environment.md), [profile](profiles.md),
-[check](check.md), [fix](fix.md).
+What `--help` prints of each command. Made by `make reference`; do not edit. More about them: [run](run.md),
+[doctor](doctor.md), [env](environment.md), [profile](profiles.md), [check](check.md), [fix](fix.md),
+[explain](explain.md).
 """
 FILES = (
     ("~/.config/vllm-guard/profiles/*.toml", "profiles of yours (XDG_CONFIG_HOME)"),
@@ -55,7 +55,12 @@ def contexts(
     """Every command of the tree, each before those below it."""
     name = command.name if parent else "vllm-guard"
     context = click.Context(
-        command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH, **command.context_settings
+        command,
+        parent,
+        name,
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+        **command.context_settings,
     )
     yield context
     if isinstance(command, click.Group):
@@ -96,7 +101,9 @@ def _manual() -> Iterator[str]:
     for context in commands:
         if not isinstance(context.command, click.Group):
             yield from (f".SS {_roff(_usage(context))}", *_paragraphs(context.command))
-            yield from _options(context) if context is not launch else ("Its options: see OPTIONS.",)
+            yield from (
+                _options(context) if context is not launch else ("Its options: see OPTIONS.",)
+            )
     yield ".SH EXIT STATUS"
     for status, meaning in _statuses():
         yield from (".TP", f".B {_roff(status)}", _roff(meaning))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
@@ -147,7 +147,7 @@ def _unlinked(line: str) -> str:
 
 
 def _cells(line: str) -> str:
-    """In a table GitHub wants `a\\|b` where this markdown wants `a|b`, in code only."""
+    """In code in a table GitHub wants a backslash before `|`, and this markdown wants none."""
     if not line.startswith("|"):
         return line
     return _CODE.sub(lambda code: code[0].replace(r"\|", "|"), line)

@@ -65,7 +65,9 @@ def test_every_command_on_a_page_is_one(name) -> None:
 
 
 def test_what_is_no_command_is_seen() -> None:
-    text = "    vllm-guard doctor --nope\n\n`vllm-guard nope`\n\n```\n$ vllm-guard --nope -- x\n```\n"
+    text = (
+        "    vllm-guard doctor --nope\n\n`vllm-guard nope`\n\n```\n$ vllm-guard --nope -- x\n```\n"
+    )
 
     told = list(pages.own_words(text))
 
@@ -101,14 +103,18 @@ def _shape(name: str) -> str:
 
 
 def ids_in_the_source() -> Iterator[str]:
-    """The id of each finding that the program makes with a constant one, by `Finding` or a function like it."""
+    """Each id of a finding that is written down where the finding is made."""
     for path in (ROOT / "vllm_guard").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Call) and node.args and "inside" not in path.parts:
                 words = [arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant)]
                 called = isinstance(node.func, ast.Name)
                 direct = ast.unparse(node.func).endswith("Finding")
-                if words and words[0] not in SEVERITY and (direct or called and words[-1] in SEVERITY):
+                if (
+                    words
+                    and words[0] not in SEVERITY
+                    and (direct or (called and words[-1] in SEVERITY))
+                ):
                     yield str(words[0])
 
 
