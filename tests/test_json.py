@@ -31,6 +31,7 @@ ASKED: dict[str, list[str]] = {
     "profile-show": [
         f"profile show --json {path.stem}" for path in sorted((ROOT / "profiles").glob("*.toml"))
     ],
+    "report": ["report --json"],
     "run": [
         "run --json /dev/stdout -- true",
         "--json /dev/stdout -p debug -e HF_TOKEN=secret -- no-such",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 
 from dev import cli_docs, docs_site
 from tests.kit import ROOT, pages
+from vllm_guard import checkup
 from vllm_guard.model import SEVERITY
 
 PAGE_FILES = {page.relative_to(ROOT).as_posix(): page for page in pages.PAGES}
@@ -62,6 +64,20 @@ def test_every_command_on_a_page_is_one(name) -> None:
     told = list(pages.own_words(PAGE_FILES[name].read_text()))
 
     assert [(words, why) for words in told if (why := pages.problem(words))] == []
+
+
+@pytest.mark.parametrize("name", PAGE_FILES)
+def test_every_check_and_profile_on_a_page_is_one(name) -> None:
+    checks = {check.id for check in checkup.catalogue()}
+    profiles = {path.stem for path in (ROOT / "profiles").glob("*.toml")}
+    known = dict.fromkeys(("--only", "--skip"), checks) | dict.fromkeys(
+        ("-p", "--profile"), profiles
+    )
+
+    for words in pages.own_words(PAGE_FILES[name].read_text()):
+        for option, value in itertools.pairwise(words[: [*words, "--"].index("--")]):
+            a_name = value.islower() and not value.endswith(".toml")
+            assert not a_name or value in known.get(option, {value}), words
 
 
 def test_what_is_no_command_is_seen() -> None:

@@ -16,7 +16,7 @@ from vllm_guard.errors import GuardError
 PAGES = sorted((ROOT / "docs").rglob("*.md")) + sorted(ROOT.glob("README*.md"))
 _FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^    (\S.*)$", re.MULTILINE)
-_INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_INLINE = re.compile(r"(?<![`\\])`([^`\n]+)`(?!`)")
 _COMMENT = re.compile(r"\s{2,}.*$")
 _SYNOPSIS = re.compile(r"\[|\.\.\.|->")
 #: Where a command of ours begins, and its words up to the end of a quotation, substitution or pipeline.
