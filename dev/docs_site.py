@@ -77,17 +77,17 @@ def built_in() -> str:
 
 def id_pages() -> dict[str, str]:
     """A page for each id of docs/checks.md and docs/signatures.md, and one that lists them."""
-    texts: dict[str, str] = {}
-    kinds: dict[str, list[str]] = {}
-    for kind, name, text in (*_findings(), *_signatures()):
-        texts[name] = f"{texts.get(name, f'# {name}')}\n\n{text}"
-        kinds.setdefault(kind, []).append(name)
-    lines = [
-        f"\n{kind}:\n\n" + "\n".join(f"- [{name}]({name}.md)" for name in sorted(set(names)))
-        for kind, names in kinds.items()
-    ]
-    pages = {f"{IDS}/{name}.md": f"{text}\n" for name, text in texts.items()}
-    return {f"{IDS}/index.md": "# Every id\n" + "\n".join(lines) + "\n", **pages}
+    groups = {"Findings": list(_findings()), "Failures": list(_signatures())}
+    pages: dict[str, str] = {}
+    for name, text in (row for rows in groups.values() for row in rows):
+        uri = f"{IDS}/{name}.md"
+        pages[uri] = f"{pages.get(uri, f'# {name}')}\n\n{text}\n"
+    lists = (f"## {title}\n\n{_listed(rows)}" for title, rows in groups.items())
+    return {f"{IDS}/index.md": "\n\n".join(("# Every id", *lists)) + "\n", **pages}
+
+
+def _listed(rows: list[tuple[str, str]]) -> str:
+    return "\n".join(f"- [{name}]({name}.md)" for name in sorted({name for name, _ in rows}))
 
 
 def linked(markdown: str, uri: str) -> str:
@@ -113,20 +113,22 @@ def _place(path: str) -> str:
     return path.removeprefix("docs/")
 
 
-def _findings() -> Iterator[tuple[str, str, str]]:
-    """(kind, id, text) for each id in a table of docs/checks.md; a kind is the line above the table."""
-    kind, above = "", ""
+def _findings() -> Iterator[tuple[str, str]]:
+    """(id, text) for each id in a table of docs/checks.md."""
     for line in _read(CHECKS).splitlines():
-        found = _ROW.match(line)
-        if line.startswith("| id |"):
-            kind = above
-        elif found:
+        if found := _ROW.match(line):
             ids, statuses, meaning = found.groups()
-            names = re.findall(r"`([A-Za-z0-9-]+)`", ids)
+            names = [name for word in re.findall(r"`([\w-]+)`", ids) for name in _real(word)]
             for name in names:
-                yield kind, name, _finding(names, name, statuses, meaning.replace(r"\|", "|"))
-        elif line:
-            above = _unlinked(line).removesuffix(":")
+                yield name, _finding(names, name, statuses, meaning.replace(r"\|", "|"))
+
+
+def _real(name: str) -> list[str]:
+    """`NAME-works` stands for an id of each full check; the parts of `NAME-PART` are written down nowhere."""
+    if not name.startswith("NAME-") or name.endswith("-PART"):
+        return [name]
+    full = sorted((ROOT / "vllm_guard/probes/full").glob("[a-z]*.py"))
+    return [name.replace("NAME", path.stem) for path in full]
 
 
 def _finding(names: list[str], name: str, statuses: str, meaning: str) -> str:
@@ -136,14 +138,15 @@ def _finding(names: list[str], name: str, statuses: str, meaning: str) -> str:
     return f"{text}{beside}\n\nAll findings: [checks.md](checks.md)."
 
 
-def _signatures() -> Iterator[tuple[str, str, str]]:
+def _signatures() -> Iterator[tuple[str, str]]:
     """The same for each section of docs/signatures.md, which is made from the data."""
     for name, text in _SECTION.findall(_read(SIGNATURES)):
-        yield "Signatures of failures", name, f"A failure that a log tells.\n\n{text.strip()}"
-
-
-def _unlinked(line: str) -> str:
-    return re.sub(r" ?\(?\[.+?\]\(.+?\)\)?", "", line)
+        parts = (
+            "A failure that a log tells.",
+            text.strip(),
+            "All: [signatures.md](signatures.md).",
+        )
+        yield name, "\n\n".join(parts)
 
 
 def _cells(line: str) -> str:

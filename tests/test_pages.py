@@ -15,7 +15,7 @@ import yaml
 
 from dev import cli_docs, docs_site
 from tests.kit import ROOT, pages
-from vllm_guard import checkup
+from vllm_guard import checkup, facts
 from vllm_guard.model import SEVERITY
 
 PAGE_FILES = {page.relative_to(ROOT).as_posix(): page for page in pages.PAGES}
@@ -110,6 +110,12 @@ def test_every_id_has_a_page() -> None:
     assert len(told) > 100
     missing = [name for name in told if not any(shape.fullmatch(name) for shape in shapes)]
     assert missing == [], "add a row to docs/checks.md"
+
+
+def test_every_signature_has_a_page() -> None:
+    assert [
+        name for name in facts.signatures() if f"ids/{name}.md" not in docs_site.id_pages()
+    ] == []
 
 
 def _shape(name: str) -> str:
