@@ -50,6 +50,7 @@ signatures: ## write docs/signatures.md anew
 reference: ## write docs/cli.md and the man page anew
 	@$(SET_DEV); "$$dev/bin/python" dev/cli_docs.py
 
+# mkdocs-material prints a page about MkDocs 2 at each build unless it is told not to.
 docs: ## the site of the documentation, in build/site; a warning is an error
 	@set -e; docs="$$($(ENVIRONMENTS) path docs)"; echo '==> mkdocs'; \
 	NO_MKDOCS_2_WARNING=1 "$$docs/bin/mkdocs" build
