@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import click
 
+from dev import cli_docs
 from tests.kit import ROOT
 from vllm_guard import options
-from vllm_guard.commands import group
 from vllm_guard.errors import GuardError
 
 PAGES = sorted((ROOT / "docs").rglob("*.md")) + sorted(ROOT.glob("README*.md"))
@@ -60,14 +60,10 @@ def problem(words: list[str]) -> str:
 
 
 def _parse(words: list[str]) -> None:
-    command: click.Command = group.root
-    context = click.Context(command, info_name="vllm-guard")
-    rest = list(words)
-    while isinstance(command, click.Group) and rest:
-        name = rest.pop(0)
-        found = command.get_command(context, name)
-        if found is None:
-            raise click.UsageError(f"no such command: {name}")
-        command, context = found, click.Context(found, context, name)
-    if not isinstance(command, click.Group):
-        command.make_context(command.name, rest, parent=context.parent)
+    known = {tuple(c.command_path.split()[1:]): c for c in cli_docs.contexts()}
+    depth = max(n for n in range(len(words) + 1) if tuple(words[:n]) in known)
+    context, rest = known[tuple(words[:depth])], words[depth:]
+    if not isinstance(context.command, click.Group):
+        context.command.make_context(context.info_name, rest, parent=context.parent)
+    elif rest:
+        raise click.UsageError(f"no such command: {rest[0]}")
