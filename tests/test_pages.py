@@ -23,6 +23,7 @@ TRANSLATED = {
     "README.md": "README.zh-CN.md",
     "docs/quickstart.md": "docs/quickstart.zh-CN.md",
 }
+EXAMPLES = {"team", "ci"}  #: profiles that readers may have
 #: What a name in capitals stands for in an id of docs/checks.md.
 CAPITALS = {
     "probe-NAME": r"probe-[a-z0-9-]+",
@@ -69,7 +70,7 @@ def test_every_command_on_a_page_is_one(name) -> None:
 @pytest.mark.parametrize("name", PAGE_FILES)
 def test_every_check_and_profile_on_a_page_is_one(name) -> None:
     checks = {check.id for check in checkup.catalogue()}
-    profiles = {path.stem for path in (ROOT / "profiles").glob("*.toml")}
+    profiles = {path.stem for path in (ROOT / "profiles").glob("*.toml")} | EXAMPLES
     known = dict.fromkeys(("--only", "--skip"), checks) | dict.fromkeys(
         ("-p", "--profile"), profiles
     )
