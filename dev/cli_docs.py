@@ -29,7 +29,8 @@ HEAD = """# Commands and options
 
 What `--help` prints of each command. Made by `make reference`; do not edit. More about them: [run](run.md),
 [doctor](doctor.md), [env](environment.md), [profile](profiles.md), [check](check.md), [fix](fix.md),
-[explain](explain.md), [report](report.md). The same as a manual: `man vllm-guard`, from `share/man` of the wheel.
+[explain](explain.md), [report](report.md). The same as a manual: `man vllm-guard`, from `share/man` of
+the wheel.
 """
 FILES = (
     ("~/.config/vllm-guard/profiles/*.toml", "profiles of yours (XDG_CONFIG_HOME)"),
