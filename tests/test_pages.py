@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ def test_every_command_and_option_is_on_the_page_and_in_the_manual() -> None:
             assert [word for word in words if word not in manual] == [], context.command_path
 
 
+@pytest.mark.skipif(shutil.which("groff") is None, reason="no groff here")
 def test_the_manual_is_sound() -> None:
     done = subprocess.run(
         ["groff", "-man", "-ww", "-Tutf8", cli_docs.MANUAL], capture_output=True, check=False
