@@ -17,7 +17,7 @@ PAGES = sorted((ROOT / "docs").rglob("*.md")) + sorted(ROOT.glob("README*.md"))
 _FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^    (\S.*)$", re.MULTILINE)
 _INLINE = re.compile(r"(?<![`\\])`([^`\n]+)`(?!`)")
-_COMMENT = re.compile(r"\s{2,}.*$")
+_COMMENT = re.compile(r"\s+#.*$|\s{2,}.*$")
 _SYNOPSIS = re.compile(r"\[|\.\.\.|->")
 #: Where a command of ours begins, and its words up to the end of a quotation, substitution or pipeline.
 _OWN = re.compile(r"(?:^|\$ |\(|exec |=\S+ )vllm-guard ((?:'[^'\n]*'|[^|)'\n])*)", re.MULTILINE)
