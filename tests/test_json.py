@@ -29,8 +29,13 @@ ASKED: dict[str, list[str]] = {
     "profile-check": ["profile check --json", f"profile check --json --python {sys.executable}"],
     "profile-list": ["profile list --json"],
     "profile-show": [
-        f"profile show --json {path.stem}" for path in sorted((ROOT / "profiles").glob("*.toml"))
+        *(
+            f"profile show --json {path.stem}"
+            for path in sorted((ROOT / "profiles").glob("*.toml"))
+        ),
+        "profile show --json theirs",
     ],
+    "profile-verify": ["profile verify --json", "profile verify --json --outdated"],
     "report": ["report --json"],
     "run": [
         "run --json /dev/stdout -- true",
@@ -56,6 +61,11 @@ def world(clean_world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     profile = clean_world / "home/.config/vllm-guard/profiles/own.toml"
     profile.parent.mkdir(parents=True)
     profile.write_text('schema = 1\nsummary = "s"\nenv.HF_TOKEN = { required = "get one" }\n')
+    repository = clean_world / ".vllm-guard"
+    repository.mkdir()
+    (clean_world / ".git").mkdir()
+    (repository / "theirs.toml").write_text('schema = 1\nsummary = "s"\nenv.PYTHONPATH = "x"\n')
+    guard("profile", "pin", "stats")
     plant_marker("20261128-000000-dead0001")
     guard("--", sys.executable, "-c", f"import sys; sys.exit({LOG!r})")
     return clean_world
