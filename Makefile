@@ -23,7 +23,7 @@ help: ## this list
 demo: ## `vllm-guard --profile debug -- vllm serve` for real: start, one completion, Ctrl-C, report
 	@$(SET_ALL); "$$dev/bin/python" dev/demo.py "$$vllm" "$$model"
 
-test: lint types ## lint, types and every test, real vLLM included
+test: lint types docs ## lint, types, the site and every test, real vLLM included
 	@$(SET_GUARDS); echo '==> pytest'; $(PYTEST)
 
 soak: ## the long matrices; run them before a release
@@ -47,7 +47,15 @@ completions: ## write completions/ anew
 signatures: ## write docs/signatures.md anew
 	@$(SET_DEV); "$$dev/bin/python" dev/signature_docs.py
 
+reference: ## write docs/cli.md and the man page anew
+	@$(SET_DEV); "$$dev/bin/python" dev/cli_docs.py
+
+# mkdocs-material prints a page about MkDocs 2 at each build unless it is told not to.
+docs: ## the site of the documentation, in build/site; a warning is an error
+	@set -e; docs="$$($(ENVIRONMENTS) path docs)"; echo '==> mkdocs'; \
+	NO_MKDOCS_2_WARNING=1 "$$docs/bin/mkdocs" build
+
 bench: ## what a launch costs, next to its peers
 	@$(SET_DEV); "$$dev/bin/python" benchmarks/launch.py
 
-.PHONY: help demo test soak quick lint types format completions signatures bench
+.PHONY: help demo test soak quick lint types format completions signatures reference docs bench

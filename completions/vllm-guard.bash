@@ -242,29 +242,30 @@ _vllm_guard_named() {
               cgroup-memory cgroup-pids cold-compile collective-gpus collective-meet collective-others
               collective-reach collective-settings collective-slurm collective-versions
               collective-world command-not-executable command-not-found command-shell config-file
-              cuda-before-fork dead-run debug-left-on disk-space engine-option-added
+              containment cuda-before-fork dead-run debug-left-on disk-space engine-option-added
               engine-option-default engine-option-kept engine-option-type engine-option-unknown
-              engine-options-not-applied flag-file flag-unknown flag-value flags generation-config
-              glibc gloo-interface gpu-architecture gpu-compute-mode gpu-count gpu-ecc gpu-memory
-              gpu-mig gpu-order gpu-p2p gpu-p2p-cache gpu-slowed gpu-unknown gpu-xid gpus host-ip
-              host-memory host-not-here host-oom-kill hub-answers hub-gated hub-model hub-revision
-              hub-token inside-run interpreter-unusable jit-tools kv-cache-dtype left-behind loopback
-              main-guard-marker main-guard-missing main-guard-not-applied main-guard-not-needed
-              master-address master-port memlock model-blocks model-cached model-chat-template
-              model-complete model-config model-dtype model-experts model-filesystem model-heads
-              model-intermediate model-length model-memory model-not-cached model-path
-              model-quantization model-read-rate model-supported model-tokenizer model-unfinished
-              nccl-interface network-picks nodes nofile notebook notebook-functions p2p-half-off
-              package-mismatch packages pin-drift pin-guard-older pin-invalid pin-missing pin-outdated
-              pin-unknown-key pin-unlocked port-busy port-free port-invalid port-privileged
-              port-shared port-unknown probe-unknown profile-invalid profile-valid profile-version
-              prompts-in-log proxy-local ptrace-scope ptxas python-headers ray-not-copied ray-own rdma
-              repository-defaults script-missing script-unreadable server-ended service-link
-              shared-memory shell-active shm-missing shm-size shm-stale socket-ifname
-              subcommand-unknown torch-build torch-import variable-deprecated variable-inert
-              variable-kept variable-overridden variable-removed variable-required variable-unknown
-              variable-value visible-devices vllm-address vllm-found vllm-metadata vllm-not-found
-              vllm-port vllm-shadowed'
+              engine-options-apart engine-options-not-applied flag-file flag-unknown flag-value flags
+              generation-config glibc gloo-interface gpu-architecture gpu-compute-mode gpu-count
+              gpu-ecc gpu-memory gpu-mig gpu-order gpu-p2p gpu-p2p-cache gpu-slowed gpu-unknown
+              gpu-xid gpus host-ip host-memory host-not-here host-oom-kill hub-answers hub-gated
+              hub-model hub-revision hub-token inside-run interpreter-unusable jit-tools
+              kv-cache-dtype left-behind loopback main-guard-marker main-guard-missing
+              main-guard-not-applied main-guard-not-needed master-address master-port memlock
+              model-blocks model-cached model-chat-template model-complete model-config model-dtype
+              model-experts model-filesystem model-heads model-intermediate model-length model-memory
+              model-not-cached model-path model-quantization model-read-rate model-supported
+              model-tokenizer model-unfinished nccl-interface network-picks nodes nofile notebook
+              notebook-functions p2p-half-off package-mismatch packages pin-drift pin-guard-older
+              pin-invalid pin-missing pin-outdated pin-unknown-key pin-unlocked port-busy port-free
+              port-invalid port-privileged port-shared port-unknown probe-unknown profile-invalid
+              profile-valid profile-version prompts-in-log proxy-local ptrace-scope ptxas
+              python-headers ray-not-copied ray-own rdma repository-defaults script-missing
+              script-unreadable server-ended service-link shared-memory shell-active shm-missing
+              shm-size shm-stale socket-ifname stall subcommand-unknown torch-build torch-import
+              variable-changed variable-deprecated variable-inert variable-kept variable-name
+              variable-overridden variable-removed variable-required variable-unknown variable-value
+              visible-devices vllm-address vllm-found vllm-metadata vllm-not-found vllm-port
+              vllm-shadowed'
             ;;
         check)
             words='api-key collective compile config-file dead-runs disk environment flag-files
@@ -292,7 +293,7 @@ _vllm_guard_named() {
               command-shell compile-backend-failed compile-cache-broken compile-not-serializable
               compiler-command-failed config-file config-file-refused config-missing config-not-json
               configuration-key-unknown configuration-refused configuration-type
-              connector-expandable-segments context-parallel-heads cpu-kv-cache-too-large
+              connector-expandable-segments containment context-parallel-heads cpu-kv-cache-too-large
               cpu-memory-taken crash-segfault cublas-no-memory cuda-802 cuda-803 cuda-804
               cuda-before-fork cuda-device-count cuda-headers-missing cuda-home-colon cuda-home-unset
               cuda-in-forked-process cuda-library-missing cuda-out-of-memory
@@ -303,25 +304,25 @@ _vllm_guard_named() {
               driver-insufficient driver-too-old dtype-unknown dynamo-constraint dynamo-runtime-error
               dynamo-unsupported engine-core-died engine-core-failed engine-core-traceback engine-dead
               engine-option-added engine-option-default engine-option-kept engine-option-type
-              engine-option-unknown engine-options-not-applied engine-process-failed
-              engine-ready-timeout engine-start-pending engine-stopped-with-server
-              executor-unsupported external-launcher-gloo feature-unsupported few-open-files
-              file-not-on-hub flag-file flag-unknown flag-value flags flash-attention-gpu
-              flashinfer-architecture flashinfer-build-failed flashinfer-workspace float16-unsupported
-              fp8-block-shape fp8-triton-ampere frontend-failed gated-model generation-config glibc
-              glibc-too-old gloo-interface gloo-interface-missing gloo-loopback gloo-mesh
-              gloo-no-device gpu-architecture gpu-architecture-missing gpu-architecture-warning
-              gpu-busy gpu-compute-mode gpu-count gpu-ecc gpu-ecc-error gpu-memory
-              gpu-memory-external-weights gpu-memory-taken gpu-mig gpu-order gpu-out-of-memory gpu-p2p
-              gpu-p2p-cache gpu-slowed gpu-unknown gpu-xid gpu-xid-line gpus graph-replay-error
-              headless-contradiction heads-not-divisible hf-transfer-failed hf-transfer-missing
-              host-ip host-ip-ignored host-ip-unknown host-memory host-not-here host-oom-kill
-              host-out-of-memory hub-answers hub-certificate hub-gated hub-model hub-name-resolution
-              hub-rate-limit hub-retry hub-revision hub-token hub-unreachable illegal-memory-access
-              inductor-error inside-run interpreter-unusable invalid-device-ordinal
-              invalid-http-request jit-out-of-memory jit-tools kernel-assertion keyboard-interrupt
-              killed killed-by-sigabrt killed-by-sigill killed-by-sigsegv killed-line
-              kv-allocation-out-of-memory kv-cache-auto-fit kv-cache-dtype kv-cache-none
+              engine-option-unknown engine-options-apart engine-options-not-applied
+              engine-process-failed engine-ready-timeout engine-start-pending
+              engine-stopped-with-server executor-unsupported external-launcher-gloo
+              feature-unsupported few-open-files file-not-on-hub flag-file flag-unknown flag-value
+              flags flash-attention-gpu flashinfer-architecture flashinfer-build-failed
+              flashinfer-workspace float16-unsupported fp8-block-shape fp8-triton-ampere
+              frontend-failed gated-model generation-config glibc glibc-too-old gloo-interface
+              gloo-interface-missing gloo-loopback gloo-mesh gloo-no-device gpu-architecture
+              gpu-architecture-missing gpu-architecture-warning gpu-busy gpu-compute-mode gpu-count
+              gpu-ecc gpu-ecc-error gpu-memory gpu-memory-external-weights gpu-memory-taken gpu-mig
+              gpu-order gpu-out-of-memory gpu-p2p gpu-p2p-cache gpu-slowed gpu-unknown gpu-xid
+              gpu-xid-line gpus graph-replay-error headless-contradiction heads-not-divisible
+              hf-transfer-failed hf-transfer-missing host-ip host-ip-ignored host-ip-unknown
+              host-memory host-not-here host-oom-kill host-out-of-memory hub-answers hub-certificate
+              hub-gated hub-model hub-name-resolution hub-rate-limit hub-retry hub-revision hub-token
+              hub-unreachable illegal-memory-access inductor-error inside-run interpreter-unusable
+              invalid-device-ordinal invalid-http-request jit-out-of-memory jit-tools kernel-assertion
+              keyboard-interrupt killed killed-by-sigabrt killed-by-sigill killed-by-sigsegv
+              killed-line kv-allocation-out-of-memory kv-cache-auto-fit kv-cache-dtype kv-cache-none
               kv-cache-too-small kv-cache-too-small-v0 launch-failure leaked-shared-memory left-behind
               libcuda-not-found libcuda-not-linked libstdcxx-too-old linear-kernel-none
               load-out-of-memory log-level logging-config loopback lora-empty lora-model lora-modules
@@ -364,21 +365,22 @@ _vllm_guard_named() {
               shard-missing sharded-state-missing shared-memory shell-active shm-bus-error
               shm-bus-error-reported shm-full shm-missing shm-read-only shm-size shm-stale
               shm-too-small sleep-mode-unsupported socket-ifname spawn-forced
-              speculative-tokens-missing speculative-tokens-too-many stale-file-handle
+              speculative-tokens-missing speculative-tokens-too-many stale-file-handle stall
               stopped-while-starting subcommand-unknown swap-space-too-large token-invalid
               tokenizer-class-unknown tokenizer-library-missing tokenizer-not-json
               tokenizer-not-loaded too-many-open-files tool-choice-flags tool-parser-not-given
               tool-parser-unknown torch-build torch-import torch-not-installed torch-shm
               torch-without-cuda torchrun-child-failed torchvision-mismatch transformers-incompatible
               triton-mismatch triton-out-of-resource trust-remote-code undefined-symbol
-              unguarded-script variable-choice variable-deprecated variable-inert variable-kept
-              variable-not-a-number variable-not-known variable-overridden variable-refused
-              variable-removed variable-required variable-unknown variable-value visible-devices
-              visible-devices-contradict vllm-address vllm-c-missing vllm-c-not-imported vllm-found
-              vllm-metadata vllm-not-found vllm-not-installed vllm-port vllm-port-uri vllm-port-value
-              vllm-shadowed wake-up-out-of-memory weight-key weight-name weight-shape weights-missing
-              weights-not-initialized worker-died worker-error-relayed worker-init-failed
-              worker-process-died worker-stopped-cleanly worker-traceback world-too-large xet-failed'
+              unguarded-script variable-changed variable-choice variable-deprecated variable-inert
+              variable-kept variable-name variable-not-a-number variable-not-known variable-overridden
+              variable-refused variable-removed variable-required variable-unknown variable-value
+              visible-devices visible-devices-contradict vllm-address vllm-c-missing
+              vllm-c-not-imported vllm-found vllm-metadata vllm-not-found vllm-not-installed vllm-port
+              vllm-port-uri vllm-port-value vllm-shadowed wake-up-out-of-memory weight-key weight-name
+              weight-shape weights-missing weights-not-initialized worker-died worker-error-relayed
+              worker-init-failed worker-process-died worker-stopped-cleanly worker-traceback
+              world-too-large xet-failed'
             ;;
     esac
     _vllm_guard_offer $words

@@ -1,6 +1,7 @@
 """The environments that developing vllm-guard takes, built once and kept outside the tree.
 
     python3 dev/environments.py path dev      tests, checks and benchmarks
+    python3 dev/environments.py path docs     the site of the documentation
     python3 dev/environments.py path vllm     a real vLLM that runs on the CPU (about 3.5 GB)
     python3 dev/environments.py path model    a tiny model for it;  --vllm FOLDER: made with that vLLM
     python3 dev/environments.py guards        what installing vllm-guard takes, for each Python that is here
@@ -47,6 +48,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 NOT_TO_INSTALL = (
     *("hypothesis", "mypy", "pytest", "ruff", "types-psutil", "honcho", "python-dotenv"),
     *("libcst", "pyyaml-ft", "hyperscan", "py-spy"),  # extras, and what they need
+    *("jsonschema", "attrs", "referencing", "rpds-py"),
 )
 
 HEARTBEAT = 15.0  #: seconds between signs of life
@@ -199,21 +201,21 @@ def ensure(recipe: Recipe, root: Path) -> Path:
     return folder
 
 
-def dev_recipe() -> Recipe:
-    """Tests, checks and benchmarks, for the Python that runs this. Raises SetupError if it is too old."""
+def pinned_recipe(name: str) -> Recipe:
+    """What requirements-NAME.txt lists, for the Python that runs this. Raises SetupError if it is too old."""
     if sys.version_info[:2] < OLDEST:
         raise SetupError(
             f"{sys.executable} is Python {sys.version.split()[0]}; vllm-guard needs 3.10 or later",
             "put a newer python3 first on PATH, or name one: make PYTHON=python3.12 ...",
         )
-    requirements = DEV / "requirements-dev.txt"
+    requirements = DEV / f"requirements-{name}.txt"
     python = Python(Path(sys.executable), sys.version.split()[0])
 
     def make(build: Build) -> None:
         _make_venv(build, python)
         build.pip("-r", requirements)
 
-    return Recipe("dev", (python.identity, PIP, requirements.read_text()), make)
+    return Recipe(name, (python.identity, PIP, requirements.read_text()), make)
 
 
 def guard_recipe(version: str) -> Recipe:
@@ -346,7 +348,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Build and find the development environments.")
     commands = parser.add_subparsers(dest="command", required=True)
     path = commands.add_parser("path", help="print where it is; build it if it is not there")
-    path.add_argument("name", choices=("dev", "vllm", "model"))
+    path.add_argument("name", choices=("dev", "docs", "vllm", "model"))
     path.add_argument(
         "--vllm", type=Path, metavar="FOLDER", help="a virtual environment with vLLM to use instead"
     )
@@ -356,8 +358,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _recipe(name: str, own_vllm: Path | None) -> Recipe:
-    if name == "dev":
-        return dev_recipe()
+    if name in ("dev", "docs"):
+        return pinned_recipe(name)
     if name == "model":
         return model_recipe(cache_root(), own_vllm and own_vllm.absolute())
     return vllm_recipe()

@@ -473,7 +473,7 @@ def test_a_notebook_needs_nothing_for_vllm(folder) -> None:
         *("notebook", "n.ipynb"),
         *(3, 2, 7),
     ]
-    assert schema.problems(json.loads(check("--format", "json", "n.ipynb")[1])) == []
+    assert schema.problems("check", json.loads(check("--format", "json", "n.ipynb")[1])) == []
 
 
 @pytest.mark.parametrize(
@@ -592,7 +592,7 @@ def test_the_json_answer_is_as_the_schema_says(folder) -> None:
 
     done = json.loads(check("--format", "json", "--explain", "s.py", "bad.py")[1])
 
-    assert schema.problems(done) == []
+    assert schema.problems("check", done) == []
     assert done["looked_at"] == ["s.py", "bad.py"]
     assert len(done["findings"]) == 3
     assert [row["verdict"] for row in done["statements"]] == ["child", "main", "child", "main"]

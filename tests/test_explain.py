@@ -66,7 +66,7 @@ def test_the_json_answer_is_as_the_schema_says(log: Path) -> None:
     done = guard("explain", "--json", log)
     document = json.loads(done.stdout)
 
-    assert problems(document) == []
+    assert problems("explain", document) == []
     assert done.returncode == 1
     assert [incident["id"] for incident in document["incidents"]] == [ID]
     assert document["log"] == {"name": str(log), "lines": len(LOG.splitlines())}
@@ -231,7 +231,7 @@ def test_an_id_is_documented() -> None:
 
     assert signature.stdout.decode().startswith(f"{ID}: no room in the KV cache")
     assert "cause: one sequence of LENGTH tokens needs NEEDED GiB" in signature.stdout.decode()
-    assert problems(json.loads(document.stdout)) == []
+    assert problems("explain", json.loads(document.stdout)) == []
     assert finding.stdout.decode().startswith(
         "flag-file (ok, warn, fail): the file of `--chat-template`"
     )

@@ -38,7 +38,7 @@ def look(*words: str, env: dict[str, str], status: int = 0) -> list[dict[str, An
     ran = guard("doctor", "--json", *words, env=env, timeout=LONG)
     assert (ran.returncode, ran.stderr) == (status, b"")
     document = json.loads(ran.stdout)
-    assert schema.problems(document) == []
+    assert schema.problems("doctor", document) == []
     return list(document["findings"])
 
 

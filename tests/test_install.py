@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import ROOT, guard_env
+from tests.kit import ROOT, guard_env, schema
 from tests.test_profiles import BUILT_IN
 from vllm_guard import __version__
 from vllm_guard.commands.completion import FILES
@@ -168,10 +168,12 @@ def test_the_wheel_holds_profiles_data_completions_and_types(built) -> None:
     assert {"vllm_guard/py.typed", "vllm_guard/_docs/checks.md"} <= names
     assert "vllm_guard/data/signatures/envelopes.toml" in names
     assert {f"vllm_guard/_completions/{name}" for name in FILES.values()} <= names
+    assert {f"vllm_guard/data/schema/{path.name}" for path in schema.FILES.values()} <= names
     assert shared == {
         "share/bash-completion/completions/vllm-guard",
         "share/zsh/site-functions/_vllm-guard",
         "share/fish/vendor_completions.d/vllm-guard.fish",
+        "share/man/man1/vllm-guard.1",
     }
     assert not [n for n in names if n.startswith(("tests/", "dev/")) or n.endswith(".pyc")]
 
