@@ -710,12 +710,19 @@ def test_the_pre_commit_hook_takes_files(folder) -> None:
     assert {"id", "name", "entry", "language"} <= set(hook)  # https://pre-commit.com/#new-hooks
 
 
-def test_the_hook_in_the_docs_is_the_one_that_is_shipped() -> None:
-    shipped, *_ = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    text = (ROOT / "docs/check.md").read_text()
-    ((local,),) = (r["hooks"] for r in yaml.safe_load(text.split("```yaml")[1].split("```")[0]))
+@pytest.mark.parametrize(
+    ("page", "id_"), [("check.md", "vllm-guard-check"), ("fix.md", "vllm-guard-fix")]
+)
+def test_the_hooks_in_the_docs_are_those_that_are_shipped(page, id_) -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    shipped = {hook["id"]: hook for hook in hooks}
+    text = (ROOT / "docs" / page).read_text()
+    local, *others = (yaml.safe_load(t.split("```")[0])["repos"] for t in text.split("```yaml")[1:])
+    ((written,),) = (repo["hooks"] for repo in local)
 
-    assert {key: shipped[key] for key in local} == {**local, "language": shipped["language"]}
+    assert {key: shipped[id_][key] for key in written} == {**written, "language": "python"}
+    assert all(hook["id"] in shipped for (repo,) in others for hook in repo["hooks"])
+    assert all(hook["require_serial"] for hook in hooks), "several runs at once: several counts"
 
 
 @pytest.mark.soak

@@ -17,6 +17,7 @@ from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from vllm_guard.importers import Import
     from vllm_guard.scripts import Script
 
 _MISSING = "`vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'"
@@ -47,17 +48,28 @@ def fix(write: bool, check: bool, paths: tuple[str, ...]) -> int:
         raise GuardError(_MISSING, exit_code=USAGE)
     give = _write if write else _count if check else _print_diff
     names = scripts.found(paths)
-    outcomes = [_fix(name, give) for name in names]
+    # What is found in one file depends on others: all are read before the first is changed.
+    ready = [_prepared(name, names) for name in names]
+    outcomes = [one if isinstance(one, int) else _given(*one, give) for one in ready]
     changed = outcomes.count(_CHANGED)
     voice.say(_summary(len(names), changed, "changed" if write else "to change", outcomes))
     return max(*outcomes, FAILED if check and changed else 0, 0)
 
 
-def _fix(name: str, give: Callable[[Script, Mended], None]) -> int:
-    """`_CHANGED`, `_SAME`, or the status of what went wrong."""
+def _prepared(name: str, names: Sequence[str]) -> tuple[Script, Mended] | int:
+    """What is to be written; `_SAME`, or the status of what went wrong, where nothing is."""
     script = scripts.read(name)
     try:
-        mended = _mend(script)
+        mended = _mend(script, names)
+    except GuardError as error:
+        voice.say_error(error)
+        return error.exit_code
+    return (script, mended) if mended.guards or name == scripts.STDIN else _SAME
+
+
+def _given(script: Script, mended: Mended, give: Callable[[Script, Mended], None]) -> int:
+    """`_CHANGED`, `_SAME`, or the status of what went wrong."""
+    try:
         give(script, mended)
     except GuardError as error:
         voice.say_error(error)
@@ -72,7 +84,7 @@ def _summary(looked: int, changed: int, done: str, outcomes: Sequence[int]) -> s
     return f"{report.count(looked, 'script')}: {', '.join(words) or 'nothing to do'}"
 
 
-def _mend(script: Script) -> Mended:
+def _mend(script: Script, names: Sequence[str]) -> Mended:
     """With its notes said. Raises GuardError."""
     if script.problem:
         raise GuardError(_placed(script, script.problem_line, script.problem), exit_code=USAGE)
@@ -90,15 +102,20 @@ def _mend(script: Script) -> Mended:
     except RefusedError as refusal:
         reason = _placed(script, refusal.line, refusal.reason)
         raise GuardError(reason, refusal.hint, exit_code=FAILED) from None
-    taken = importers.first(script.path, mended.hidden) if mended.hidden else None
+    taken = importers.first(script.path, mended.missed, names) if mended.missed else None
     if taken:
-        what = "everything" if taken.name == "*" else repr(taken.name)
-        place = f"{taken.file}:{taken.line}"
-        reason = f"{place} imports {what} from it, and would not find it under a guard"
-        raise GuardError(_placed(script, 0, reason), _CALL_IT, exit_code=FAILED)
+        raise GuardError(_placed(script, 0, _broken(taken, mended)), _CALL_IT, exit_code=FAILED)
     for note in mended.notes:
         _say_note(script, note.line, note.text)
     return mended
+
+
+def _broken(taken: Import, mended: Mended) -> str:
+    """`use.py:1 imports 'ask' from it, which would not find 'ENGINE' under a guard`."""
+    what = "everything" if taken.name == "*" else repr(taken.name)
+    lacks = mended.missed.get(taken.name, taken.name)
+    found = f"which would not find {lacks!r}" if lacks != taken.name else "and would not find it"
+    return f"{taken.place} imports {what} from it, {found} under a guard"
 
 
 def _say_note(script: Script, line: int, text: str) -> None:
@@ -113,8 +130,6 @@ def _placed(script: Script, line: int, text: str) -> str:
 def _write(script: Script, mended: Mended) -> None:
     if script.path == scripts.STDIN:
         click.echo(mended.source, nl=False)
-        return
-    if not mended.guards:
         return
     try:
         overwrite.overwrite(script.path, script.source, mended.source)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vllm_guard.guarding import cutting, placing
@@ -15,6 +15,8 @@ from vllm_guard.guarding.outcomes import RefusedError
 from vllm_guard.inside.mainguard import starts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vllm_guard.guarding.outcomes import Note
     from vllm_guard.inside.mainguard.walk import Load
 
@@ -28,7 +30,8 @@ class Mended:
 
     source: bytes
     guards: int = 0  #: how many were added
-    hidden: frozenset[str] = frozenset()  #: names that who imports the file will not find any more
+    #: What who imports the file will not find any more, or cannot call: name -> the name that is hidden.
+    missed: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
 
@@ -49,8 +52,7 @@ def mend(source: bytes, path: str, load: Load | None = None) -> Mended:
     written = wrapping.write(source, script.parts, placed.inside)
     _verify(source, written, path, load)
     added = _guards(written, path) - _guards(source, path)
-    hidden = frozenset(name for leaf in placed.inside for name in leaf.binds)
-    return Mended(written, added, hidden, placed.notes)
+    return Mended(written, added, placed.missed, placed.notes)
 
 
 def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None:
@@ -84,9 +86,9 @@ def _parsed(source: bytes, path: str) -> ast.Module:
 def _bare(tree: ast.Module) -> ast.Module:
     """The tree with the statements of plain guards in the guards' place."""
     for node in ast.walk(tree):
-        for field, value in ast.iter_fields(node):
+        for name, value in ast.iter_fields(node):
             if isinstance(value, list):
-                setattr(node, field, list(_opened(value)))
+                setattr(node, name, list(_opened(value)))
     return tree
 
 

@@ -105,15 +105,22 @@ def _unrepeated(table: Table, inside: set[Leaf], needs: Needs) -> Iterator[Note]
 
 
 def _unused(table: Table, inside: set[Leaf]) -> Iterator[Note]:
+    for leaf in unused(table, inside):
+        if not isinstance(leaf.node, (ast.Assign, ast.AnnAssign)):
+            continue
+        names = ", ".join(sorted(leaf.binds))
+        text = f"nothing here uses {names}: a file that imports it would not find it"
+        yield Note(leaf.first, text)
+
+
+def unused(table: Table, inside: set[Leaf]) -> Iterator[Leaf]:
     """What is built for others: nothing that runs here reads it."""
-    run = {name for leaf in inside for name in table.reaches(leaf)}
+    if any(map(risks.finds_functions, inside)):
+        return
+    run = {name for leaf in table.leaves if not leaf.defines for name in table.reaches(leaf)}
     for leaf in table.leaves:
         if leaf.calls and leaf.defines:  # what a decorator may register
             run |= leaf.deep
-    for leaf in inside:
-        built = isinstance(leaf.node, ast.Assign) and bool(leaf.starts)
-        if built and leaf.binds and not leaf.binds & run:
-            names = ", ".join(sorted(leaf.binds))
-            yield Note(
-                leaf.first, f"nothing here uses {names}: a file that imports it would not find it"
-            )
+    for leaf in table.leaves:
+        if leaf in inside and leaf.starts and leaf.binds and not leaf.binds & run:
+            yield leaf

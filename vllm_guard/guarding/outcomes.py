@@ -8,11 +8,12 @@ from typing import NamedTuple
 class RefusedError(Exception):
     """The script cannot be guarded safely: `reason` in one line, and the way out."""
 
-    def __init__(self, line: int, reason: str, hint: str) -> None:
+    def __init__(self, line: int, reason: str, hint: str, is_library: bool = False) -> None:
         super().__init__(reason)
         self.line = line
         self.reason = reason
         self.hint = hint
+        self.is_library = is_library  #: the file is there to be imported, not to be run
 
 
 class UnwritableError(Exception):

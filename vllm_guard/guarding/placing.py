@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vllm_guard.guarding.outcomes import Note
 
 
+BUILD_LATER = "build the engine in a function that is called when it is needed"
+_LIBRARY = "the file is there to be imported, which a guard would break"
 _AS_ARGUMENT = "pass it as an argument"
 _MOVE = "move it into a function"
 
@@ -31,6 +33,7 @@ class Placed(NamedTuple):
     """The decision."""
 
     inside: frozenset[Leaf]
+    missed: Mapping[str, str]  #: as `Table.missed` gives it
     notes: tuple[Note, ...]
 
 
@@ -48,8 +51,9 @@ def place(script: Script) -> Placed:
     _check(script, inside)
     _refuse_unknown(table, inside, needed.names)
     _refuse_marked(table, inside)
+    _refuse_library(table, inside)
     written = frozenset(leaf for leaf in inside if not leaf.pinned)
-    return Placed(written, tuple(notes.of(table, inside, needed, found)))
+    return Placed(written, table.missed(inside), tuple(notes.of(table, inside, needed, found)))
 
 
 def _refuse_new_name(script: Script) -> None:
@@ -78,6 +82,21 @@ def _refuse_marked(table: Table, inside: set[Leaf]) -> None:
             reason = "marked '# vllm-guard: child', but what is around it"
             reason += f" (line {around.first}) is for the main process"
             raise RefusedError(line, reason, "move it out of the block")
+
+
+def _refuse_library(table: Table, inside: set[Leaf]) -> None:
+    """Its functions use what would be hidden, and nothing here calls them. Raises RefusedError."""
+    for leaf in notes.unused(table, inside):
+        for reader in table.leaves:
+            read = sorted(leaf.binds & reader.deep)
+            if read and reader.defines and reader not in inside:
+                what = ", ".join(sorted(reader.binds))
+                reason = (
+                    f"{what} (line {reader.first}) needs {read[0]}, and nothing here uses {what}"
+                )
+                raise RefusedError(
+                    leaf.first, f"{reason}: {_LIBRARY}", BUILD_LATER, is_library=True
+                )
 
 
 def _grow(table: Table, inside: set[Leaf], forced: dict[Leaf, str]) -> None:
@@ -127,8 +146,7 @@ def _check(script: Script, inside: set[Leaf]) -> None:
     """Is every start inside now, and nothing that others import? Raises RefusedError."""
     imported = risks.needs_import(script.tree, inside)
     if imported:
-        hint = "build the engine in a function that is called when it is needed"
-        raise RefusedError(*imported, hint)
+        raise RefusedError(*imported, BUILD_LATER, is_library=True)
     covered = {start for leaf in inside for start in leaf.starts}
     for start in script.starts:
         if start not in covered:

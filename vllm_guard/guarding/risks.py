@@ -49,6 +49,10 @@ _SERVED = re.compile(r"(\w+\.)*(FastAPI|Flask|Quart|Sanic|Starlette|Litestar|API
 _RUNS_SERVER = re.compile(
     r"(?!(asyncio|anyio|trio|subprocess)\.)(\w+\.)*(run|serve|run_simple|serve_forever|run_app)"
 )
+#: What calls functions of the script without naming them.
+_FINDS = re.compile(
+    r"(\w+\.)*(Fire|exec|eval|globals|locals|vars|testmod)|(pytest|(\w+\.)*\w*test)\.main"
+)
 _IMPORTED = re.compile(r"\w+(\.\w+)*:\w+")
 
 
@@ -87,6 +91,11 @@ def _is_exit(node: ast.stmt) -> bool:
 def is_inherited(leaf: Leaf) -> bool:
     """Is it one of the lines whose effect children inherit?"""
     return leaf.reason.startswith("children inherit")
+
+
+def finds_functions(leaf: Leaf) -> bool:
+    """May it call functions of the script that it does not name: `unittest.main()`, `fire.Fire()`?"""
+    return any(_FINDS.fullmatch(ast.unparse(call.func)) for call in _calls(leaf))
 
 
 def needs_import(tree: ast.Module, inside: Iterable[Leaf]) -> tuple[int, str] | None:
