@@ -125,8 +125,8 @@ def test_notes_are_said(script) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("gone.py", None, "gone.py: cannot be read: No such file or directory"),
-        ("broken.py", "print 'x'\n", "broken.py:1: is not Python 3"),
+        ("gone.py", None, "gone.py: no such file"),
+        ("broken.py", "print 'x'\n", "broken.py:1: syntax error: "),
         ("awaits.py", f"{ENGINE}await 1\n", "awaits.py:3: 'await' outside function"),
         ("n.ipynb", "{}", "n.ipynb: is not a notebook"),
         ("feed.py", f"\f{ENGINE}", "feed.py: line 1 begins with a form feed"),
@@ -429,7 +429,10 @@ def test_without_libcst_one_line_says_how_to_get_it(script) -> None:
         words, env=guard_env(), capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
-    said = "vllm-guard: error: `vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'\n"
+    said = (
+        "vllm-guard: error: `vllm-guard fix` needs LibCST\n"
+        "vllm-guard: hint: pip install 'vllm-guard[fix]', or, from a checkout: pip install '.[fix]'\n"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 

@@ -9,11 +9,15 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from vllm_guard import paths, scripts, unguarded
+from vllm_guard import guarding, paths, scripts, unguarded
+from vllm_guard.guarding.outcomes import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from vllm_guard.scripts import Script
+
+_CALL_IT = "build what is imported in a function, and call that where it is needed"
 _LIMIT = 4 << 20  #: bytes of one file; longer ones are generated
 _LEVELS = 4  #: folders in which others are looked for: the script's own and those above it
 _STATEMENT = re.compile(rb"^.*\bimport\b(?:\s*\([^)]*\)|.*)", re.MULTILINE)
@@ -26,12 +30,35 @@ class Import(NamedTuple):
     name: str  #: `*` for all
 
 
-def first(path: str, names: Collection[str], named: Sequence[str]) -> Import | None:
-    """The first import of one of these names of the script's top level.
+def refuse(path: str, missed: Mapping[str, str], named: Sequence[str]) -> None:
+    """Raise RefusedError where another file would miss what a guard hides; `missed` as of `Mended`.
 
     Looked at are the script's own folder, the three above it, which a package is imported from, and the
     files that were `named` with it.
     """
+    taken = _first(path, missed, named) if missed and path != scripts.STDIN else None
+    if taken is None:
+        return
+    what = "everything" if taken.name == "*" else repr(taken.name)
+    lacks = missed.get(taken.name, taken.name)
+    found = f"which would not find {lacks!r}" if lacks != taken.name else "and would not find it"
+    reason = f"{taken.place} imports {what} from it, {found} under a guard"
+    raise RefusedError(0, reason, _CALL_IT, is_library=True)
+
+
+def refusal(script: Script, named: Sequence[str]) -> RefusedError | None:
+    """Why `vllm-guard fix` leaves a script as it is; None also where it cannot be compiled."""
+    try:
+        placed = guarding.decide(script.source, script.path, scripts.neighbours(script.path))
+        refuse(script.path, placed.missed, named)
+    except RefusedError as error:
+        return error
+    except (SyntaxError, RecursionError):
+        return None
+    return None
+
+
+def _first(path: str, names: Collection[str], named: Sequence[str]) -> Import | None:
     stem = _parts(path)[-1]
     mention = re.compile(rb"\b%b\b" % re.escape(stem.encode("utf-8", "surrogateescape")))
     for other in dict.fromkeys((*_around(path), *named)):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import __version__, report, screen, scripts, unguarded
+from vllm_guard import __version__, importers, report, screen, scripts, unguarded
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
 
@@ -46,13 +49,13 @@ def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int
     """
     if explain and form not in ("text", "json"):
         raise GuardError(f"--explain has no --format {form}", exit_code=USAGE)
-    names: list[str] = []
     found: list[Placed] = []
     explained = []
-    for name in scripts.found(paths):
+    names = scripts.found(paths)
+    for name in names:
         script = scripts.read(name)
-        names.append(name)
-        found += unguarded.judge(script, scripts.neighbours(name))
+        refusal = partial(importers.refusal, script, names)
+        found += unguarded.judge(script, scripts.neighbours(name), refusal)
         if explain and not script.problem and not script.is_notebook:
             explained.append((name, list(_statements(script)), list(_sent(script))))
     if form == "text":
@@ -69,6 +72,8 @@ def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int
 def _write(
     form: str, names: Sequence[str], found: Sequence[Placed], rows: Sequence[dict[str, object]]
 ) -> None:
+    if form != "json":
+        found = [replace(placed, file=_from_here(placed.file)) for placed in found]
     if form == "json":
         findings = [
             {
@@ -91,6 +96,14 @@ def _write(
 
         for line in formats.github_placed(found):
             click.echo(line)
+
+
+def _from_here(file: str) -> str:
+    """As it is called in a checkout that is the current folder; empty for stdin."""
+    if file == scripts.STDIN:
+        return ""
+    below = os.path.isabs(file) and os.path.relpath(file)
+    return below if below and not below.startswith(os.pardir) else file
 
 
 def _statements(script: Script) -> Iterator[dict[str, object]]:
@@ -135,7 +148,7 @@ def _print(found: Sequence[Placed]) -> None:
     """`FILE:LINE: FACT`, as compilers write it, so that editors find the place."""
     for placed in found:
         finding = placed.finding
-        word = "" if finding.status == "fail" else f"{finding.status}: "
+        word = "" if finding.status == "unknown" else f"{finding.status}: "
         click.echo(screen.printable(f"{finding.subject}: {word}{finding.fact}"))
         if finding.fix:
             click.echo(f"  fix: {screen.printable(finding.fix)}")
@@ -150,7 +163,11 @@ def _summary(looked: int, found: Sequence[Placed]) -> str:
     certain = files("main-guard-missing", "fail")
     perhaps = files("main-guard-missing", "warn") - certain
     unread = files("script-unreadable", "unknown")
+    others = [
+        p for p in found if p.finding.status == "warn" and p.finding.id != "main-guard-missing"
+    ]
     words = [f"{len(certain)} need{'s' if len(certain) == 1 else ''} a main guard"]
     words += [f"{len(perhaps)} may need one"] if perhaps else []
+    words += [report.count(len(others), "other warning")] if others else []
     words += [f"{len(unread)} could not be read"] if unread else []
     return f"{report.count(looked, 'script')} checked: {', '.join(words)}"

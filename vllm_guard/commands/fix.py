@@ -11,21 +11,21 @@ import click
 
 from vllm_guard import importers, overwrite, report, screen, scripts, voice
 from vllm_guard.errors import FAILED, USAGE, GuardError
-from vllm_guard.guarding import Mended, mend
+from vllm_guard.guarding import Mended, cutting, mend
 from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from vllm_guard.importers import Import
     from vllm_guard.scripts import Script
 
-_MISSING = "`vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'"
+_MISSING = "`vllm-guard fix` needs LibCST"
+_INSTALL = "pip install 'vllm-guard[fix]', or, from a checkout: pip install '.[fix]'"
+_PACKAGE_MAIN = "needs no guard, as children do not import what `python -m package` runs"
 _NOTEBOOK = (
     "a notebook needs no guard, as children do not import it; with spawn they find no function of it, "
     "either: move what they run to a module"
 )
-_CALL_IT = "build what is imported in a function, and call that where it is needed"
 _SAME, _CHANGED = 0, -1  #: outcomes; the others are statuses
 _WORDS = ((FAILED, "left as they are"), (USAGE, "not readable"))
 
@@ -45,7 +45,7 @@ def fix(write: bool, check: bool, paths: tuple[str, ...]) -> int:
     if write and check:
         raise GuardError("--write and --check cannot be used together", exit_code=USAGE)
     if find_spec("libcst") is None:
-        raise GuardError(_MISSING, exit_code=USAGE)
+        raise GuardError(_MISSING, _INSTALL, exit_code=USAGE)
     give = _write if write else _count if check else _print_diff
     names = scripts.found(paths)
     # What is found in one file depends on others: all are read before the first is changed.
@@ -91,8 +91,13 @@ def _mend(script: Script, names: Sequence[str]) -> Mended:
     if script.is_notebook:
         _say_note(script, 0, _NOTEBOOK)
         return Mended(script.source)
+    if script.is_package_main:
+        if cutting.needing_a_guard(script.tree, scripts.neighbours(script.path)):
+            _say_note(script, 0, _PACKAGE_MAIN)
+        return Mended(script.source)
     try:
         mended = mend(script.source, script.path, scripts.neighbours(script.path))
+        importers.refuse(script.path, mended.missed, names)
     except SyntaxError as error:
         raise GuardError(_placed(script, error.lineno or 0, error.msg), exit_code=USAGE) from None
     except UnwritableError as error:
@@ -101,21 +106,10 @@ def _mend(script: Script, names: Sequence[str]) -> Mended:
         raise GuardError(_placed(script, 0, "is nested too deeply"), exit_code=USAGE) from None
     except RefusedError as refusal:
         reason = _placed(script, refusal.line, refusal.reason)
-        raise GuardError(reason, refusal.hint, exit_code=FAILED) from None
-    taken = importers.first(script.path, mended.missed, names) if mended.missed else None
-    if taken:
-        raise GuardError(_placed(script, 0, _broken(taken, mended)), _CALL_IT, exit_code=FAILED)
+        raise GuardError(reason, refusal.way_out(script.launch), exit_code=FAILED) from None
     for note in mended.notes:
         _say_note(script, note.line, note.text)
     return mended
-
-
-def _broken(taken: Import, mended: Mended) -> str:
-    """`use.py:1 imports 'ask' from it, which would not find 'ENGINE' under a guard`."""
-    what = "everything" if taken.name == "*" else repr(taken.name)
-    lacks = mended.missed.get(taken.name, taken.name)
-    found = f"which would not find {lacks!r}" if lacks != taken.name else "and would not find it"
-    return f"{taken.place} imports {what} from it, {found} under a guard"
 
 
 def _say_note(script: Script, line: int, text: str) -> None:

@@ -17,7 +17,9 @@ from vllm_guard.inside.mainguard import starts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vllm_guard.guarding.leaves import Script
     from vllm_guard.guarding.outcomes import Note
+    from vllm_guard.guarding.placing import Placed
     from vllm_guard.inside.mainguard.walk import Load
 
 
@@ -41,18 +43,27 @@ def mend(source: bytes, path: str, load: Load | None = None) -> Mended:
     Raises SyntaxError, RefusedError and UnwritableError.
     """
     script = cutting.read(source, path, load)
-    if script.ended:
-        reason = "a child that imports the script ends here, before its work"
-        raise RefusedError(script.ended, reason, _UNDER_A_GUARD)
-    if not script.starts:
+    placed = _placed(script)
+    if not placed.inside:
         return Mended(source)
-    placed = placing.place(script)
     from vllm_guard.guarding import wrapping
 
     written = wrapping.write(source, script.parts, placed.inside)
     _verify(source, written, path, load)
     added = _guards(written, path) - _guards(source, path)
     return Mended(written, added, placed.missed, placed.notes)
+
+
+def decide(source: bytes, path: str, load: Load | None = None) -> Placed:
+    """What `mend` would put under guards, without LibCST. Raises SyntaxError and RefusedError."""
+    return _placed(cutting.read(source, path, load))
+
+
+def _placed(script: Script) -> Placed:
+    if script.ended:
+        reason = "a child that imports the script ends here, before its work"
+        raise RefusedError(script.ended, reason, _UNDER_A_GUARD)
+    return placing.place(script) if script.starts else placing.NOTHING
 
 
 def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None:

@@ -24,6 +24,7 @@ def of(table: Table, inside: set[Leaf], needs: Needs, found: Iterable[Escape]) -
         *_lacking(table, inside, found),
         *_unrepeated(table, inside, needs),
         *_unused(table, inside),
+        *_with_decorators(table, inside),
     ]
     return sorted(set(notes))
 
@@ -92,7 +93,9 @@ def _unrepeated(table: Table, inside: set[Leaf], needs: Needs) -> Iterator[Note]
     """Changes of modules and classes that children do not make, and imports."""
     for leaf in inside:
         if leaf.imports and leaf.starts:
-            yield Note(leaf.first, f"{leaf.starts[0].what}: children do without this import")
+            yield Note(
+                leaf.first, f"{leaf.starts[0].what.rstrip(',')}: children do without this import"
+            )
         changed = sorted(leaf.mutates & table.plain)
         if changed and not leaf.pinned and not risks.is_inherited(leaf):
             what = ", ".join(changes.places(leaf.node) or changed)
@@ -102,6 +105,16 @@ def _unrepeated(table: Table, inside: set[Leaf], needs: Needs) -> Iterator[Note]
             yield Note(leaf.first, f"changes {what} in the main process only{who}")
         elif leaf.reason.endswith(" in children") and not leaf.pinned:
             yield Note(leaf.first, leaf.reason)
+
+
+def _with_decorators(table: Table, inside: set[Leaf]) -> Iterator[Note]:
+    """What `@app.get("/")` decorates goes with `app`."""
+    taken = table.taken(inside)
+    for leaf in inside:
+        used = sorted(taken & leaf.calls - leaf.binds)
+        if leaf.defines and used and not leaf.pinned:
+            names, of = ", ".join(sorted(leaf.binds)), ", ".join(used)
+            yield Note(leaf.first, f"{names} goes under the guard with {of}, which its decorator uses")
 
 
 def _unused(table: Table, inside: set[Leaf]) -> Iterator[Note]:

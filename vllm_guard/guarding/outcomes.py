@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+LAUNCH = "vllm-guard -- python SCRIPT"  #: in hints
+
 
 class RefusedError(Exception):
     """The script cannot be guarded safely: `reason` in one line, and the way out."""
@@ -14,6 +16,10 @@ class RefusedError(Exception):
         self.reason = reason
         self.hint = hint
         self.is_library = is_library  #: the file is there to be imported, not to be run
+
+    def way_out(self, launch: str) -> str:
+        """The hint; `launch` is the command line that runs the script as it is."""
+        return self.hint.replace(LAUNCH, launch)
 
 
 class UnwritableError(Exception):

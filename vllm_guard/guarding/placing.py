@@ -37,6 +37,9 @@ class Placed(NamedTuple):
     notes: tuple[Note, ...]
 
 
+NOTHING = Placed(frozenset(), {}, ())
+
+
 def place(script: Script) -> Placed:
     """Decide for every piece. Raises RefusedError."""
     table = Table(script.leaves, script.names)
