@@ -174,6 +174,34 @@ def test_a_misspelt_marker_is_a_note(comment, folder) -> None:
 @pytest.mark.parametrize(
     "code",
     [
+        'LLM("m")  # vllm-guard: ignore',
+        '# vllm-guard: ignore, it is never spawned\nLLM("m")',
+        'LLM(  # vllm-guard: ignore\n    "m"\n)',
+        'def f():\n    LLM("m")  # vllm-guard: ignore\nf()',
+        'def f():\n    LLM("m")\nf()  # vllm-guard: ignore',
+        "import torch\ntorch.cuda.init()  # vllm-guard: ignore\nLLM('m')  # vllm-guard: ignore",
+        "exit()  # vllm-guard: ignore\n",
+    ],
+)
+def test_a_finding_can_be_accepted(code, folder) -> None:
+    begin = GUARDED if code.startswith("exit") else "from vllm import LLM\n"
+    (folder / "s.py").write_text(f"{begin}{code}\n")
+    (folder / "n.ipynb").write_text(notebook(f"from vllm import LLM\n{code}\n"))
+
+    assert check("--strict", "s.py") == (0, NONE)
+    assert check("n.ipynb") == (0, NONE)
+    assert guard("fix", "--check", "s.py").returncode == 0
+
+
+def test_only_the_line_that_is_marked_is_accepted(folder) -> None:
+    (folder / "s.py").write_text(f"{BARE}\nLLM('m')  # vllm-guard: ignore\nLLM('m')\n")
+
+    assert [row[3] for row in rows("s.py")] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
         "x = 1  # vllm-guard: main\n",
         "# vllm-guard: child, for its workers\nx = 1\n",
         "# vllm-guard runs this, see vllm-guard check\n",

@@ -77,6 +77,17 @@ def test_the_diff_is_one_that_patch_takes(script, source) -> None:
     assert script.read_bytes() == written
 
 
+@pytest.mark.parametrize("words", [["patch", "-p0"], ["git", "apply", "-p0"]])
+def test_a_name_with_a_blank_ends_where_it_ends(script, words) -> None:
+    spaced = script.rename(script.parent / "a b.py")
+    diff = guard("fix", "a b.py").stdout
+
+    subprocess.run(words, input=diff, check=True, capture_output=True, timeout=PATIENCE)
+
+    assert diff.startswith(b"--- a b.py\t\n+++ a b.py\t\n")
+    assert spaced.read_text() == GUARDED
+
+
 def test_write(script) -> None:
     assert fix("--write", "s.py") == (
         0,

@@ -74,7 +74,7 @@ def judge(script: Script, load: Load, refusal: Refusal) -> Iterator[Placed]:
     if script.problem:
         yield _unreadable(script)
         return
-    read = starts.read(script.tree, load)
+    read = _heeded(starts.read(script.tree, load), markers.ignored(script.source))
     if script.is_notebook:
         yield from (
             _of_notebook(script, start) for start in read.starts if start.confidence != "info"
@@ -88,6 +88,17 @@ def judge(script: Script, load: Load, refusal: Refusal) -> Iterator[Placed]:
     found += _ending(script, read)
     found += (_misspelt(script, *one) for one in markers.misspelt(script.source))
     yield from sorted(found, key=lambda placed: (placed.line, placed.column))
+
+
+def _heeded(read: Found, ignored: set[int]) -> Found:
+    """Without the lines that are marked: each that leads there may be."""
+
+    def open_(found: tuple[Start, ...]) -> tuple[Start, ...]:
+        lines = (({start.line, *(line for _, line in start.via)}, start) for start in found)
+        return tuple(start for led, start in lines if not led & ignored)
+
+    ends = (0, 0) if read.ends[0] in ignored else read.ends
+    return read._replace(starts=open_(read.starts), cuda=open_(read.cuda), ends=ends)
 
 
 def place(script: Script, line: int) -> str:

@@ -92,7 +92,7 @@ def _mend(script: Script, names: Sequence[str]) -> Mended:
         _say_note(script, 0, _NOTEBOOK)
         return Mended(script.source)
     if script.is_package_main:
-        if cutting.needing_a_guard(script.tree, scripts.neighbours(script.path)):
+        if cutting.needing_a_guard(script.source, script.tree, scripts.neighbours(script.path)):
             _say_note(script, 0, _PACKAGE_MAIN)
         return Mended(script.source)
     try:
@@ -150,6 +150,7 @@ def _print_diff(script: Script, mended: Mended) -> None:
 
 def _diff(script: Script, new: bytes) -> Iterator[bytes]:
     name = script.path.encode("utf-8", "surrogateescape")
+    name += b"\t" if b" " in name else b""  # where the name ends
     lines = [source.splitlines(keepends=True) for source in (script.source, new)]
     for line in difflib.diff_bytes(difflib.unified_diff, lines[0], lines[1], name, name):
         yield line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"

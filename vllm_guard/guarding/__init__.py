@@ -77,7 +77,7 @@ def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None
         ) from None
     if ast.dump(_bare(new)) != ast.dump(_bare(_parsed(source, path))):
         raise RefusedError(1, "what was written does more than to add guards", hint)
-    for start in cutting.needing_a_guard(_parsed(written, path), load):
+    for start in cutting.needing_a_guard(written, _parsed(written, path), load):
         raise RefusedError(
             cutting.top_line(start), f"{start.what}, outside of what was written", hint
         )

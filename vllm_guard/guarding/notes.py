@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from vllm_guard.guarding.table import Table
 
 
+AS_ARGUMENT = "pass it as an argument"
+
+
 def of(table: Table, inside: set[Leaf], needs: Needs, found: Iterable[Escape]) -> list[Note]:
     """All of them, by line."""
-    notes = [*_repeated(needs), *_shared(table, needs, found), *_stale(table, inside, needs)]
+    notes = [*_repeated(needs), *_stale(table, inside, needs)]
+    notes += [Note(n.line, f"{n.text}: {AS_ARGUMENT}") for n in unshared(table, needs, found)]
     notes += [
         *_lacking(table, inside, found),
         *_unrepeated(table, inside, needs),
@@ -42,15 +46,15 @@ def _repeated(needs: Needs) -> Iterator[Note]:
         yield Note(numbers[0], text)
 
 
-def _shared(table: Table, needs: Needs, found: Iterable[Escape]) -> Iterator[Note]:
+def unshared(table: Table, needs: Needs, found: Iterable[Escape]) -> Iterator[Note]:
+    """Queues, locks and the like that workers read, and nobody gives them."""
     workers = (leaf for e in found if e.certain for leaf in table.owners(e.name) if leaf.defines)
     parts = (part for leaf in workers for part in ast.walk(leaf.node))
     brought = {name for part in parts if isinstance(part, ast.Global) for name in part.names}
     for leaf, need in needs.shared.items():
         if need.name in brought:  # an initializer has it as an argument, and sets it
             continue
-        text = f"{need.who} lacks {need.name} in other processes: pass it as an argument"
-        yield Note(leaf.first, text)
+        yield Note(leaf.first, f"{need.who} lacks {need.name} in other processes")
 
 
 def _stale(table: Table, inside: set[Leaf], needs: Needs) -> Iterator[Note]:
@@ -114,7 +118,9 @@ def _with_decorators(table: Table, inside: set[Leaf]) -> Iterator[Note]:
         used = sorted(taken & leaf.calls - leaf.binds)
         if leaf.defines and used and not leaf.pinned:
             names, of = ", ".join(sorted(leaf.binds)), ", ".join(used)
-            yield Note(leaf.first, f"{names} goes under the guard with {of}, which its decorator uses")
+            yield Note(
+                leaf.first, f"{names} goes under the guard with {of}, which its decorator uses"
+            )
 
 
 def _unused(table: Table, inside: set[Leaf]) -> Iterator[Note]:

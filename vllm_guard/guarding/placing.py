@@ -17,7 +17,7 @@ from vllm_guard.guarding.table import Table
 from vllm_guard.inside.mainguard.judge import CHILD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from vllm_guard.guarding.leaves import Leaf, Script
     from vllm_guard.guarding.outcomes import Note
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 BUILD_LATER = "build the engine in a function that is called when it is needed"
 _LIBRARY = "the file is there to be imported, which a guard would break"
-_AS_ARGUMENT = "pass it as an argument"
 _MOVE = "move it into a function"
 
 
@@ -48,6 +47,7 @@ def place(script: Script) -> Placed:
     makes = {leaf for leaf in table.leaves if leaf.acts and risks.shared(leaf, script.names)}
     shared = needs.shared_by_processes(table, makes)
     needed = needs.find(table, found, shared)
+    _refuse_unshared(script, notes.unshared(table, needed, found))
     inside = {leaf for leaf in table.leaves if leaf.acts and leaf not in needed.forced}
     _grow(table, inside, needed.forced)
     sinking.sink(script.parts, table, inside, needed.forced)
@@ -67,13 +67,19 @@ def _refuse_new_name(script: Script) -> None:
             raise RefusedError(leaf.first, reason, "use another name")
 
 
+def _refuse_unshared(script: Script, unshared: Iterable[Note]) -> None:
+    """A worker that fork would give a queue, or another, and spawn never does. Raises RefusedError."""
+    for note in sorted(unshared) if script.spawns else ():
+        raise RefusedError(note.line, note.text, notes.AS_ARGUMENT)
+
+
 def _refuse_unknown(table: Table, inside: set[Leaf], names: Mapping[str, str]) -> None:
     """`exec` and the like may set what children have without that. Raises RefusedError."""
     read = sorted(names.keys() - table.plain)
     for leaf in inside if read else ():
         if leaf.unknown and not leaf.pinned:
             reason = f"{leaf.unknown} may set {read[0]!r}, which {names[read[0]]} needs"
-            raise RefusedError(leaf.first, f"{reason} in other processes", _AS_ARGUMENT)
+            raise RefusedError(leaf.first, f"{reason} in other processes", notes.AS_ARGUMENT)
 
 
 def _refuse_marked(table: Table, inside: set[Leaf]) -> None:
@@ -141,7 +147,7 @@ def _refuse_torn(leaf: Leaf, who: str, lost: set[str], inside: set[Leaf]) -> Non
         leaf.first,
         f"{who} needs this line in other processes; it cannot be parted from line {other}, "
         "which is for the main process",
-        _AS_ARGUMENT,
+        notes.AS_ARGUMENT,
     )
 
 
