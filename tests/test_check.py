@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.kit import GUARD, ROOT, guard, guard_env, schema
+from tests.test_terminal import screen
 from vllm_guard import notebooks
 
 GUARDED = 'from vllm import LLM\nif __name__ == "__main__":\n    LLM("m")\n'
@@ -167,7 +168,7 @@ def test_a_misspelt_marker_is_a_note(comment, folder) -> None:
     assert check("--strict", "s.py") == (
         0,
         f"s.py:1: note: `{comment}` is no marker, and does nothing\n"
-        "  fix: write `# vllm-guard: child` or `# vllm-guard: main`\n" + NONE,
+        "  fix: write `# vllm-guard: child`, `main` or `ignore`\n" + NONE,
     )
 
 
@@ -794,9 +795,9 @@ def test_explain_says_of_each_line_whether_children_run_it(folder) -> None:
     assert table[0] == ["LINES", "CODE", "CHILDREN", "WHY"]
     assert [row[:3] for row in table[1:]] == [
         ["1", "import os", "run it"],
-        ["2", "os.environ['A'] = '1'", "inherit it"],
+        ["2", "os.environ['A'] = '1'", "have its effect"],
         ["3", "from vllm import LLM", "run it"],
-        ["4", 'llm = LLM("m")', "do not"],
+        ["4", 'llm = LLM("m")', "leave it out"],
         ["5-6", "def f():", "run it"],
     ]
     assert table[4][3] == "calls LLM()"
@@ -811,6 +812,35 @@ def test_explain_tells_statements_of_one_line_apart_and_what_is_sent(folder) -> 
     assert [row[1] for row in rows[2:6]] == ["a = 1", "b = open('f')", "c = 2", "def f():"]
     assert rows[6] == ["The values that they are sent, where these are plain data:"]
     assert rows[8] == ["b", "functions read it; line 1 sets or changes it in the main process only"]
+
+
+def test_explain_names_no_values_that_every_module_has(folder) -> None:
+    (folder / "s.py").write_text(
+        "n: int = 1\nx = open(__file__)\ndef f():\n    return __file__, x\n"
+    )
+
+    text = check("--explain", "s.py")[1]
+
+    assert re.findall(r"^(\w+) +functions read it", text, re.MULTILINE) == ["x"]
+
+
+def test_explain_uses_the_width_of_the_terminal(folder) -> None:
+    code = f"value = {'+'.join(['a_long_name'] * 4)}"
+    (folder / "s.py").write_text(
+        f"a_long_name = open('f')\n{code}\ndef f():\n    return value, a_long_name\n"
+    )
+
+    with screen(*GUARD, "check", "--explain", "s.py", COLUMNS="200") as wide:
+        assert code in wide.until("script checked")
+    with screen(*GUARD, "check", "--explain", "s.py", COLUMNS="40") as narrow:
+        assert "a_long_name" in narrow.until("script checked").partition("VALUE")[2]
+
+
+def test_a_terminal_gets_colours(folder) -> None:
+    (folder / "s.py").write_text(BARE)
+
+    with screen(*GUARD, "check", "s.py") as terminal:
+        assert "s.py:2: \x1b[31mfail\x1b[0m: vllm.LLM" in terminal.until("script checked")
 
 
 def test_explain_leaves_out_what_has_no_children(folder) -> None:

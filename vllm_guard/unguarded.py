@@ -176,7 +176,7 @@ def _ending(script: Script, read: Found) -> Iterator[Placed]:
 
 def _misspelt(script: Script, line: int, text: str) -> Placed:
     fact = f"`{screen.shortened(text, 60)}` is no marker, and does nothing"
-    fix = "write `# vllm-guard: child` or `# vllm-guard: main`"
+    fix = "write `# vllm-guard: child`, `main` or `ignore`"
     finding = Finding("main-guard-marker", "note", place(script, line), fact, fix)
     return _placed(finding, script, line)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
 _FORMATS = ("text", "json", "github", "sarif")
 _CHILDREN = {
     "child": "run it",
-    "main": "do not",
-    "inherited": "inherit it",
-    "partly": "run part of it",
+    "main": "leave it out",
+    "inherited": "have its effect",
+    "partly": "run a part",
 }
 
 
@@ -126,13 +128,14 @@ def _sent(script: Script) -> Iterator[tuple[str, str]]:
 
 
 def _explain(name: str, rows: Sequence[dict[str, object]], sent: Sequence[tuple[str, str]]) -> None:
+    width = max(30, shutil.get_terminal_size().columns // 3) if sys.stdout.isatty() else 80
     click.echo(f"{screen.printable(name)}: what its child processes do with each line")
     output.print_table(
         ("LINES", "CODE", "CHILDREN", "WHY"),
         (
             (
                 "-".join(dict.fromkeys((str(row["first"]), str(row["last"])))),
-                screen.shortened(str(row["code"]), 40),
+                screen.shortened(str(row["code"]), width),
                 _CHILDREN[str(row["verdict"])],
                 str(row["reason"]),
             )
@@ -148,8 +151,9 @@ def _print(found: Sequence[Placed]) -> None:
     """`FILE:LINE: FACT`, as compilers write it, so that editors find the place."""
     for placed in found:
         finding = placed.finding
-        word = "" if finding.status == "unknown" else f"{finding.status}: "
-        click.echo(screen.printable(f"{finding.subject}: {word}{finding.fact}"))
+        word = "" if finding.status == "unknown" else f"{output.coloured(finding.status)}: "
+        subject, fact = map(screen.printable, (finding.subject, finding.fact))
+        click.echo(f"{subject}: {word}{fact}")
         if finding.fix:
             click.echo(f"  fix: {screen.printable(finding.fix)}")
 
