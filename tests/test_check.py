@@ -814,6 +814,24 @@ def test_explain_tells_statements_of_one_line_apart_and_what_is_sent(folder) -> 
     assert rows[8] == ["b", "functions read it; line 1 sets or changes it in the main process only"]
 
 
+def test_the_example_of_the_docs_is_what_is_printed(folder) -> None:
+    page = (ROOT / "docs/mainguard.md").read_text()
+    script = page.split("```python\n")[1].split("```")[0]
+    (folder / "square.py").write_text(script)
+    words = ["--", sys.executable, "square.py", "0.5"]
+
+    def shown(*options: str) -> str:
+        return guard(*options, *words).stdout.decode()
+
+    runs = page.split("$ vllm-guard -- python square.py 0.5\n")[1].split("```")[0]
+    cut = page.split("--main-guard cutoff -- python square.py 0.5\n")[1].split("\n\n")[0]
+    explained = page.split("$ vllm-guard check --explain square.py\n")[1].split("```")[0]
+
+    assert shown() == runs
+    assert shown("--main-guard", "cutoff").split() == cut.split()
+    assert check("--explain", "square.py") == (1, explained)
+
+
 def test_explain_names_no_values_that_every_module_has(folder) -> None:
     (folder / "s.py").write_text(
         "n: int = 1\nx = open(__file__)\ndef f():\n    return __file__, x\n"
