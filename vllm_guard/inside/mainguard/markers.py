@@ -5,6 +5,7 @@ import io
 import re
 import tokenize
 
+_NAMED = re.compile(rb"vllm[-_ ]?guard", re.IGNORECASE)
 _MARKER = re.compile(r"#\s*vllm-guard:\s*(child|main)\b")
 _IGNORE = re.compile(r"#\s*vllm-guard:\s*ignore\b")
 _MEANT = re.compile(r"#\s*vllm[-_ ]?guard\s*:|#\s*vllm[-_ ]?guard\W+\w+\s*$", re.IGNORECASE)
@@ -58,7 +59,7 @@ def ignored(source):
 
 
 def _comments(source):
-    if b"guard" not in source.lower():
+    if not _NAMED.search(source):
         return
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         if token.type == tokenize.COMMENT:
