@@ -156,11 +156,11 @@ def _parsed(path: str, source: bytes, cells: tuple[tuple[int, int], ...]) -> Scr
             tree = ast.parse(source)
     except SyntaxError as error:
         line, column = error.lineno or 0, max(0, error.offset or 0)
-        problem = f"{error.msg} (Python {_VERSION})"
         if _is_readable(source):
-            problem = f"syntax error: {problem}"
+            problem = f"syntax error: {error.msg} (Python {_VERSION})"
             return Script(path, source, ast.Module([], []), cells, problem, line, column)
-        return Script(path, problem=f"cannot be decoded: {problem}", problem_line=line)
+        problem = f"cannot be decoded: {error.msg.removeprefix('(unicode error) ')}"
+        return Script(path, problem=problem, problem_line=line)
     except (ValueError, MemoryError, RecursionError) as error:  # null bytes; nested too deeply
         problem = f"cannot be parsed by Python {_VERSION}: {error or type(error).__name__}"
         return Script(path, source, cells=cells, problem=problem)

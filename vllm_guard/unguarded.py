@@ -207,7 +207,7 @@ def _fix(script: Script, start: Start, refused: RefusedError | None) -> str:
         return f"{refused.way_out(script.launch)}; {_reason(refused)}"
     put = f"put line {line} under {_GUARD}"
     if refused is not None:
-        return f"{put} by hand: {refused.way_out(script.launch)}; {_reason(refused)}"
+        return f"{put} by hand, as {_reason(refused)}: {refused.way_out(script.launch)}"
     if script.path == STDIN:
         return put
     put += f": `vllm-guard fix {shlex.quote(script.path)}`"
@@ -219,8 +219,8 @@ def _fix(script: Script, start: Start, refused: RefusedError | None) -> str:
 
 
 def _reason(refused: RefusedError) -> str:
-    where = f"on line {refused.line}, " if refused.line else ""
-    return f"`vllm-guard fix` refuses it: {where}{refused.reason}"
+    where = f"line {refused.line}: " if refused.line else ""
+    return f"`vllm-guard fix` refuses it ({where}{refused.reason})"
 
 
 def _as_it_is(script: Script) -> str:
