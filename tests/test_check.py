@@ -419,17 +419,21 @@ def test_a_part_of_a_package_is_run_as_a_module(folder, monkeypatch) -> None:
     assert "`cd top && vllm-guard -- python -m pkg.sub.run`" in check(".")[1]
     monkeypatch.chdir(folder / "top")
     assert "`vllm-guard -- python -m pkg.sub.run`" in check("pkg")[1]
+    monkeypatch.chdir(inner)
+    assert "`cd ../.. && vllm-guard -- python -m pkg.sub.run`" in check("run.py")[1]
+    (inner / "__init__.py").unlink()
+    assert "`cd ../.. && vllm-guard -- python -m pkg.sub.run`" in check("run.py")[1]
 
 
 def test_the_main_module_of_a_package_needs_no_guard(folder) -> None:
     """multiprocessing.spawn, _fixup_main_from_name: it is not imported."""
     (folder / "pkg").mkdir()
     (folder / "pkg/run.py").write_text(BARE)
-    (folder / "pkg/__main__.py").write_text("from . import run\n")
+    (folder / "pkg/__main__.py").write_text(f"{GUARDED}from . import run\nexit()\n")
 
     assert check("pkg/__main__.py") == (
         0,
-        "pkg/__main__.py:1: note: vllm.LLM is constructed in run.py, line 2: no guard is needed, as"
+        "pkg/__main__.py:4: note: vllm.LLM is constructed in run.py, line 2: no guard is needed, as"
         " children do not import __main__.py\n" + NONE,
     )
 

@@ -50,15 +50,20 @@ class Script:
     @cached_property
     def launch(self) -> str:
         """The command line that runs it as it is; what takes others by `.name` is run as a module."""
-        if not any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(self.tree)):
+        froms = (node.level for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom))
+        levels = max(froms, default=0)
+        if not levels:
             return f"vllm-guard -- python {shlex.quote(self.path)}"
-        folder, file = os.path.split(os.path.relpath(self.path))
+        folder, file = os.path.split(os.path.abspath(self.path))
         parts = [file.removesuffix(".py")]
-        while folder and os.path.exists(os.path.join(folder, "__init__.py")):
+        while len(parts) <= levels or os.path.exists(os.path.join(folder, "__init__.py")):
             folder, package = os.path.split(folder)
+            if not package:  # the root
+                break
             parts.insert(0, package)
-        there = f"cd {shlex.quote(folder)} && " if folder else ""
-        return f"{there}vllm-guard -- python -m {shlex.quote('.'.join(parts))}"
+        there = os.path.relpath(folder)
+        go = "" if there == os.curdir else f"cd {shlex.quote(there)} && "
+        return f"{go}vllm-guard -- python -m {shlex.quote('.'.join(parts))}"
 
     def column(self, line: int, offset: int) -> int:
         """The column, from 1, in characters, of what `ast` places at a UTF-8 offset."""

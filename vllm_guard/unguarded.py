@@ -80,12 +80,14 @@ def judge(script: Script, load: Load, refusal: Refusal) -> Iterator[Placed]:
             _of_notebook(script, start) for start in read.starts if start.confidence != "info"
         )
         return
-    refused = None
-    if not script.is_package_main and any(map(_needs_a_guard, read.starts)):
-        refused = refusal()
-    found = [_unguarded(script, start, refused) for start in read.starts if not start.guarded]
-    found += [_cuda(script, touch) for touch in read.cuda]
-    found += _ending(script, read)
+    found: list[Placed] = []
+    if script.is_package_main:
+        found += (_without_children(script, start) for start in read.starts if not start.guarded)
+    else:
+        refused = refusal() if any(map(_needs_a_guard, read.starts)) else None
+        found += (_unguarded(script, start, refused) for start in read.starts if not start.guarded)
+        found += (_cuda(script, touch) for touch in read.cuda)
+        found += _ending(script, read)
     found += (_misspelt(script, *one) for one in markers.misspelt(script.source))
     yield from sorted(found, key=lambda placed: (placed.line, placed.column))
 
@@ -146,17 +148,23 @@ def _needs_a_guard(start: Start) -> bool:
 
 
 def _unguarded(script: Script, start: Start, refused: RefusedError | None) -> Placed:
+    if start.confidence == "info":
+        return _without_children(script, start)
     subject = place(script, start.line)
-    if start.confidence == "info" or script.is_package_main:
-        why = ", as children do not import __main__.py" if script.is_package_main else ""
-        fact = f"{_what(start)}{_via(start)}: no guard is needed{why}"
-        finding = Finding("main-guard-not-needed", "note", subject, fact, uri=_URI)
-    else:
-        how = "which is imported " if start.imported else ""
-        fact = f"{start.what} {how}at top level{_via(start)}"
-        status = _STATUS[start.confidence]
-        fix = _fix(script, start, refused)
-        finding = Finding("main-guard-missing", status, subject, fact, fix, _WHY, _URI)
+    how = "which is imported " if start.imported else ""
+    fact = f"{start.what} {how}at top level{_via(start)}"
+    status = _STATUS[start.confidence]
+    fix = _fix(script, start, refused)
+    finding = Finding("main-guard-missing", status, subject, fact, fix, _WHY, _URI)
+    return _placed(finding, script, start.line, start.col)
+
+
+def _without_children(script: Script, start: Start) -> Placed:
+    """A start whose processes do not import the script again, or whose script they do not import."""
+    why = ", as children do not import __main__.py" if script.is_package_main else ""
+    fact = f"{_what(start)}{_via(start)}: no guard is needed{why}"
+    subject = place(script, start.line)
+    finding = Finding("main-guard-not-needed", "note", subject, fact, uri=_URI)
     return _placed(finding, script, start.line, start.col)
 
 
