@@ -834,7 +834,10 @@ def test_the_example_of_the_docs_is_what_is_printed(folder) -> None:
     explained = page.split("$ vllm-guard check --explain square.py\n")[1].split("```")[0]
 
     assert shown() == runs
-    assert shown("--main-guard", "cutoff").split() == cut.split()
+    repeated = shown("--main-guard", "cutoff").splitlines()
+    # A child for which nothing is left to do may be ended before it prints.
+    assert set(repeated) == {line.strip() for line in cut.splitlines()}
+    assert repeated.count("scale: 0.5") > 1
     assert check("--explain", "square.py") == (1, explained)
 
 
