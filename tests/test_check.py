@@ -834,10 +834,10 @@ def test_the_example_of_the_docs_is_what_is_printed(folder) -> None:
     explained = page.split("$ vllm-guard check --explain square.py\n")[1].split("```")[0]
 
     assert shown() == runs
-    repeated = shown("--main-guard", "cutoff").splitlines()
-    # A child for which nothing is left to do may be ended before it prints.
-    assert set(repeated) == {line.strip() for line in cut.splitlines()}
-    assert repeated.count("scale: 0.5") > 1
+    repeated = shown("--main-guard", "cutoff")
+    # Lines of several processes may mix; a child for which nothing is left to do may end before it prints.
+    assert 1 < repeated.count("scale:") <= cut.count("scale:") == 3
+    assert cut.split("\n")[-1].strip() in repeated
     assert check("--explain", "square.py") == (1, explained)
 
 
