@@ -65,8 +65,8 @@ def test_the_document_shows_what_is_printed() -> None:
     diff = "\n".join(difflib.unified_diff(before, after, "offline.py", "offline.py", lineterm=""))
     text = (ROOT / "docs/fix.md").read_text()
 
-    assert f"$ vllm-guard fix offline.py\n{diff}\n" in text
-    assert all(f"note: offline.py:{note}\n" in text for note in case["notes"])
+    said = "".join(f"vllm-guard: note: offline.py:{note}\n" for note in case["notes"])
+    assert f"$ vllm-guard fix offline.py\n{said}{diff}\nvllm-guard: 1 script: 1 to" in text
 
 
 def test_no_line_gets_trailing_blanks() -> None:

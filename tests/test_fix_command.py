@@ -77,6 +77,17 @@ def test_the_diff_is_one_that_patch_takes(script, source) -> None:
     assert script.read_bytes() == written
 
 
+@pytest.mark.parametrize("words", [["patch", "-p0"], ["git", "apply", "-p0"]])
+def test_a_name_with_a_blank_ends_where_it_ends(script, words) -> None:
+    spaced = script.rename(script.parent / "a b.py")
+    diff = guard("fix", "a b.py").stdout
+
+    subprocess.run(words, input=diff, check=True, capture_output=True, timeout=PATIENCE)
+
+    assert diff.startswith(b"--- a b.py\t\n+++ a b.py\t\n")
+    assert spaced.read_text() == GUARDED
+
+
 def test_write(script) -> None:
     assert fix("--write", "s.py") == (
         0,
@@ -125,8 +136,8 @@ def test_notes_are_said(script) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("gone.py", None, "gone.py: cannot be read: No such file or directory"),
-        ("broken.py", "print 'x'\n", "broken.py:1: is not Python 3"),
+        ("gone.py", None, "gone.py: no such file"),
+        ("broken.py", "print 'x'\n", "broken.py:1: syntax error: "),
         ("awaits.py", f"{ENGINE}await 1\n", "awaits.py:3: 'await' outside function"),
         ("n.ipynb", "{}", "n.ipynb: is not a notebook"),
         ("feed.py", f"\f{ENGINE}", "feed.py: line 1 begins with a form feed"),
@@ -208,6 +219,76 @@ def test_what_a_file_beside_it_does_not_import_may_be_hidden(script, taking) -> 
 
     note = "s.py:2: nothing here uses engine: a file that imports it would not find it"
     assert (status, errors.splitlines()[0]) == (0, f"vllm-guard: note: {note}")
+
+
+HELPER = (
+    'from vllm import LLM\nENGINE = LLM("m")\n\n\ndef ask(q):\n    return ENGINE.generate([q])\n'
+)
+USES = [
+    ("eng.py", "from eng import ask\nprint(ask('q'))\n"),
+    ("eng.py", "import eng\neng.ask('q')\n"),
+    (
+        "eng.py",
+        "from eng import ask\ndef main():\n    ask('q')\nif __name__ == '__main__':\n    main()\n",
+    ),
+    ("lib/eng.py", "from lib.eng import ask\nask('q')\n"),
+    ("lib/eng.py", "from lib import (\n    eng,\n)\neng.ask('q')\n"),
+    ("lib/__init__.py", "import lib\nlib.ask('q')\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "using"), USES)
+@pytest.mark.parametrize("runs", ["", 'print(ask("x"))\n'], ids=["imported only", "run, too"])
+def test_a_module_whose_functions_need_what_would_be_hidden_is_refused(
+    script, name, using, runs
+) -> None:
+    module, use = script.parent / name, script.parent / "use.py"
+    module.parent.mkdir(exist_ok=True)
+    module.write_text(HELPER + runs)
+    use.write_text(using)
+
+    status, said, errors = fix("--write", name)
+
+    assert (status, said, module.read_text()) == (1, "", HELPER + runs), errors
+    assert "hint: build" in errors
+    if runs:
+        line = next(n for n, text in enumerate(using.splitlines(), 1) if "ask" in text)
+        reason = "imports 'ask' from it, which would not find 'ENGINE' under a guard"
+        assert f"error: {name}: use.py:{line} {reason}\n" in errors
+
+
+def test_a_module_is_refused_for_a_file_that_is_named_with_it(script) -> None:
+    for name, text in (("lib/eng.py", HELPER + "ask(1)\n"), ("app/a/b.py", USES[3][1])):
+        (script.parent / name).parent.mkdir(parents=True)
+        (script.parent / name).write_text(text)
+
+    assert fix("--check", "lib")[0] == 1
+    assert "error" not in fix("--check", "lib")[2]
+    assert "lib/eng.py: app/a/b.py:1 imports 'ask'" in fix("--check", "lib", "app")[2]
+
+
+def test_a_file_of_that_name_in_another_package_is_no_reason(script) -> None:
+    (script.parent / "lib").mkdir()
+    (script.parent / "lib/s.py").write_text("")
+    (script.parent / "user.py").write_text("from lib.other import engine\nfrom s2 import engine\n")
+    script.write_text(ENGINE.replace("print(", "engine = (") + "engine.run()\n")
+
+    assert fix("--write", "s.py")[0] == 0
+
+
+def test_every_file_is_looked_at_before_one_is_changed(script) -> None:
+    """A helper that is fixed first would hide what its user starts."""
+    helper = 'from vllm import LLM\nN = 1\nENGINE = LLM("m")\nprint(ENGINE)\n'
+    for name, text in (("a_eng.py", helper), ("use.py", "import a_eng\nprint(a_eng.N)\n")):
+        (script.parent / name).write_text(text)
+    shown = fix(".")
+
+    assert shown[0] == 0
+    assert all(f"+++ {name}\n" in shown[1] for name in ("a_eng.py", "s.py", "use.py"))
+    assert (
+        fix("--write", ".")[1]
+        == "a_eng.py: 1 main guard\ns.py: 1 main guard\nuse.py: 1 main guard\n"
+    )
 
 
 def test_stdin(script) -> None:
@@ -359,7 +440,10 @@ def test_without_libcst_one_line_says_how_to_get_it(script) -> None:
         words, env=guard_env(), capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
-    said = "vllm-guard: error: `vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'\n"
+    said = (
+        "vllm-guard: error: `vllm-guard fix` needs LibCST\n"
+        "vllm-guard: hint: pip install 'vllm-guard[fix]', or, from a checkout: pip install '.[fix]'\n"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 

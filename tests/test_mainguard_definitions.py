@@ -279,7 +279,7 @@ CASES = (
         print(ask(f))
         """,
         "constant\n",
-        "vllm-guard: line 6 of DIR/s.py has no effect: '# vllm-guard: mian' is neither 'child' nor 'main'\n",
+        "vllm-guard: line 6 of s.py has no effect: '# vllm-guard: mian' is not 'child', 'main' or 'ignore'\n",
     ),
     Case(
         "import-that-fails-in-a-child",

@@ -136,7 +136,8 @@ def run_one(folder: str, name: str, **given: Any) -> list[Finding]:
     env = given.pop("env", {})
     argv = given.pop("argv", ("vllm", "serve"))
     kind = given.pop("kind", "vllm-cli")
-    target = Target(sys.executable, kind, "serve" if kind == "vllm-cli" else "", 2)
+    file = str(given.pop("file", ""))
+    target = Target(sys.executable, kind, "serve" if kind == "vllm-cli" else "", 2, file=file)
     context = probes.Context(argv, env, env, target, (), (), record.Shelf(os.environ), **given)
     return list(probes.load(folder, name).check(context))
 
@@ -841,6 +842,28 @@ def test_that_there_is_no_vllm_is_told_to_who_asks_for_nothing_else(argv, kind, 
     found = run_one("python", "vllm_install", argv=argv, kind=kind)
 
     assert [f"{one.status} {one.id}" for one in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import os\nfrom vllm import LLM\n", ["warn"]),
+        ("import vllm.envs as e\n", ["warn"]),
+        ("import vllm, os\n", ["warn"]),
+        ("import sys\nsys.path.append('x')\nimport vllm\n", ["note"]),
+        ("try:\n    import vllm\nexcept ImportError:\n    pass\n", []),
+        ("import vllmx\nfrom . import vllm\nfrom\timport\nimport \n", []),
+        (None, []),
+    ],
+)
+def test_a_script_that_imports_a_vllm_that_is_not_there(source, expected, tmp_path) -> None:
+    script = tmp_path / "s.py"
+    if source is not None:
+        script.write_text(source)
+    found = run_one("python", "vllm_install", argv=("python", "s.py"), kind="script", file=script)
+
+    assert [one.status for one in found] == expected
+    assert all(one.fact.endswith(" of s.py imports it") for one in found)
 
 
 @pytest.mark.parametrize(

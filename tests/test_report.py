@@ -259,8 +259,13 @@ RUN = Run(
             [
                 "vllm exited 0 after 1.0 s",
                 "left behind: nothing; looked at: processes, files",
-                "environment: 4 variables changed for this run only; yours is as it was",
+                "environment: 3 variables changed for this run only; yours is as it was",
             ],
+        ),
+        (
+            {"plan": EnvPlan(PLAN.changes[3:])},
+            0,
+            ["vllm exited 0 after 1.0 s", "left behind: nothing; looked at: processes, files"],
         ),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import (
+    GUARD,
     Lines,
     children,
     gone,
@@ -22,6 +23,7 @@ from tests.kit import (
     wait_for,
 )
 from tests.test_supervision import _state
+from tests.test_terminal import screen
 
 
 def answer(*words: str) -> dict:
@@ -54,6 +56,26 @@ def test_runs_are_listed_with_how_they_ended_and_the_newest_is_shown() -> None:
     assert "  HF_TOKEN: unset -> [masked] (14 characters)" in shown
     assert "s3cr3t" not in shown
     assert first["profiles"] == ["debug"]
+
+
+def test_the_list_has_scripts_as_they_were_typed(tmp_path) -> None:
+    (tmp_path / "s.py").touch()
+    typed = ["python3", "s.py", "--engine", "x"]
+    guard("--main-guard", "definitions", "--", *typed, cwd=tmp_path)
+
+    listed = guard("runs", "list").stdout.decode()
+    (row,) = answer("runs", "list")["runs"]
+
+    assert listed.rstrip().endswith(f"  {row['command'][0]} s.py --engine x")
+    assert row["command"] != typed, "what was executed"
+
+
+def test_a_narrow_terminal_does_not_break_ids() -> None:
+    guard("--", "true")
+    (row,) = answer("runs", "list")["runs"]
+
+    with screen(*GUARD, "runs", "list", COLUMNS="60") as terminal:
+        assert row["id"] in terminal.until("true")
 
 
 def test_without_any_run_that_is_said() -> None:

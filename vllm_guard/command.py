@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Words = tuple[str, ...]
 
 HARNESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "harness.py")
+_HARNESS = os.path.join("vllm_guard", "inside", "harness.py")
 
 
 def complete(
@@ -38,6 +39,15 @@ def complete(
         mode = f"--main-guard {options.main_guard}"
         findings = [*findings, Finding("main-guard-not-applied", "warn", mode, fact)]
     return words, findings
+
+
+def as_typed(words: Sequence[str]) -> list[str]:
+    """Such words without the harness; that of another installation lies elsewhere."""
+    at = next((n for n, word in enumerate(words) if word.endswith(_HARNESS)), len(words))
+    rest = list(words[at + 1 :])
+    while rest and rest[0] in ("--engine", "--main-guard"):
+        del rest[:2]
+    return [*words[:at], *(rest[1:] if rest[:1] == ["--"] else rest)]
 
 
 def shutdown_timeout(argv: Sequence[str]) -> float:

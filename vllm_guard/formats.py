@@ -48,7 +48,8 @@ def github(checked: Sequence[Checked]) -> Iterator[str]:
 def github_placed(placed: Iterable[Placed]) -> Iterator[str]:
     """Workflow commands for findings in files: GitHub shows them beside the lines."""
     for item in placed:
-        level = _GITHUB.get(item.finding.status)
+        unread = item.finding.status == "unknown"  # which check fails on, with a status of its own
+        level = "error" if unread else _GITHUB.get(item.finding.status)
         if level:
             lines = {} if item.cell else {"line": item.line, "col": item.column}
             where = {"file": item.file, **lines}

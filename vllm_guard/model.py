@@ -77,6 +77,9 @@ class Profile:
         return any(source.origin == "repository" for source in self.sources)
 
 
+OWN = "vllm-guard"  #: origin of the changes that a run needs by itself
+
+
 @dataclass(frozen=True)
 class Change:
     """One change to one variable; `None` is unset, which is not the same as empty."""

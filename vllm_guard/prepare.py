@@ -24,7 +24,7 @@ from vllm_guard import (
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, GuardError
 from vllm_guard.frozen import replace
 from vllm_guard.leftovers import TOKEN
-from vllm_guard.model import Change
+from vllm_guard.model import OWN, Change
 from vllm_guard.redact import Redactor
 
 TYPE_CHECKING = False
@@ -40,7 +40,6 @@ else:
     from vllm_guard.frozen import dataclass
 
 LEVEL = "VGUARD_LEVEL"
-OWN = "vllm-guard"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 
 from vllm_guard import screen
 from vllm_guard.frozen import replace
+from vllm_guard.model import OWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,8 +129,9 @@ def closing_lines(run: Run, lost_bytes: int) -> Iterator[str]:
         yield f"left behind: {count(len(run.leftovers), 'thing')}, listed above"
     else:
         yield f"left behind: nothing; looked at: {', '.join(run.looked_at)}"
-    if run.plan.changes:
-        held = count(len(run.plan.changes), "variable")
+    asked = [change for change in run.plan.changes if change.origin != OWN]
+    if asked:
+        held = count(len(asked), "variable")
         yield f"environment: {held} changed for this run only; yours is as it was"
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vllm_guard.unguarded import Placed
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-_LEVELS = {"fail": "error", "warn": "warning", "unknown": "warning"}
+_LEVELS = {"fail": "error", "warn": "warning", "unknown": "error"}
 
 
 def log(placed: Sequence[Placed], version: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _rule(finding: Finding) -> dict[str, Any]:
 
 def _result(item: Placed, rule: int) -> dict[str, Any]:
     finding = item.finding
-    place: dict[str, Any] = {"artifactLocation": {"uri": _uri(item.file)}}
+    place: dict[str, Any] = {"artifactLocation": {"uri": _uri(item.file or "stdin")}}
     location: dict[str, Any] = {"physicalLocation": place}
     if item.cell:
         location["logicalLocations"] = [{"name": f"cell {item.cell} line {item.line}"}]

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import os
 import re
+import shlex
 import sys
 import warnings
 from dataclasses import dataclass, field
@@ -34,11 +35,35 @@ class Script:
     cells: tuple[tuple[int, int], ...] = ()  #: of a notebook: (cell, line) of each line
     problem: str = ""
     problem_line: int = 0
+    problem_column: int = 0
 
     @property
     def is_notebook(self) -> bool:
         """Are its lines those of cells?"""
         return self.path.endswith(".ipynb")
+
+    @property
+    def is_package_main(self) -> bool:
+        """Is it what `python -m package` runs? Children never import that (multiprocessing.spawn)."""
+        return os.path.basename(self.path) == "__main__.py"
+
+    @cached_property
+    def launch(self) -> str:
+        """The command line that runs it as it is; what takes others by `.name` is run as a module."""
+        froms = (node.level for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom))
+        levels = max(froms, default=0)
+        if not levels:
+            return f"vllm-guard -- python {shlex.quote(self.path)}"
+        folder, file = os.path.split(os.path.abspath(self.path))
+        parts = [file.removesuffix(".py")]
+        while len(parts) <= levels or os.path.exists(os.path.join(folder, "__init__.py")):
+            folder, package = os.path.split(folder)
+            if not package:  # the root
+                break
+            parts.insert(0, package)
+        there = os.path.relpath(folder)
+        go = "" if there == os.curdir else f"cd {shlex.quote(there)} && "
+        return f"{go}vllm-guard -- python -m {shlex.quote('.'.join(parts))}"
 
     def column(self, line: int, offset: int) -> int:
         """The column, from 1, in characters, of what `ast` places at a UTF-8 offset."""
@@ -78,6 +103,8 @@ def read(path: str) -> Script:
     """The script with its tree, or with the reason why it has none."""
     try:
         content = sys.stdin.buffer.read() if path == STDIN else paths.peek(path, _LIMIT)
+    except FileNotFoundError:
+        return Script(path, problem="no such file")
     except OSError as error:
         return Script(path, problem=f"cannot be read: {error.strerror}")
     if not path.endswith(".ipynb"):
@@ -133,12 +160,25 @@ def _parsed(path: str, source: bytes, cells: tuple[tuple[int, int], ...]) -> Scr
             warnings.simplefilter("ignore")  # those of the script, which running it will give
             tree = ast.parse(source)
     except SyntaxError as error:
-        problem, line = f"is not Python {_VERSION}: {error.msg}", error.lineno or 0
+        line, column = error.lineno or 0, max(0, error.offset or 0)
+        if _is_readable(source):
+            problem = f"syntax error: {error.msg} (Python {_VERSION})"
+            return Script(path, source, ast.Module([], []), cells, problem, line, column)
+        problem = f"cannot be decoded: {error.msg.removeprefix('(unicode error) ')}"
+        return Script(path, problem=problem, problem_line=line)
     except (ValueError, MemoryError, RecursionError) as error:  # null bytes; nested too deeply
-        problem, line = f"is not Python {_VERSION}: {error or type(error).__name__}", 0
-    else:
-        return Script(path, source, tree, cells)
-    return Script(path, source, cells=cells, problem=problem, problem_line=line)
+        problem = f"cannot be parsed by Python {_VERSION}: {error or type(error).__name__}"
+        return Script(path, source, cells=cells, problem=problem)
+    return Script(path, source, tree, cells)
+
+
+def _is_readable(source: bytes) -> bool:
+    """Is it text in the encoding that it declares, or in UTF-8?"""
+    try:
+        importlib.util.decode_source(source)
+    except (SyntaxError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _is_skipped(folder: str, name: str) -> bool:

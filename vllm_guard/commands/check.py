@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import __version__, report, screen, scripts, unguarded
+from vllm_guard import __version__, importers, report, screen, scripts, unguarded
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
 
@@ -20,9 +25,9 @@ if TYPE_CHECKING:
 _FORMATS = ("text", "json", "github", "sarif")
 _CHILDREN = {
     "child": "run it",
-    "main": "do not",
-    "inherited": "inherit it",
-    "partly": "run part of it",
+    "main": "leave it out",
+    "inherited": "have its effect",
+    "partly": "run a part",
 }
 
 
@@ -46,13 +51,13 @@ def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int
     """
     if explain and form not in ("text", "json"):
         raise GuardError(f"--explain has no --format {form}", exit_code=USAGE)
-    names: list[str] = []
     found: list[Placed] = []
     explained = []
-    for name in scripts.found(paths):
+    names = scripts.found(paths)
+    for name in names:
         script = scripts.read(name)
-        names.append(name)
-        found += unguarded.judge(script, scripts.neighbours(name))
+        refusal = partial(importers.refusal, script, names)
+        found += unguarded.judge(script, scripts.neighbours(name), refusal)
         if explain and not script.problem and not script.is_notebook:
             explained.append((name, list(_statements(script)), list(_sent(script))))
     if form == "text":
@@ -69,6 +74,8 @@ def check(form: str, explain: bool, strict: bool, paths: tuple[str, ...]) -> int
 def _write(
     form: str, names: Sequence[str], found: Sequence[Placed], rows: Sequence[dict[str, object]]
 ) -> None:
+    if form != "json":
+        found = [replace(placed, file=_from_here(placed.file)) for placed in found]
     if form == "json":
         findings = [
             {
@@ -93,6 +100,14 @@ def _write(
             click.echo(line)
 
 
+def _from_here(file: str) -> str:
+    """As it is called in a checkout that is the current folder; empty for stdin."""
+    if file == scripts.STDIN:
+        return ""
+    below = os.path.isabs(file) and os.path.relpath(file)
+    return below if below and not below.startswith(os.pardir) else file
+
+
 def _statements(script: Script) -> Iterator[dict[str, object]]:
     from vllm_guard.inside.mainguard import statements
 
@@ -113,13 +128,14 @@ def _sent(script: Script) -> Iterator[tuple[str, str]]:
 
 
 def _explain(name: str, rows: Sequence[dict[str, object]], sent: Sequence[tuple[str, str]]) -> None:
+    width = max(30, shutil.get_terminal_size().columns // 3) if sys.stdout.isatty() else 80
     click.echo(f"{screen.printable(name)}: what its child processes do with each line")
     output.print_table(
         ("LINES", "CODE", "CHILDREN", "WHY"),
         (
             (
                 "-".join(dict.fromkeys((str(row["first"]), str(row["last"])))),
-                screen.shortened(str(row["code"]), 40),
+                screen.shortened(str(row["code"]), width),
                 _CHILDREN[str(row["verdict"])],
                 str(row["reason"]),
             )
@@ -135,8 +151,9 @@ def _print(found: Sequence[Placed]) -> None:
     """`FILE:LINE: FACT`, as compilers write it, so that editors find the place."""
     for placed in found:
         finding = placed.finding
-        word = "" if finding.status == "fail" else f"{finding.status}: "
-        click.echo(screen.printable(f"{finding.subject}: {word}{finding.fact}"))
+        word = "" if finding.status == "unknown" else f"{output.coloured(finding.status)}: "
+        subject, fact = map(screen.printable, (finding.subject, finding.fact))
+        click.echo(f"{subject}: {word}{fact}")
         if finding.fix:
             click.echo(f"  fix: {screen.printable(finding.fix)}")
 
@@ -150,7 +167,11 @@ def _summary(looked: int, found: Sequence[Placed]) -> str:
     certain = files("main-guard-missing", "fail")
     perhaps = files("main-guard-missing", "warn") - certain
     unread = files("script-unreadable", "unknown")
+    others = [
+        p for p in found if p.finding.status == "warn" and p.finding.id != "main-guard-missing"
+    ]
     words = [f"{len(certain)} need{'s' if len(certain) == 1 else ''} a main guard"]
     words += [f"{len(perhaps)} may need one"] if perhaps else []
+    words += [report.count(len(others), "other warning")] if others else []
     words += [f"{len(unread)} could not be read"] if unread else []
     return f"{report.count(looked, 'script')} checked: {', '.join(words)}"

@@ -11,7 +11,7 @@ import click
 
 from vllm_guard import importers, overwrite, report, screen, scripts, voice
 from vllm_guard.errors import FAILED, USAGE, GuardError
-from vllm_guard.guarding import Mended, mend
+from vllm_guard.guarding import Mended, cutting, mend
 from vllm_guard.guarding.outcomes import RefusedError, UnwritableError
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from vllm_guard.scripts import Script
 
-_MISSING = "`vllm-guard fix` needs LibCST: pip install 'vllm-guard[fix]'"
+_MISSING = "`vllm-guard fix` needs LibCST"
+_INSTALL = "pip install 'vllm-guard[fix]', or, from a checkout: pip install '.[fix]'"
+_PACKAGE_MAIN = "needs no guard, as children do not import what `python -m package` runs"
 _NOTEBOOK = (
     "a notebook needs no guard, as children do not import it; with spawn they find no function of it, "
     "either: move what they run to a module"
 )
-_CALL_IT = "build what is imported in a function, and call that where it is needed"
 _SAME, _CHANGED = 0, -1  #: outcomes; the others are statuses
 _WORDS = ((FAILED, "left as they are"), (USAGE, "not readable"))
 
@@ -44,20 +45,31 @@ def fix(write: bool, check: bool, paths: tuple[str, ...]) -> int:
     if write and check:
         raise GuardError("--write and --check cannot be used together", exit_code=USAGE)
     if find_spec("libcst") is None:
-        raise GuardError(_MISSING, exit_code=USAGE)
+        raise GuardError(_MISSING, _INSTALL, exit_code=USAGE)
     give = _write if write else _count if check else _print_diff
     names = scripts.found(paths)
-    outcomes = [_fix(name, give) for name in names]
+    # What is found in one file depends on others: all are read before the first is changed.
+    ready = [_prepared(name, names) for name in names]
+    outcomes = [one if isinstance(one, int) else _given(*one, give) for one in ready]
     changed = outcomes.count(_CHANGED)
     voice.say(_summary(len(names), changed, "changed" if write else "to change", outcomes))
     return max(*outcomes, FAILED if check and changed else 0, 0)
 
 
-def _fix(name: str, give: Callable[[Script, Mended], None]) -> int:
-    """`_CHANGED`, `_SAME`, or the status of what went wrong."""
+def _prepared(name: str, names: Sequence[str]) -> tuple[Script, Mended] | int:
+    """What is to be written; `_SAME`, or the status of what went wrong, where nothing is."""
     script = scripts.read(name)
     try:
-        mended = _mend(script)
+        mended = _mend(script, names)
+    except GuardError as error:
+        voice.say_error(error)
+        return error.exit_code
+    return (script, mended) if mended.guards or name == scripts.STDIN else _SAME
+
+
+def _given(script: Script, mended: Mended, give: Callable[[Script, Mended], None]) -> int:
+    """`_CHANGED`, `_SAME`, or the status of what went wrong."""
+    try:
         give(script, mended)
     except GuardError as error:
         voice.say_error(error)
@@ -72,15 +84,20 @@ def _summary(looked: int, changed: int, done: str, outcomes: Sequence[int]) -> s
     return f"{report.count(looked, 'script')}: {', '.join(words) or 'nothing to do'}"
 
 
-def _mend(script: Script) -> Mended:
+def _mend(script: Script, names: Sequence[str]) -> Mended:
     """With its notes said. Raises GuardError."""
     if script.problem:
         raise GuardError(_placed(script, script.problem_line, script.problem), exit_code=USAGE)
     if script.is_notebook:
         _say_note(script, 0, _NOTEBOOK)
         return Mended(script.source)
+    if script.is_package_main:
+        if cutting.needing_a_guard(script.source, script.tree, scripts.neighbours(script.path)):
+            _say_note(script, 0, _PACKAGE_MAIN)
+        return Mended(script.source)
     try:
         mended = mend(script.source, script.path, scripts.neighbours(script.path))
+        importers.refuse(script.path, mended.missed, names)
     except SyntaxError as error:
         raise GuardError(_placed(script, error.lineno or 0, error.msg), exit_code=USAGE) from None
     except UnwritableError as error:
@@ -89,13 +106,7 @@ def _mend(script: Script) -> Mended:
         raise GuardError(_placed(script, 0, "is nested too deeply"), exit_code=USAGE) from None
     except RefusedError as refusal:
         reason = _placed(script, refusal.line, refusal.reason)
-        raise GuardError(reason, refusal.hint, exit_code=FAILED) from None
-    taken = importers.first(script.path, mended.hidden) if mended.hidden else None
-    if taken:
-        what = "everything" if taken.name == "*" else repr(taken.name)
-        place = f"{taken.file}:{taken.line}"
-        reason = f"{place} imports {what} from it, and would not find it under a guard"
-        raise GuardError(_placed(script, 0, reason), _CALL_IT, exit_code=FAILED)
+        raise GuardError(reason, refusal.way_out(script.launch), exit_code=FAILED) from None
     for note in mended.notes:
         _say_note(script, note.line, note.text)
     return mended
@@ -113,8 +124,6 @@ def _placed(script: Script, line: int, text: str) -> str:
 def _write(script: Script, mended: Mended) -> None:
     if script.path == scripts.STDIN:
         click.echo(mended.source, nl=False)
-        return
-    if not mended.guards:
         return
     try:
         overwrite.overwrite(script.path, script.source, mended.source)
@@ -141,6 +150,7 @@ def _print_diff(script: Script, mended: Mended) -> None:
 
 def _diff(script: Script, new: bytes) -> Iterator[bytes]:
     name = script.path.encode("utf-8", "surrogateescape")
+    name += b"\t" if b" " in name else b""  # where the name ends
     lines = [source.splitlines(keepends=True) for source in (script.source, new)]
     for line in difflib.diff_bytes(difflib.unified_diff, lines[0], lines[1], name, name):
         yield line if line.endswith(b"\n") else line + b"\n\\ No newline at end of file\n"

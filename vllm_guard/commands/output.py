@@ -57,10 +57,12 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         highlight=False,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [[screen.printable(cell) for cell in row] for row in rows]
+    longest = max((len(row[0]) for row in shown), default=0)
     for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        cells = (screen.printable(cell) for cell in row)
+        is_whole = name == header[0] and longest * 2 <= console.width  # an id, a name: to be copied
+        table.add_column(name, overflow="fold", no_wrap=is_whole)
+    for cells in shown:
         table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in cells))
     with console.capture() as captured:
         console.print(table)
@@ -68,15 +70,19 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     click.echo(text)
 
 
+def coloured(status: str) -> str:
+    """The word in its colour, which `click.echo` leaves out where there is no terminal."""
+    return click.style(status, fg=_COLOURS.get(status))
+
+
 def print_findings(findings: Iterable[Finding], verbose: bool = False) -> None:
     """The worst first: one line each on stdout, then its evidence and its fix; then why under `verbose`."""
     for finding in model.worst_first(findings):
-        status = click.style(finding.status, fg=_COLOURS.get(finding.status))
         subject = screen.shortened(finding.subject, 200)
         fact = (
             screen.printable(finding.fact) if verbose else screen.shortened(finding.fact, _LONGEST)
         )
-        click.echo(f"{status} {finding.id}: {subject}: {fact}")
+        click.echo(f"{coloured(finding.status)} {finding.id}: {subject}: {fact}")
         for line in finding.evidence:
             click.echo(f"  {screen.printable(line)}")
         if finding.fix:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vllm_guard import engine, prepare, profiles, report, voice
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
-from vllm_guard.model import Finding
+from vllm_guard.model import OWN, Finding
 from vllm_guard.options import finish_values
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def version_of(prepared: Prepared) -> str:
 
 def changes_of(prepared: Prepared) -> list[Change]:
     """What was asked for: not what a launch sets for itself."""
-    return [change for change in prepared.plan.changes if change.origin != prepare.OWN]
+    return [change for change in prepared.plan.changes if change.origin != OWN]
 
 
 def exported(prepared: Prepared) -> list[Pair]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vllm_guard import leftovers, report, screen
+from vllm_guard import command, leftovers, report, screen
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.model import Outcome
@@ -44,7 +44,10 @@ def list_(as_json: bool) -> int:
     if as_json:
         output.print_json("", runs=rows, findings=[])
     elif rows:
-        cells = ((r["id"], r["state"], r["outcome"], _short(r["command"])) for r in rows)
+        cells = (
+            (r["id"], r["state"], r["outcome"], _short(command.as_typed(r["command"])))
+            for r in rows
+        )
         output.print_table(("RUN", "STATE", "OUTCOME", "COMMAND"), cells)
     else:
         click.echo("no runs are recorded")
@@ -110,12 +113,12 @@ def states(shelf: Shelf) -> dict[str, str]:
 
 def _row(run_id: str, state: str, document: dict[str, Any] | None) -> dict[str, Any]:
     """One run of the list; `state` is empty where it has no marker."""
-    outcome, command = "", list[str]()
+    outcome, words = "", list[str]()
     try:
-        outcome, command = _summary(document or {})
+        outcome, words = _summary(document or {})
     except GARBAGE:
         state = state or "unreadable"
-    return {"id": run_id, "state": state or "ended", "outcome": outcome, "command": command}
+    return {"id": run_id, "state": state or "ended", "outcome": outcome, "command": words}
 
 
 def _summary(document: dict[str, Any]) -> tuple[str, list[str]]:
@@ -124,8 +127,8 @@ def _summary(document: dict[str, Any]) -> tuple[str, list[str]]:
     return words, [str(word) for word in document["command"]]
 
 
-def _short(command: list[str]) -> str:
-    return screen.shortened(" ".join(command), 60)
+def _short(words: list[str]) -> str:
+    return screen.shortened(" ".join(words), 60)
 
 
 def chosen(shelf: Shelf, wanted: str) -> str:

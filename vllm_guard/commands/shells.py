@@ -14,8 +14,7 @@ from vllm_guard import environment, journal, report, shellcode, tree, voice
 from vllm_guard.commands import audit, output, planned
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.journal import Activation
-from vllm_guard.model import Change, EnvPlan, Finding
-from vllm_guard.prepare import OWN
+from vllm_guard.model import OWN, Change, EnvPlan, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vllm_guard.guarding import cutting, placing
@@ -15,7 +15,11 @@ from vllm_guard.guarding.outcomes import RefusedError
 from vllm_guard.inside.mainguard import starts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vllm_guard.guarding.leaves import Script
     from vllm_guard.guarding.outcomes import Note
+    from vllm_guard.guarding.placing import Placed
     from vllm_guard.inside.mainguard.walk import Load
 
 
@@ -28,7 +32,8 @@ class Mended:
 
     source: bytes
     guards: int = 0  #: how many were added
-    hidden: frozenset[str] = frozenset()  #: names that who imports the file will not find any more
+    #: What who imports the file will not find any more, or cannot call: name -> the name that is hidden.
+    missed: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
 
@@ -38,19 +43,27 @@ def mend(source: bytes, path: str, load: Load | None = None) -> Mended:
     Raises SyntaxError, RefusedError and UnwritableError.
     """
     script = cutting.read(source, path, load)
-    if script.ended:
-        reason = "a child that imports the script ends here, before its work"
-        raise RefusedError(script.ended, reason, _UNDER_A_GUARD)
-    if not script.starts:
+    placed = _placed(script)
+    if not placed.inside:
         return Mended(source)
-    placed = placing.place(script)
     from vllm_guard.guarding import wrapping
 
     written = wrapping.write(source, script.parts, placed.inside)
     _verify(source, written, path, load)
     added = _guards(written, path) - _guards(source, path)
-    hidden = frozenset(name for leaf in placed.inside for name in leaf.binds)
-    return Mended(written, added, hidden, placed.notes)
+    return Mended(written, added, placed.missed, placed.notes)
+
+
+def decide(source: bytes, path: str, load: Load | None = None) -> Placed:
+    """What `mend` would put under guards, without LibCST. Raises SyntaxError and RefusedError."""
+    return _placed(cutting.read(source, path, load))
+
+
+def _placed(script: Script) -> Placed:
+    if script.ended:
+        reason = "a child that imports the script ends here, before its work"
+        raise RefusedError(script.ended, reason, _UNDER_A_GUARD)
+    return placing.place(script) if script.starts else placing.NOTHING
 
 
 def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None:
@@ -64,7 +77,7 @@ def _verify(source: bytes, written: bytes, path: str, load: Load | None) -> None
         ) from None
     if ast.dump(_bare(new)) != ast.dump(_bare(_parsed(source, path))):
         raise RefusedError(1, "what was written does more than to add guards", hint)
-    for start in cutting.needing_a_guard(_parsed(written, path), load):
+    for start in cutting.needing_a_guard(written, _parsed(written, path), load):
         raise RefusedError(
             cutting.top_line(start), f"{start.what}, outside of what was written", hint
         )
@@ -84,9 +97,9 @@ def _parsed(source: bytes, path: str) -> ast.Module:
 def _bare(tree: ast.Module) -> ast.Module:
     """The tree with the statements of plain guards in the guards' place."""
     for node in ast.walk(tree):
-        for field, value in ast.iter_fields(node):
+        for name, value in ast.iter_fields(node):
             if isinstance(value, list):
-                setattr(node, field, list(_opened(value)))
+                setattr(node, name, list(_opened(value)))
     return tree
 
 

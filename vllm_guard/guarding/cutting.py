@@ -18,7 +18,7 @@ from vllm_guard.guarding.following import Following
 from vllm_guard.guarding.leaves import Block, Leaf, Script
 from vllm_guard.guarding.recorder import Recorder
 from vllm_guard.guarding.resolving import DEFINITIONS, Resolver
-from vllm_guard.inside.mainguard import starts
+from vllm_guard.inside.mainguard import markers, starts
 from vllm_guard.inside.mainguard.judge import CHILD, MAIN, PARTLY, Judged
 from vllm_guard.inside.mainguard.markers import Markers, first_line, parse
 from vllm_guard.inside.mainguard.names import binds, here, reads, root
@@ -44,17 +44,25 @@ def read(source: bytes, path: str, load: Load | None) -> Script:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compile(tree, path, "exec", dont_inherit=True)
-    started = [start for start in starts.read(tree, load).starts if start.confidence != "info"]
-    unguarded = tuple(start for start in started if not start.guarded)
-    endings = (node.lineno for node in tree.body if started and risks.ends_children(node))
+    started = starts.read(tree, load).starts
+    unguarded = tuple(_needing_a_guard(source, started))
+    has_children = any(start.confidence != "info" for start in started)
+    endings = (node.lineno for node in tree.body if has_children and risks.ends_children(node))
     names = Resolver(tree)
     parts = _cut(source, tree, unguarded, names) if unguarded else ()
-    return Script(tree, names, parts, unguarded, next(endings, 0))
+    spawns = all(start.confidence == "certain" and not start.engine for start in started)
+    return Script(tree, names, parts, unguarded, spawns, next(endings, 0))
 
 
-def needing_a_guard(tree: ast.Module, load: Load | None) -> list[Start]:
-    """Where the script starts processes that import it again, outside a guard."""
-    return [s for s in starts.read(tree, load).starts if not s.guarded and s.confidence != "info"]
+def needing_a_guard(source: bytes, tree: ast.Module, load: Load | None) -> list[Start]:
+    """Where the script starts processes that import it again, outside a guard, and does not say `ignore`."""
+    return _needing_a_guard(source, starts.read(tree, load).starts)
+
+
+def _needing_a_guard(source: bytes, found: Iterable[Start]) -> list[Start]:
+    ignored = markers.ignored(source)
+    needing = (start for start in found if not start.guarded and start.confidence != "info")
+    return [start for start in needing if not ignored & {start.line, top_line(start)}]
 
 
 def _cut(

@@ -74,6 +74,9 @@ class Script:
     names: Resolver
     parts: tuple[Part, ...]
     starts: tuple[Start, ...]  #: those that need a guard and have none
+    spawns: (
+        bool  #: are all the processes that it starts those of spawn or forkserver, and none vLLM's?
+    )
     ended: int  #: line at which a child that it starts ends before its work; 0 for none
 
     @property

@@ -95,7 +95,7 @@ def _refuse_impossible(leaf: Leaf, need: Need) -> None:
     if marked:
         why, hint = f"line {marked} is marked '# vllm-guard: main'", _UNMARK
     if leaf.starts:
-        why, hint = leaf.starts[0].what, _STAYS
+        why, hint = leaf.starts[0].what.rstrip(","), _STAYS
     if why:
         reason = (
             f"{need.who} needs {need.name!r} in other processes, which cannot have it from here"

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from vllm_guard.guarding.table import Table
 
 
+AS_ARGUMENT = "pass it as an argument"
+
+
 def of(table: Table, inside: set[Leaf], needs: Needs, found: Iterable[Escape]) -> list[Note]:
     """All of them, by line."""
-    notes = [*_repeated(needs), *_shared(table, needs, found), *_stale(table, inside, needs)]
+    notes = [*_repeated(needs), *_stale(table, inside, needs)]
+    notes += [Note(n.line, f"{n.text}: {AS_ARGUMENT}") for n in unshared(table, needs, found)]
     notes += [
         *_lacking(table, inside, found),
         *_unrepeated(table, inside, needs),
         *_unused(table, inside),
+        *_with_decorators(table, inside),
     ]
     return sorted(set(notes))
 
@@ -41,15 +46,15 @@ def _repeated(needs: Needs) -> Iterator[Note]:
         yield Note(numbers[0], text)
 
 
-def _shared(table: Table, needs: Needs, found: Iterable[Escape]) -> Iterator[Note]:
+def unshared(table: Table, needs: Needs, found: Iterable[Escape]) -> Iterator[Note]:
+    """Queues, locks and the like that workers read, and nobody gives them."""
     workers = (leaf for e in found if e.certain for leaf in table.owners(e.name) if leaf.defines)
     parts = (part for leaf in workers for part in ast.walk(leaf.node))
     brought = {name for part in parts if isinstance(part, ast.Global) for name in part.names}
     for leaf, need in needs.shared.items():
         if need.name in brought:  # an initializer has it as an argument, and sets it
             continue
-        text = f"{need.who} lacks {need.name} in other processes: pass it as an argument"
-        yield Note(leaf.first, text)
+        yield Note(leaf.first, f"{need.who} lacks {need.name} in other processes")
 
 
 def _stale(table: Table, inside: set[Leaf], needs: Needs) -> Iterator[Note]:
@@ -92,7 +97,9 @@ def _unrepeated(table: Table, inside: set[Leaf], needs: Needs) -> Iterator[Note]
     """Changes of modules and classes that children do not make, and imports."""
     for leaf in inside:
         if leaf.imports and leaf.starts:
-            yield Note(leaf.first, f"{leaf.starts[0].what}: children do without this import")
+            yield Note(
+                leaf.first, f"{leaf.starts[0].what.rstrip(',')}: children do without this import"
+            )
         changed = sorted(leaf.mutates & table.plain)
         if changed and not leaf.pinned and not risks.is_inherited(leaf):
             what = ", ".join(changes.places(leaf.node) or changed)
@@ -104,16 +111,35 @@ def _unrepeated(table: Table, inside: set[Leaf], needs: Needs) -> Iterator[Note]
             yield Note(leaf.first, leaf.reason)
 
 
+def _with_decorators(table: Table, inside: set[Leaf]) -> Iterator[Note]:
+    """What `@app.get("/")` decorates goes with `app`."""
+    taken = table.taken(inside)
+    for leaf in inside:
+        used = sorted(taken & leaf.calls - leaf.binds)
+        if leaf.defines and used and not leaf.pinned:
+            names, of = ", ".join(sorted(leaf.binds)), ", ".join(used)
+            yield Note(
+                leaf.first, f"{names} goes under the guard with {of}, which its decorator uses"
+            )
+
+
 def _unused(table: Table, inside: set[Leaf]) -> Iterator[Note]:
+    for leaf in unused(table, inside):
+        if not isinstance(leaf.node, (ast.Assign, ast.AnnAssign)):
+            continue
+        names = ", ".join(sorted(leaf.binds))
+        text = f"nothing here uses {names}: a file that imports it would not find it"
+        yield Note(leaf.first, text)
+
+
+def unused(table: Table, inside: set[Leaf]) -> Iterator[Leaf]:
     """What is built for others: nothing that runs here reads it."""
-    run = {name for leaf in inside for name in table.reaches(leaf)}
+    if any(map(risks.finds_functions, inside)):
+        return
+    run = {name for leaf in table.leaves if not leaf.defines for name in table.reaches(leaf)}
     for leaf in table.leaves:
         if leaf.calls and leaf.defines:  # what a decorator may register
             run |= leaf.deep
-    for leaf in inside:
-        built = isinstance(leaf.node, ast.Assign) and bool(leaf.starts)
-        if built and leaf.binds and not leaf.binds & run:
-            names = ", ".join(sorted(leaf.binds))
-            yield Note(
-                leaf.first, f"nothing here uses {names}: a file that imports it would not find it"
-            )
+    for leaf in table.leaves:
+        if leaf in inside and leaf.starts and leaf.binds and not leaf.binds & run:
+            yield leaf

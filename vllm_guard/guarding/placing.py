@@ -17,13 +17,14 @@ from vllm_guard.guarding.table import Table
 from vllm_guard.inside.mainguard.judge import CHILD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from vllm_guard.guarding.leaves import Leaf, Script
     from vllm_guard.guarding.outcomes import Note
 
 
-_AS_ARGUMENT = "pass it as an argument"
+BUILD_LATER = "build the engine in a function that is called when it is needed"
+_LIBRARY = "the file is there to be imported, which a guard would break"
 _MOVE = "move it into a function"
 
 
@@ -31,7 +32,11 @@ class Placed(NamedTuple):
     """The decision."""
 
     inside: frozenset[Leaf]
+    missed: Mapping[str, str]  #: as `Table.missed` gives it
     notes: tuple[Note, ...]
+
+
+NOTHING = Placed(frozenset(), {}, ())
 
 
 def place(script: Script) -> Placed:
@@ -42,14 +47,16 @@ def place(script: Script) -> Placed:
     makes = {leaf for leaf in table.leaves if leaf.acts and risks.shared(leaf, script.names)}
     shared = needs.shared_by_processes(table, makes)
     needed = needs.find(table, found, shared)
+    _refuse_unshared(script, notes.unshared(table, needed, found))
     inside = {leaf for leaf in table.leaves if leaf.acts and leaf not in needed.forced}
     _grow(table, inside, needed.forced)
     sinking.sink(script.parts, table, inside, needed.forced)
     _check(script, inside)
     _refuse_unknown(table, inside, needed.names)
     _refuse_marked(table, inside)
+    _refuse_library(table, inside)
     written = frozenset(leaf for leaf in inside if not leaf.pinned)
-    return Placed(written, tuple(notes.of(table, inside, needed, found)))
+    return Placed(written, table.missed(inside), tuple(notes.of(table, inside, needed, found)))
 
 
 def _refuse_new_name(script: Script) -> None:
@@ -60,13 +67,19 @@ def _refuse_new_name(script: Script) -> None:
             raise RefusedError(leaf.first, reason, "use another name")
 
 
+def _refuse_unshared(script: Script, unshared: Iterable[Note]) -> None:
+    """A worker that fork would give a queue, or another, and spawn never does. Raises RefusedError."""
+    for note in sorted(unshared) if script.spawns else ():
+        raise RefusedError(note.line, note.text, notes.AS_ARGUMENT)
+
+
 def _refuse_unknown(table: Table, inside: set[Leaf], names: Mapping[str, str]) -> None:
     """`exec` and the like may set what children have without that. Raises RefusedError."""
     read = sorted(names.keys() - table.plain)
     for leaf in inside if read else ():
         if leaf.unknown and not leaf.pinned:
             reason = f"{leaf.unknown} may set {read[0]!r}, which {names[read[0]]} needs"
-            raise RefusedError(leaf.first, f"{reason} in other processes", _AS_ARGUMENT)
+            raise RefusedError(leaf.first, f"{reason} in other processes", notes.AS_ARGUMENT)
 
 
 def _refuse_marked(table: Table, inside: set[Leaf]) -> None:
@@ -78,6 +91,21 @@ def _refuse_marked(table: Table, inside: set[Leaf]) -> None:
             reason = "marked '# vllm-guard: child', but what is around it"
             reason += f" (line {around.first}) is for the main process"
             raise RefusedError(line, reason, "move it out of the block")
+
+
+def _refuse_library(table: Table, inside: set[Leaf]) -> None:
+    """Its functions use what would be hidden, and nothing here calls them. Raises RefusedError."""
+    for leaf in notes.unused(table, inside):
+        for reader in table.leaves:
+            read = sorted(leaf.binds & reader.deep)
+            if read and reader.defines and reader not in inside:
+                what = ", ".join(sorted(reader.binds))
+                reason = (
+                    f"{what} (line {reader.first}) needs {read[0]}, and nothing here uses {what}"
+                )
+                raise RefusedError(
+                    leaf.first, f"{reason}: {_LIBRARY}", BUILD_LATER, is_library=True
+                )
 
 
 def _grow(table: Table, inside: set[Leaf], forced: dict[Leaf, str]) -> None:
@@ -119,7 +147,7 @@ def _refuse_torn(leaf: Leaf, who: str, lost: set[str], inside: set[Leaf]) -> Non
         leaf.first,
         f"{who} needs this line in other processes; it cannot be parted from line {other}, "
         "which is for the main process",
-        _AS_ARGUMENT,
+        notes.AS_ARGUMENT,
     )
 
 
@@ -127,8 +155,7 @@ def _check(script: Script, inside: set[Leaf]) -> None:
     """Is every start inside now, and nothing that others import? Raises RefusedError."""
     imported = risks.needs_import(script.tree, inside)
     if imported:
-        hint = "build the engine in a function that is called when it is needed"
-        raise RefusedError(*imported, hint)
+        raise RefusedError(*imported, BUILD_LATER, is_library=True)
     covered = {start for leaf in inside for start in leaf.starts}
     for start in script.starts:
         if start not in covered:

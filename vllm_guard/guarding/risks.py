@@ -6,6 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
+from vllm_guard.guarding.outcomes import LAUNCH
 from vllm_guard.inside.mainguard import starts
 from vllm_guard.inside.mainguard.names import here
 from vllm_guard.inside.mainguard.tables import METHODS, words
@@ -23,14 +24,16 @@ _UNREPEATABLE = re.compile(
     r"|os\.(system|popen|mkdir|makedirs|remove)"
     r"|input|getpass|(\w+\.)*(connect|unlink|rmtree|urandom|mkdtemp|mkstemp|NamedTemporaryFile)"
 )
+#: Those of them which a seed makes the same.
+_RANDOM = re.compile(r"(?!secrets\.)(\w+\.)*rand")
 #: Methods that change nothing of their object.
 CHANGE_NOTHING = METHODS | words("critical debug error exception info log warn warning")
 _WRITES = re.compile(r"[wax+]")
 #: Those of them whose result is no plain data.
 _OPENS = re.compile(r"(\w+\.)*(connect|Popen|TemporaryDirectory|(Named)?TemporaryFile)")
 _SENT = (
-    "pass it as an argument; or leave the script as it is: `vllm-guard -- python SCRIPT` sends children "
-    "such a value if it is plain data"
+    f"pass it as an argument; or leave the script as it is: `{LAUNCH}` sends children"
+    " such a value if it is plain data"
 )
 _OPEN_IT = "open it in the function that uses it"
 #: What processes share by being given it.
@@ -49,6 +52,10 @@ _SERVED = re.compile(r"(\w+\.)*(FastAPI|Flask|Quart|Sanic|Starlette|Litestar|API
 _RUNS_SERVER = re.compile(
     r"(?!(asyncio|anyio|trio|subprocess)\.)(\w+\.)*(run|serve|run_simple|serve_forever|run_app)"
 )
+#: What calls functions of the script without naming them.
+_FINDS = re.compile(
+    r"(\w+\.)*(Fire|exec|eval|globals|locals|vars|testmod)|(pytest|(\w+\.)*\w*test)\.main"
+)
 _IMPORTED = re.compile(r"\w+(\.\w+)*:\w+")
 
 
@@ -60,7 +67,8 @@ def unrepeatable(leaf: Leaf) -> tuple[str, str]:
             return "it opens a file for writing", _OPEN_IT
         if _UNREPEATABLE.fullmatch(name):
             hint = _OPEN_IT if _OPENS.fullmatch(name) else _SENT
-            return f"{name}() gives another result in each process", hint
+            may = "may give" if _RANDOM.match(name) else "gives"
+            return f"{name}() {may} another result in each process", hint
     return "", ""
 
 
@@ -87,6 +95,11 @@ def _is_exit(node: ast.stmt) -> bool:
 def is_inherited(leaf: Leaf) -> bool:
     """Is it one of the lines whose effect children inherit?"""
     return leaf.reason.startswith("children inherit")
+
+
+def finds_functions(leaf: Leaf) -> bool:
+    """May it call functions of the script that it does not name: `unittest.main()`, `fire.Fire()`?"""
+    return any(_FINDS.fullmatch(ast.unparse(call.func)) for call in _calls(leaf))
 
 
 def needs_import(tree: ast.Module, inside: Iterable[Leaf]) -> tuple[int, str] | None:

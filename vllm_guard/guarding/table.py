@@ -77,6 +77,19 @@ class Table:
                 found |= leaf.binds
         return found
 
+    def missed(self, inside: Iterable[Leaf]) -> dict[str, str]:
+        """What who imports the script does not find, or cannot call: name -> the name that is hidden."""
+        missed = {name: name for leaf in inside if not leaf.pinned for name in leaf.binds}
+        hidden = set(inside)
+        readers = [leaf for leaf in self.leaves if leaf.defines and leaf not in hidden]
+        before = -1
+        while len(missed) != before:
+            before = len(missed)
+            for leaf in readers:
+                for read in sorted(leaf.deep & missed.keys())[:1]:
+                    missed |= dict.fromkeys(leaf.binds - missed.keys(), missed[read])
+        return missed
+
     def changed(self, inside: set[Leaf]) -> set[str]:
         """Names of values that are changed inside, and read by somebody outside."""
         names = {name for leaf in inside if not leaf.pinned for name in leaf.mutates - self.plain}

@@ -1,6 +1,7 @@
 """The script, looked at once, when its first process is started: what its children will be told to run."""
 
 import gc
+import os
 
 from . import starts, underway
 from .errors import say
@@ -56,7 +57,8 @@ def _order(script):
     if script.mode == CUTOFF:
         return {**order, "statements": [(1, [], compiled(script.source, script.path), [])]}
     for line, text in misspelt(script.source):
-        say(f"line {line} of {script.path} has no effect: {text!r} is neither 'child' nor 'main'")
+        place = f"line {line} of {os.path.basename(script.path)}"
+        say(f"{place} has no effect: {text!r} is not 'child', 'main' or 'ignore'")
     needs = read(script.source, script.path)
     found = needs.found
     safe = script.mode == "auto" and _is_safe(found, script.module())

@@ -5,7 +5,9 @@ import io
 import re
 import tokenize
 
+_NAMED = re.compile(rb"vllm[-_ ]?guard", re.IGNORECASE)
 _MARKER = re.compile(r"#\s*vllm-guard:\s*(child|main)\b")
+_IGNORE = re.compile(r"#\s*vllm-guard:\s*ignore\b")
 _MEANT = re.compile(r"#\s*vllm[-_ ]?guard\s*:|#\s*vllm[-_ ]?guard\W+\w+\s*$", re.IGNORECASE)
 
 
@@ -39,11 +41,25 @@ class Markers:
 def misspelt(source):
     """(line, comment) of what is meant for a marker, and is none; `source`: bytes."""
     texts = ((token.start[0], token.string) for token in _comments(source))
-    return [(line, t) for line, t in texts if _MEANT.match(t) and not _MARKER.match(t)]
+    return [
+        (line, t)
+        for line, t in texts
+        if _MEANT.match(t) and not _MARKER.match(t) and not _IGNORE.match(t)
+    ]
+
+
+def ignored(source):
+    """The lines of which `check` says nothing: with `# vllm-guard: ignore`, or below that alone."""
+    found = set()
+    for token in _comments(source):
+        if _IGNORE.match(token.string):
+            alone = not token.line[: token.start[1]].strip()
+            found.add(token.start[0] + alone)
+    return found
 
 
 def _comments(source):
-    if b"guard" not in source.lower():
+    if not _NAMED.search(source):
         return
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         if token.type == tokenize.COMMENT:

@@ -17,6 +17,8 @@ from .statements import Classified, classify
 if TYPE_CHECKING:
     from types import CodeType
 
+#: What every module has of its own.
+_OWN = frozenset(("__annotations__", "__builtins__", "__cached__", "__file__"))
 _READS = frozenset(("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"))
 
 
@@ -67,7 +69,7 @@ def explained(needs):
             if line
             else "a definition has it"
         )
-    return sorted(why.items())
+    return sorted((name, reason) for name, reason in why.items() if name not in _OWN)
 
 
 def compiled(source, path, flags=0):
