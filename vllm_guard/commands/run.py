@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from vllm_guard.signals import Inherited
     from vllm_guard.watch import Watch
 
-_ALWAYS_LOOKED_AT = ("processes", "shared memory")
-
 
 def start(options: RunOptions) -> NoReturn:
     """Carry out a launch and end as its command ended."""
@@ -90,10 +88,9 @@ def _launch(
         raise
     left = leftovers.findings(result.survivors, result.stays, result.strays)
     left = (*left, *leftovers.system_v(started), *(host.differences() if host else ()))
-    looked_at = (*_ALWAYS_LOOKED_AT, *(["private folder"] if order.private else ()))
-    times = watch.times if watch else ()
+    looked_at = ("processes", "shared memory", *(["private folder"] if order.private else ()))
     masked = _masked(prepared, log)  # before anybody reads the log
-    why = _why(prepared, result.outcome, log.path, times)
+    why = _why(prepared, result.outcome, log.path, watch.times if watch else ())
     about = (*_about_the_end(prepared, result, bool(why)), *(host.incidents() if host else ()))
     done = replace(
         _record(prepared, result.outcome, result.contained),
@@ -104,7 +101,7 @@ def _launch(
         masked=masked,
         started=_utc(time.gmtime(started)),
         incidents=why,
-        phases=times,
+        phases=watch.times if watch else (),
         samples=watch.samples if watch else "",
     )
     prepared.shelf.write(done)
