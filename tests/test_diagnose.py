@@ -161,10 +161,14 @@ def incidents(*lines: str, outcome: Outcome | None = None) -> tuple[Incident, ..
         ([START, "alpha broke at 1", BANNER], ["alpha :2"]),
         ([START, "alpha broke at 1", BANNER, "Application startup complete."], []),
         ([START, "it is slow", START, "OddError: 1"], ["? :4", "slow :2"]),
+        ([START, "alpha broke at 1", "prompt: 'vLLM API server version 1'", "OddError: 1"], ["alpha :2"]),
+        ([START, "alpha broke at 1", "prompt: '█  version 0.32.0'", "OddError: 1"], ["alpha :2"]),
         # signatures of this version before those of others
         (["gamma broke"], ["old :1"]),
         ([START, "gamma broke"], ["new :2"]),
-        (["█  version 0.8.5", "gamma broke"], ["old :2"]),
+        ([" ▄▄ █  version 0.8.5", "gamma broke"], ["old :2"]),
+        (["vLLM API server version 0.8.5", "prompt: 'LLM engine (v0.11.0)'", "gamma broke"], ["old :3"]),
+        (["Initializing an LLM engine (v0.11.0) with config", "gamma broke"], ["new :2"]),
         (["Initializing a V1 LLM engine (v0.11.1rc2.dev12+g12) with config", "gamma broke"], ["new :2"]),
         (["vLLM API server version dev", "gamma broke"], ["old :2"]),
         # killed: an envelope tells the exit status

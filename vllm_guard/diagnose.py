@@ -53,10 +53,12 @@ _CODE = re.compile(r"[ |]{4}")  #: so begins what a frame quotes of the source
 _READY = ("Application startup complete", "Uvicorn running on")
 #: Asked to: what is said from then on is no cause. vLLM's own is from 0.2x on, and before uvicorn's.
 _ENDING = ("Shutting down", "[shutdown] API server: shutdown triggered")
-#: A server begins, perhaps not the first one in this log.
-_STARTING = ("vLLM API server version ", "█  version ")
-_VERSION = re.compile(r"(?:vLLM API server version | LLM engine \(v|█  version )(\d[\w.+-]*)")
-_ENGINE = " LLM engine (v"
+#: A server begins, perhaps not the first one in this log; an engine, of which it may have several.
+_STARTING, _ENGINE = ("vLLM API server version ", "█  version "), " LLM engine (v"
+_START = re.compile(r"(?:vLLM API server version |[ ▄▀█]+█  version )(?P<vllm>\S+)")
+_VERSION = re.compile(
+    rf"{_START.pattern}|Initializing an? (?:V\d )?LLM engine \(v(?P<engine>[^)\s]+)"
+)
 _PID = re.compile(r"pid=\d+")
 
 
@@ -175,12 +177,12 @@ class Diagnosis:
         if text.startswith(_READY):
             self._events, self._before_start = _hints(self._events), {}
             self._envelope = None
-        elif any(literal in text for literal in _STARTING):
+        elif _START.match(text):
             self._start()
         elif text.startswith(_ENDING):
             self._ending = self._envelope is None
-        if found := _VERSION.search(text):
-            self._is_of(found[1])
+        if found := _VERSION.match(text):
+            self._is_of(found["vllm"] or found["engine"])
 
     def _start(self) -> None:
         """What was said before is of another run; or this one has survived it."""
