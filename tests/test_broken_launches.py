@@ -106,7 +106,7 @@ def _has_the_last_words(launch: Launch, scene: Scene, text: str) -> None:
     """The guard's, and those of `explain`, which reads the saved log: of a silent end also the run."""
     found = re.search(LAST_WORDS, text)
     assert found, text
-    process, id_ = found["process"] or "", found["id"]
+    process, id_ = (found["process"] or "").rstrip("-0123456789"), found["id"]
     assert f"{process}: {id_}".removeprefix(": ") == launch.failed, text
     assert launch.why in found["why"]
     assert "?" not in found["fix"]
