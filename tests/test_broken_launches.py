@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import GUARD
 from tests.kit.broken import Launch, Scene, table
 from tests.kit.serving import ENDED, READY
 
@@ -22,6 +24,11 @@ PAIRS = [
     for chosen in ([x for x in LAUNCHES if x.soak == soak] for soak in (False, True))
     for index in range(0, len(chosen), 2)
 ]
+LAST_WORDS = (
+    r"\nvllm-guard: failed: (?:(?P<process>[\w-]+) pid=\d+: )?.+"
+    r" \((?P<id>[a-z0-9-]+)(?:, in phase [a-z ]+)?(?P<line>, line \d+ of the log)?\)"
+    r"\nvllm-guard: why: (?P<why>.+)\nvllm-guard: fix: (?P<fix>.+)\nvllm-guard: record: (?P<record>.+)\n$"
+)
 LayOut = Callable[[Launch], Scene]
 
 
@@ -90,3 +97,23 @@ def test_real_vllm_then_fails_for_that_reason(lay_out: LayOut, pair: list[Launch
     told = [scene.said.read_text(errors="replace") for scene in scenes]
     assert statuses == [launch.exit for launch in pair], told
     assert [x.said for x, text in zip(pair, told, strict=True) if x.said not in text] == [], told
+    for launch, scene, text in zip(pair, scenes, told, strict=True):
+        if launch.failed:
+            _has_the_last_words(launch, scene, text)
+
+
+def _has_the_last_words(launch: Launch, scene: Scene, text: str) -> None:
+    """The guard's, and those of `explain`, which reads the saved log: of a silent end also the run."""
+    found = re.search(LAST_WORDS, text)
+    assert found, text
+    process, id_ = (found["process"] or "").rstrip("-0123456789"), found["id"]
+    assert f"{process}: {id_}".removeprefix(": ") == launch.failed, text
+    assert launch.why in found["why"]
+    assert "?" not in found["fix"]
+
+    record = Path(found["record"])
+    what = record / "output.log" if found["line"] else record.name
+    explained = subprocess.run(
+        [*GUARD, "explain", "--json", str(what)], env=scene.env, capture_output=True, check=False
+    )
+    assert [i["id"] for i in json.loads(explained.stdout)["incidents"]][:1] == [id_]

@@ -14,6 +14,7 @@ from tests.kit import GUARD, ROOT, guard, guard_env, start
 from tests.kit.logs import corpus
 from tests.kit.models import write_registry
 from vllm_guard import closing
+from vllm_guard.frozen import replace
 from vllm_guard.model import Incident
 
 LOG = next(log["text"] for log in corpus() if log["name"] == "kv-cache-too-small-0.11").lstrip()
@@ -109,6 +110,9 @@ def test_a_server_that_exits_0_by_itself_is_explained(log: Path, tmp_path: Path)
 
     assert done.returncode == 0
     assert WHY in said(done)
+    assert f"({ID}, in phase profile, line {LINE} of the log)" in done.stderr.decode()
+    ended = next(line for line in said(done) if line.startswith("warn server-ended"))
+    assert "look for the first error" not in ended
 
 
 def test_a_failure_without_an_error_in_the_log_has_no_closing_words() -> None:
@@ -182,4 +186,7 @@ def test_the_words_of_an_incident_without_a_place() -> None:
         "failed: it was killed (a-b)",
         "why: no memory",
         "fix: more of it",
+    )
+    assert closing.words(replace(incident, phase="load", line=7))[0] == (
+        "failed: it was killed (a-b, in phase load, line 7 of the log)"
     )

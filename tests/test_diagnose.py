@@ -41,6 +41,10 @@ ROWS = {
     "slow": {"kind": "hint", "needles": ["it is slow"]},
     "tidy": {"kind": "noise", "needles": ["NoError: all tidy"]},
     "oom": {"kind": "cause", "signal": 9, "cause": "killed"},
+    "refused": {"kind": "request", "needles": ["no such thing"]},
+    "warned": {"kind": "cause", "needles": ["soon to break"], "level": "WARNING"},
+    "old": {"kind": "cause", "needles": ["gamma broke"], "regex": "broke", "vllm": "<0.9"},
+    "new": {"kind": "cause", "needles": ["gamma broke"], "vllm": ">=0.9"},
 }  # fmt: skip
 TRACEBACK = (
     "Traceback (most recent call last):",
@@ -51,6 +55,8 @@ TRACEBACK = (
     "    ^^^^^^^^^^^^^^^^^",
 )
 SIGNATURES = signatures.parse(ROWS)
+START = "(APIServer pid=1) INFO 11-12 12:12:12 [api_server.py:1839] vLLM API server version 0.11.0"
+BANNER = "(APIServer pid=1) INFO 11-28 22:08:13 [api_utils.py:347]  ▄▄ ▄█ █     █     █ ▀▄▀ █  version 0.32.0"
 
 
 def of(*lines: str, outcome: Outcome | None = None) -> list[str]:
@@ -84,6 +90,51 @@ def incidents(*lines: str, outcome: Outcome | None = None) -> tuple[Incident, ..
         (["(W pid=1) OddError: 1", "(E pid=2) others failed", "(W pid=3) alpha broke at 3"], ["? W pid=1:1"]),
         (["(E pid=2) others failed", "(E pid=2) alpha broke at 2"], ["alpha E pid=2:2"]),
         (["(E pid=2) others failed", "(W pid=3) alpha broke at 2"], ["alpha W pid=3:2"]),
+        # of what is said twice the first counts, also behind another one
+        (
+            ["(W pid=1) alpha broke at 1", "long before", "beta broke", "alpha broke at 4"],
+            ["alpha W pid=1:1", "beta :3"],
+        ),
+        (
+            ["(W pid=1) alpha broke at 1", "(V pid=3) OddError: 1", "(E pid=2) alpha broke at 1"],
+            ["alpha W pid=1:1"],
+        ),
+        # what hands on the words of the first cause is no other cause
+        (
+            ["(W pid=1) alpha broke at 7: beta broke", "(E pid=2) long before", "(E pid=2) E: 'beta broke'"],
+            ["alpha W pid=1:1"],
+        ),
+        # the end of a request is never that of a process
+        (["no such thing"], ["refused :1"]),
+        (["no such thing", "OddError: 1"], ["? :2"]),
+        (["no such thing", "others failed"], ["wrapped :2"]),
+        (["no such thing", "others failed: -9"], ["oom :0"]),
+        (["no such thing", "alpha broke at 2"], ["alpha :2"]),
+        # a level below ERROR counts only where the signature says so
+        (["INFO 11-12 12:12:12 [a.py:1] prompt: 'alpha broke at 1'"], []),
+        (["WARNING 11-12 12:12:12 [a.py:1] alpha broke at 1"], []),
+        (["ERROR 11-12 12:12:12 [a.py:1] alpha broke at 1"], ["alpha :1"]),
+        (["WARNING 11-12 12:12:12 [a.py:1] soon to break"], ["warned :1"]),
+        (["INFO 11-12 12:12:12 [a.py:1] soon to break"], []),
+        (["INFO 11-12 12:12:12 [a.py:1] it is slow", "alpha broke at 2"], ["alpha :2"]),
+        # what a traceback quotes of the source is said by nobody
+        (['  File "x.py", line 1, in f', "    raise OddError('alpha broke at 1')", "OddError: 1"], ["? :3"]),
+        (
+            ['  File "x.py", line 1, in f', "    raise OddError(", "        'alpha broke at 1'", "    ^^^^^"],
+            [],
+        ),
+        (['  |   File "x.py", line 1, in f', "  |     alpha broke at 1"], []),
+        (['(W pid=1)   File "x.py", line 1', "(W pid=2)     alpha broke at 1"], ["alpha W pid=2:2"]),
+        (["A message:", "    alpha broke at 1"], ["alpha :2"]),
+        # NCCL knows a process by its number, vLLM by its name
+        (
+            ["(Worker_TP0 pid=7) at work", "node:7:9 [0] NCCL WARN alpha broke at 1"],
+            ["alpha Worker_TP0 pid=7:2"],
+        ),
+        (
+            ["(EngineCore pid=1) alpha broke at 1", "node:7:9 [0] NCCL WARN alpha broke at 1"],
+            ["alpha pid=7:2"],
+        ),
         # contributions, beside a failure only; each once
         (["it is slow", "it is slow", "alpha broke at 3"], ["alpha :3", "slow :1"]),
         (["(W pid=1) alpha broke at 1", "(W pid=2) alpha broke at 2"], ["alpha W pid=1:1"]),
@@ -99,6 +150,27 @@ def incidents(*lines: str, outcome: Outcome | None = None) -> tuple[Incident, ..
         (["INFO:     Shutting down", "OddError: 1", "alpha broke at 3"], []),
         (["others failed", "INFO:     Shutting down", "alpha broke at 3"], ["alpha :3"]),
         (["INFO:     Shutting down", "vLLM API server version 1", "alpha broke at 3"], ["alpha :3"]),
+        (
+            ["others failed", "Uvicorn running on http", "(W pid=1) alpha broke at 1", "OddError: 1"],
+            ["alpha W pid=1:3"],
+        ),
+        (["[shutdown] API server: shutdown triggered", "alpha broke at 1"], []),
+        # several runs: the last one that failed
+        ([START, "alpha broke at 1", START, "OddError: 1"], ["? :4"]),
+        ([START, "alpha broke at 1", START, "no such thing"], ["alpha :2"]),
+        ([START, "alpha broke at 1", BANNER], ["alpha :2"]),
+        ([START, "alpha broke at 1", BANNER, "Application startup complete."], []),
+        ([START, "it is slow", START, "OddError: 1"], ["? :4", "slow :2"]),
+        ([START, "alpha broke at 1", "prompt: 'vLLM API server version 1'", "OddError: 1"], ["alpha :2"]),
+        ([START, "alpha broke at 1", "prompt: '█  version 0.32.0'", "OddError: 1"], ["alpha :2"]),
+        # signatures of this version before those of others
+        (["gamma broke"], ["old :1"]),
+        ([START, "gamma broke"], ["new :2"]),
+        ([" ▄▄ █  version 0.8.5", "gamma broke"], ["old :2"]),
+        (["vLLM API server version 0.8.5", "prompt: 'LLM engine (v0.11.0)'", "gamma broke"], ["old :3"]),
+        (["Initializing an LLM engine (v0.11.0) with config", "gamma broke"], ["new :2"]),
+        (["Initializing a V1 LLM engine (v0.11.1rc2.dev12+g12) with config", "gamma broke"], ["new :2"]),
+        (["vLLM API server version dev", "gamma broke"], ["old :2"]),
         # killed: an envelope tells the exit status
         (["others failed: -9"], ["oom :0"]),
         (["others failed: 137"], ["oom :0"]),
@@ -140,6 +212,32 @@ def test_an_incident_is_filled_and_masked() -> None:
     assert (incident.cause, incident.status) == ("at 71", "known")
     assert incident.lines == ("alpha broke at 71 [masked]",)
     assert incident.process == "[masked] pid=1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "before"),
+    [
+        ([START, "alpha broke at 1"], 0),
+        (
+            ["alpha broke at 1", START, "alpha broke at 3"],
+            0,
+        ),  # survived, for all that the log tells
+        ([START, "alpha broke at 1", BANNER, "alpha broke at 3"], 1),
+        ([START, "alpha broke at 1", BANNER, START, "alpha broke at 3", START], 1),
+        ([START, "no such thing", START, "alpha broke at 3"], 0),
+        (
+            [START, "alpha broke at 1", START, "Application startup complete.", "alpha broke at 3"],
+            1,
+        ),
+    ],
+)
+def test_it_is_counted_how_many_earlier_runs_have_failed(lines: list[str], before: int) -> None:
+    diagnosis = Diagnosis(SIGNATURES, str)
+    for line in lines:
+        diagnosis.feed(f"{line}\n".encode())
+
+    assert diagnosis.finish()[0].id == "alpha"
+    assert diagnosis.failed_before == before
 
 
 def test_context_reaches_back_over_blocks_but_not_for_ever() -> None:

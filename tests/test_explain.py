@@ -69,7 +69,8 @@ def test_the_json_answer_is_as_the_schema_says(log: Path) -> None:
     assert problems("explain", document) == []
     assert done.returncode == 1
     assert [incident["id"] for incident in document["incidents"]] == [ID]
-    assert document["log"] == {"name": str(log), "lines": len(LOG.splitlines())}
+    lines = len(LOG.splitlines())
+    assert document["log"] == {"name": str(log), "lines": lines, "failed_before": 0}
 
 
 @pytest.mark.parametrize(
@@ -164,20 +165,34 @@ def test_whatever_stands_in_the_line_comes_out_harmless(what: bytes) -> None:
     ]
 
 
-def test_other_causes_and_hints_take_a_line_each() -> None:
+def test_of_several_runs_the_last_one_is_explained_and_the_others_are_counted() -> None:
+    other = LOG.replace("is needed, which is larger", "is not what it was")
+    several = guard("explain", "-", input=(other + LOG + LOG).encode(), stdin=None)
+    document = guard("explain", "--json", "-", input=(other + LOG).encode(), stdin=None)
+
+    assert f"({ID}, line {2 * len(LOG.splitlines()) + LINE} of the log)" in several.stdout.decode()
+    assert several.stdout.decode().endswith("before: 2 earlier runs in this log failed as well\n")
+    assert json.loads(document.stdout)["log"]["failed_before"] == 1
+
+
+def test_other_causes_and_hints_are_named_and_the_fourth_is_counted() -> None:
     first = Incident(
         "a-b", "it broke", "known", "Worker", 7, ("x", "y"), "too much", "less", uri="https://x"
     )
-    other = Incident("c-d", "it is slow", "known", "", 3, ("z",), "no fast way", "a faster one")
+    slow = Incident("c-d", "it is slow", "known", "Core", 3, ("z",), "no fast way", "a faster one")
+    killed = Incident("e-f", "it was killed", "known", "", 0, (), "no memory", "more of it")
 
-    assert list(explain._lines(first, other)) == [
+    assert list(explain._lines(first, slow, killed, slow, slow, slow)) == [
         click.style("failed: Worker: it broke (a-b, line 7 of the log)", fg="red"),
         "why: too much",
         "fix: less",
         "  | x",
         "  | y",
         "see: https://x",
-        "also it is slow (c-d, line 3 of the log); why: no fast way; fix: a faster one",
+        "also: c-d, Core, line 3",
+        "also: e-f",
+        "also: c-d, Core, line 3",
+        "also: 2 more (--json has all)",
     ]
 
 

@@ -46,7 +46,7 @@ LAYERS = (
     ),
     (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
-        *("removal", "effects", "diagnose", "signatures"),
+        *("removal", "effects", "diagnose", "causes", "signatures"),
         "phases",
         *("trust", "pins", "defaults"),
     ),
@@ -81,7 +81,7 @@ PURE = (
     *("plan", "audit", "contradictions", "removal", "values", "assignments", "shellwords"),
     *("shellcode", "engine", "config_file", "redact", "screen", "estimate", "formats"),
     *("notebooks", "unguarded", "flag_words", "schema", "phases"),
-    *("diagnose", "lines", "needles", "prefixes", "signatures"),
+    *("causes", "diagnose", "lines", "needles", "prefixes", "signatures"),
     *("reporting.charts", "reporting.markdown", "reporting.page"),
     *("moving", "waiting"),
     *("guarding", "guarding.escapes", "guarding.leaves", "guarding.outcomes", "guarding.placing"),

@@ -25,6 +25,7 @@ PREFIXES = [
     ("0: ", "", ""),
     (" 12: ", "", ""),
     ("##[error]", "", ""),
+    (f"INFO {TIME} [resource.labels.containerName: vllm] ", "", ""),
     ("(EngineCore_DP0 pid=7) ", "EngineCore_DP0 pid=7", ""),
     ("(Worker_PP0_TP1 pid=7) ", "Worker_PP0_TP1 pid=7", ""),
     ("(VllmWorker rank=1 pid=7) ", "VllmWorker rank=1 pid=7", ""),
@@ -65,7 +66,7 @@ def test_what_stands_before_a_line(prefix: str, process: str, level: str) -> Non
         "(1, 2)",
         "key: value",
         "[0] NCCL INFO x",
-        "node-1:271:271 [0] NCCL WARN x",
+        "node-1:271:271 [0] NCL WARN x",
         "Traceback (most recent call last):",
         "vllm: error: unrecognized arguments: --x",
     ],
@@ -73,6 +74,20 @@ def test_what_stands_before_a_line(prefix: str, process: str, level: str) -> Non
 def test_what_is_a_lines_own_stays(text: str) -> None:
     assert parse(1, f"(Worker pid=7) {text}".encode()).text == text
     assert parse(1, text.encode()).text == text
+
+
+@pytest.mark.parametrize(
+    ("prefix", "process"),
+    [
+        ("node-1:271:280 [0] ", "pid=271"),
+        ("[2025-06-06 09:52:01] node-1:271:280 [0] ", "pid=271"),
+        (f"{TIME} stdout F node-1.example.com:271:280 [3] ", "pid=271"),
+        ("(RayWorkerWrapper pid=7) node-1:271:280 [0] ", "RayWorkerWrapper pid=7"),
+    ],
+)
+@pytest.mark.parametrize("text", ["NCCL WARN x", "misc/socket.cc:58 NCCL WARN x"])
+def test_nccl_tells_the_process_by_its_number(prefix: str, process: str, text: str) -> None:
+    assert parse(7, (prefix + text).encode()) == Line(7, process, "", text)
 
 
 @given(st.binary(max_size=4096))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from vllm_guard import facts, formats, log, screen, signatures, voice
 from vllm_guard.diagnose import Diagnosis
+from vllm_guard.frozen import replace
+from vllm_guard.phases import SHUTDOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,27 +23,31 @@ _BLOCK = 1 << 18  #: bytes
 
 
 def incidents(
-    path: str, outcome: Outcome | None, redact: Callable[[str], str]
-) -> tuple[tuple[Incident, ...], int]:
-    """What the log of a run tells of its failure, and its number of lines.
+    path: str, outcome: Outcome | None, phases: Sequence[str], redact: Callable[[str], str]
+) -> tuple[tuple[Incident, ...], Diagnosis]:
+    """What the log of a run tells of its failure, and the diagnosis that has read it.
 
-    `path`: of its `output.log`, empty where there is none; `outcome`: how it ended, if that is known.
+    `path`: of its `output.log`, empty where there is none; `outcome`: how it ended, if that is known;
+    `phases`: that it went through.
     """
     diagnosis = Diagnosis(signatures.parse(facts.signatures()), redact)
     for part in log.parts(path):
         with open(part, "rb") as file:
             while block := file.read(_BLOCK):
                 diagnosis.feed(block)
-    return diagnosis.finish(outcome), diagnosis.count
+    under_way = next((phase for phase in reversed(phases) if phase != SHUTDOWN), "")
+    found = diagnosis.finish(outcome)
+    return tuple(replace(incident, phase=under_way) for incident in found), diagnosis
 
 
 def words(incident: Incident) -> tuple[str, str, str]:
     """What failed, why, and what to do."""
     who = f"{incident.process}: " if incident.process else ""
+    phase = f", in phase {incident.phase}" if incident.phase else ""
     where = f", line {incident.line} of the log" if incident.line else ""
     name = incident.id or incident.status
     return (
-        f"failed: {who}{incident.title} ({name}{where})",
+        f"failed: {who}{incident.title} ({name}{phase}{where})",
         f"why: {incident.cause}",
         f"fix: {incident.fix}",
     )

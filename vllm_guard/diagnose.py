@@ -10,24 +10,21 @@ import re
 from collections import deque
 from itertools import chain, islice
 
-from vllm_guard import needles, prefixes, signatures
+from vllm_guard import causes, needles, prefixes, signatures
+from vllm_guard.causes import Event
 from vllm_guard.frozen import replace
 from vllm_guard.lines import Lines
-from vllm_guard.model import Incident
 from vllm_guard.signatures import Match
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from dataclasses import dataclass
 
     from vllm_guard.lines import Rows
-    from vllm_guard.model import Outcome
+    from vllm_guard.model import Incident, Outcome
     from vllm_guard.needles import Finder
     from vllm_guard.prefixes import Line
     from vllm_guard.signatures import Signature
-else:
-    from vllm_guard.frozen import dataclass
 
 _RECENT = 500  #: lines of all processes, among which a signature's context is looked for
 _NEAR = 40  #: lines of all processes, among which the frame is that raised an error
@@ -50,41 +47,19 @@ _ERROR = re.compile(
 #: A process was asked to end, or says that it ends because another one did: no error of its own.
 _ENDED = re.compile(r"[\w.]*\b(?:CancelledError|BrokenPipeError|ConnectionResetError)\b")
 _QUIET = ("DEBUG", "INFO", "WARNING")
+_FRAME = re.compile(r'[ |]*File "')  #: of a traceback, also of one in an exception group
+_CODE = re.compile(r"[ |]{4}")  #: so begins what a frame quotes of the source
 #: A server that has come so far has survived what was said until then.
 _READY = ("Application startup complete", "Uvicorn running on")
-_ENDING = "Shutting down"  #: asked to: what is said from then on is no cause
-_STARTING = "vLLM API server version"  #: of another run in the same log
-#: How deep the process is that a name begins with: a deeper one's error is the cause of another's.
-_DEPTHS = {
-    **dict.fromkeys(("Worker", "VllmWorker", "RayWorker", "rank", "default"), 3),
-    "EngineCore": 2,
-    **dict.fromkeys(("APIServer", "ApiServer", "DPCoordinator"), 1),
-}
-_UNKNOWN = Incident(
-    id="",
-    title="an error that vllm-guard does not know",
-    status="not recognised",
-    process="",
-    line=0,
-    lines=(),
-    cause="",
-    fix="read what stands before that line in the log; look for the line in vLLM's issues",
-    uri="https://github.com/vllm-project/vllm/issues",
+#: Asked to: what is said from then on is no cause. vLLM's own is from 0.2x on, and before uvicorn's.
+_ENDING = ("Shutting down", "[shutdown] API server: shutdown triggered")
+#: A server begins, perhaps not the first one in this log; an engine, of which it may have several.
+_STARTING, _ENGINE = ("vLLM API server version ", "█  version "), " LLM engine (v"
+_START = re.compile(r"(?:vLLM API server version |[ ▄▀█]+█  version )(?P<vllm>\S+)")
+_VERSION = re.compile(
+    rf"{_START.pattern}|Initializing an? (?:V\d )?LLM engine \(v(?P<engine>[^)\s]+)"
 )
-
-
-@dataclass(frozen=True)
-class _Event:
-    """A line that tells of a failure; `match` is None for an error that is not known."""
-
-    line: Line
-    match: Match | None
-    quoted: tuple[str, ...]
-    late: bool  #: another process had said by then that one failed
-
-    @property
-    def kind(self) -> str:
-        return self.match.signature.kind if self.match else ""
+_PID = re.compile(r"pid=\d+")
 
 
 class Diagnosis:
@@ -97,15 +72,22 @@ class Diagnosis:
         finder: Callable[[list[str]], Finder] = needles.finder,
     ) -> None:
         self._known = [signature for signature in known if signature.needles]
+        self._fitting = self._known  #: by vLLM's version
+        self._others: list[Signature] = []
         self._by_signal = {signature.signal: signature for signature in known if signature.signal}
         self._redact = redact
         literals = [needle for signature in self._known for needle in signature.needles]
-        self._needles = finder([*literals, *_ERRORS, *_READY, _ENDING, _STARTING])
+        self._needles = finder([*literals, *_ERRORS, *_READY, *_ENDING, *_STARTING, _ENGINE])
         self._lines = Lines()
         self._recent: deque[Rows] = deque()
-        self._events: dict[tuple[str, str], _Event] = {}  #: the first of each signature and process
+        self._events: dict[tuple[str, str], Event] = {}  #: the first of each signature and process
+        self._before_start: dict[
+            tuple[str, str], Event
+        ] = {}  #: the same of the last run that failed
         self._envelope: str | None = None  #: the process that was the first to say that one failed
-        self._ending = False
+        self._started = self._ending = False
+        self._version = ""
+        self.failed_before = 0  #: how many earlier runs in this log failed as well
 
     @property
     def count(self) -> int:
@@ -124,26 +106,25 @@ class Diagnosis:
     def finish(self, outcome: Outcome | None = None) -> tuple[Incident, ...]:
         """The incidents; none where nothing failed. `outcome`: how the command ended, where that is known."""
         self._read(self._lines.finish())
-        events = sorted(self._events.values(), key=_rank)
-        told = [event for event in events if event.kind != "hint"]
-        hints = [event for event in events if event.kind == "hint"]
-        causes = [event for event in told if event.kind == "cause" and not event.late]
-        firsts = causes or self._killed(told, outcome) or told[:1]
-        if not firsts:
-            return ()
-        incidents = [_incident(event) for event in (*firsts, *hints)]
-        distinct = {incident.id: incident for incident in reversed(incidents)}
-        return tuple(_redacted(i, self._redact) for i in reversed(distinct.values()))
+        if not _has_failed(self._events) and self._before_start:
+            self._events = self._before_start | self._events
+            self.failed_before = max(0, self.failed_before - 1)
+        events = self._events.values()
+        incidents: dict[str, Incident] = {}
+        for event in causes.ordered(events, self._killed(outcome)):
+            incident = causes.incident(event, self._redact)
+            incidents.setdefault(incident.id, incident)
+        return tuple(incidents.values())
 
-    def _killed(self, told: Sequence[_Event], outcome: Outcome | None) -> list[_Event]:
+    def _killed(self, outcome: Outcome | None) -> list[Event]:
         """What killed a process without a word of its own, where that is known."""
-        codes = [code for event in told for code in _codes(event)]
+        codes = [*causes.exit_statuses(self._events.values())]
         if outcome is not None:
             codes += [-outcome.signal, outcome.code]
         signals = [-code if code < 0 else code - 128 for code in codes]
         nowhere = prefixes.Line(0, "", "", "")
         return [
-            _Event(nowhere, Match(self._by_signal[signal], {}, (0, False)), (), late=False)
+            Event(nowhere, Match(self._by_signal[signal], {}, (0, False)), (), late=False)
             for signal in signals
             if signal in self._by_signal
         ]
@@ -162,8 +143,23 @@ class Diagnosis:
         """Take note of what the line says."""
         line = prefixes.parse(rows.numbers[index], rows.lines[index])
         self._follow(line.text)
-        if self._ending or len(self._events) >= _MOST_EVENTS:
+        if self._ending or len(self._events) >= _MOST_EVENTS or self._is_code(line, index):
             return
+        line = self._named(line, index)
+        match = self._best(line, index)
+        if match is None and not _is_error(line):
+            return
+        name, kind = (match.signature.id, match.signature.kind) if match else ("", "")
+        if kind == "noise" or (name, line.process) in self._events:
+            return
+        quoted = (*self._frame(line, index), line.text)
+        late = self._envelope not in (None, line.process)
+        self._events[name, line.process] = Event(line, match, quoted, late)
+        if kind == "envelope" and self._envelope is None:
+            self._envelope = line.process
+
+    def _best(self, line: Line, index: int) -> Match | None:
+        """The signature that tells most of the line: of those for this version, else of the others."""
 
         def was_said(text: str) -> bool:
             raw = text.encode()
@@ -172,26 +168,54 @@ class Diagnosis:
             )
             return any(other.process == line.process for other in told)
 
-        match = signatures.best(self._known, line.text, was_said)
-        if match is None and not _is_error(line):
-            return
-        name, kind = (match.signature.id, match.signature.kind) if match else ("", "")
-        if kind == "noise" or (name, line.process) in self._events:
-            return
-        quoted = (*self._frame(line, index), line.text)
-        late = self._envelope not in (None, line.process)
-        self._events[name, line.process] = _Event(line, match, quoted, late)
-        if kind == "envelope" and self._envelope is None:
-            self._envelope = line.process
+        return signatures.best(self._fitting, line, was_said) or signatures.best(
+            self._others, line, was_said
+        )
 
     def _follow(self, text: str) -> None:
-        """Where in its life the server is."""
+        """Where in its life the server is, and of which version."""
         if text.startswith(_READY):
-            self._events = {k: e for k, e in self._events.items() if e.kind == "hint"}
-        elif text.startswith(_STARTING):
-            self._ending, self._envelope = False, None
+            self._events, self._before_start = _hints(self._events), {}
+            self._envelope = None
+        elif _START.match(text):
+            self._start()
         elif text.startswith(_ENDING):
             self._ending = self._envelope is None
+        if found := _VERSION.match(text):
+            self._is_of(found["vllm"] or found["engine"])
+
+    def _start(self) -> None:
+        """What was said before is of another run; or this one has survived it."""
+        if _has_failed(self._events):
+            self.failed_before += self._started
+            self._before_start = self._events
+        self._events, self._envelope = _hints(self._events), None
+        self._started, self._ending = True, False
+
+    def _is_of(self, version: str) -> None:
+        if version != self._version:
+            self._version = version
+            self._fitting, self._others = signatures.fitting(self._known, version)
+
+    def _is_code(self, line: Line, index: int) -> bool:
+        """Is it what a traceback quotes of the source? A statement may have many lines (Python 3.13)."""
+        if not _CODE.match(line.text) or _FRAME.match(line.text):
+            return False
+        others = (prefixes.parse(0, raw) for raw in self._before(index, _NEAR))
+        texts = (other.text for other in others if other.process == line.process)
+        above = (text for text in texts if _FRAME.match(text) or not _CODE.match(text))
+        return bool(_FRAME.match(next(above, "")))
+
+    def _named(self, line: Line, index: int) -> Line:
+        """A process that NCCL knows by its number, by the name that vLLM gives it."""
+        if not _PID.fullmatch(line.process):
+            return line
+        raw = f" {line.process})".encode()
+        others = (
+            prefixes.parse(0, other) for other in self._before(index, _RECENT) if raw in other
+        )
+        names = (other.process for other in others if other.process.endswith(f" {line.process}"))
+        return replace(line, process=next(names, line.process))  # type: ignore[no-any-return]
 
     def _frame(self, line: Line, index: int) -> tuple[str, ...]:
         """Of a traceback's last line what raised it: `File "x.py", line 7, in f`, and its code."""
@@ -211,57 +235,14 @@ class Diagnosis:
         return islice(chain(reversed(newest[:index]), backwards), most)
 
 
+def _hints(events: dict[tuple[str, str], Event]) -> dict[tuple[str, str], Event]:
+    return {key: event for key, event in events.items() if event.kind == "hint"}
+
+
+def _has_failed(events: dict[tuple[str, str], Event]) -> bool:
+    return any(event.kind not in ("hint", "request") for event in events.values())
+
+
 def _is_error(line: Line) -> bool:
     text = line.text
     return line.level not in _QUIET and bool(_ERROR.match(text)) and not _ENDED.match(text)
-
-
-def _rank(event: _Event) -> tuple[bool, bool, bool, int, int]:
-    """The first cause is the least."""
-    depth = next((d for name, d in _DEPTHS.items() if event.line.process.startswith(name)), 0)
-    kind = event.kind
-    return kind == "envelope", event.late, kind != "cause", -depth, event.line.number
-
-
-def _codes(event: _Event) -> Iterator[int]:
-    """The exit status of the process that an envelope tells of: -9, 137, 1."""
-    code = event.match.groups.get("code") if event.match else None
-    if event.kind == "envelope" and code:
-        yield int(code)
-
-
-def _incident(event: _Event) -> Incident:
-    if event.match is None:
-        line = event.line
-        return replace(_UNKNOWN, process=line.process, line=line.number, lines=event.quoted, cause=line.text)  # type: ignore[no-any-return]  # fmt: skip
-    signature, groups = event.match.signature, event.match.groups
-
-    def filled(templates: Sequence[str]) -> tuple[str, ...]:
-        return tuple(signatures.fill(template, groups) for template in templates)
-
-    cause, fix = filled((signature.cause, signature.fix))
-    return Incident(
-        id=signature.id,
-        title=signature.title,
-        status="known",
-        process=event.line.process,
-        line=event.line.number,
-        lines=event.quoted,
-        cause=cause,
-        fix=fix,
-        confirm=filled(signature.confirm),
-        refute=filled(signature.refute),
-        next=filled(signature.next),
-        uri=signature.uri,
-        vllm=signature.vllm,
-    )
-
-
-def _redacted(incident: Incident, redact: Callable[[str], str]) -> Incident:
-    """All of it that may come from the log."""
-    texts = {key: redact(getattr(incident, key)) for key in ("process", "cause", "fix")}
-    lists = {
-        key: tuple(map(redact, getattr(incident, key)))
-        for key in ("lines", "confirm", "refute", "next")
-    }
-    return replace(incident, **texts, **lists)  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ else:
     from vllm_guard.frozen import dataclass
 
 FIRST, LOAD, DOWNLOAD = "import", "load", "download"
-READY, SERVING = "ready", "serving"
+READY, SERVING, SHUTDOWN = "ready", "serving", "shutdown"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from vllm_guard import schema
+from vllm_guard import prefixes, schema
 from vllm_guard.errors import GuardError
 
 TYPE_CHECKING = False
@@ -17,22 +17,34 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
     from typing import Any, Literal
 
-    #: `cause`; `envelope`: it says that another process failed; `hint`: it contributes, and is named beside a
-    #: failure only; `noise`: it looks like a failure and is none.
-    Kind = Literal["cause", "envelope", "hint", "noise"]
+    from vllm_guard.prefixes import Line
+
+    #: `cause`; `envelope`: it says that another process failed; `request`: the end of a request, not of a
+    #: process; `hint`: it contributes, and is named beside a failure only; `noise`: it looks like a failure
+    #: and is none.
+    Kind = Literal["cause", "envelope", "request", "hint", "noise"]
 else:
     from vllm_guard.frozen import dataclass
 
 _KINDS = {
     "cause": "a cause",
     "envelope": "says that another process failed: the cause is elsewhere in the log",
+    "request": "the end of a request; the server lives on",
     "hint": "contributes to a failure; is none by itself",
     "noise": "looks like a failure and is none",
+}
+#: The lowest level of a line that counts, unless a signature says otherwise: prompts are logged at INFO.
+_LEVELS = {
+    "cause": "ERROR",
+    "envelope": "ERROR",
+    "request": "ERROR",
+    "hint": "WARNING",
+    "noise": "DEBUG",
 }
 SHORTEST_NEEDLE = 6  #: characters
 _HEXADECIMAL = frozenset("0123456789abcdef")  #: `needles` looks for what else there is
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_TEXTS = ("family", "title", "kind", "regex", "cause", "fix", "vllm", "uri", "source")
+_TEXTS = ("family", "title", "kind", "level", "regex", "cause", "fix", "vllm", "uri", "source")
 _LISTS = ("needles", "absent", "context", "confirm", "refute", "next", "examples", "near_misses")
 _TEMPLATES = ("cause", "fix", "confirm", "refute", "next")
 _FIELD = re.compile(r"\{(\w+)(?:\|([^{}]*)|/(\w+))?\}")  #: {a}, {a|instead}, {a/b}
@@ -47,6 +59,7 @@ class Signature:
     family: str
     title: str
     kind: Kind
+    level: str  #: the lowest of a line that matches; a line without a level may always
     needles: tuple[str, ...]  #: a line that matches holds at least one of them
     absent: tuple[str, ...]  #: a line that matches holds none of them
     context: tuple[
@@ -80,7 +93,25 @@ def parse(rows: Mapping[str, Mapping[str, Any]]) -> tuple[Signature, ...]:
     return tuple(_signature(name, row) for name, row in rows.items())
 
 
-def best(known: Iterable[Signature], line: str, was_said: Callable[[str], bool]) -> Match | None:
+def fitting(known: Iterable[Signature], version: str) -> tuple[list[Signature], list[Signature]]:
+    """The signatures for that version of vLLM, and the others; none others where it is no version."""
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        parsed = Version(version)
+    except InvalidVersion:
+        return [*known], []
+    known = list(known)
+    fits = {
+        specifier: SpecifierSet(specifier).contains(parsed, prereleases=True)
+        for specifier in {signature.vllm for signature in known}
+    }
+    those = [signature for signature in known if fits[signature.vllm]]
+    return those, [signature for signature in known if not fits[signature.vllm]]
+
+
+def best(known: Iterable[Signature], line: Line, was_said: Callable[[str], bool]) -> Match | None:
     """The signature that tells most of the line; `was_said`: did its process say this shortly before?"""
     found = [match for match in (_match(s, line, was_said) for s in known) if match is not None]
     return max(found, key=lambda match: match.weight, default=None)
@@ -118,19 +149,26 @@ def expression(signature: Signature) -> re.Pattern[str]:
     return re.compile(signature.regex)
 
 
-def _match(signature: Signature, line: str, was_said: Callable[[str], bool]) -> Match | None:
-    longest = max((len(needle) for needle in signature.needles if needle in line), default=0)
-    if not longest or any(text in line for text in signature.absent):
+def _match(signature: Signature, line: Line, was_said: Callable[[str], bool]) -> Match | None:
+    text = line.text
+    longest = max((len(needle) for needle in signature.needles if needle in text), default=0)
+    if not longest or any(absent in text for absent in signature.absent):
+        return None
+    if line.level and _lower(line.level, signature.level):
         return None
     groups: Mapping[str, str | None] = {}
     if signature.regex:
-        found = expression(signature).search(line)
+        found = expression(signature).search(text)
         if found is None:
             return None
         groups = found.groupdict()
-    if signature.context and not any(text in line or was_said(text) for text in signature.context):
+    if signature.context and not any(said in text or was_said(said) for said in signature.context):
         return None
     return Match(signature, groups, (longest, bool(signature.regex)))
+
+
+def _lower(level: str, limit: str) -> bool:
+    return prefixes.LEVELS.index(level) < prefixes.LEVELS.index(limit)
 
 
 def _filled(field: re.Match[str], groups: Mapping[str, str | None]) -> str:
@@ -156,6 +194,7 @@ def _signature(name: str, row: Mapping[str, Any]) -> Signature:
         raise GuardError(f"{place}: the id is not in lower case with hyphens")
     schema.only(row, (*_TEXTS, *_LISTS, "signal"), f"{place}.")
     texts = {key: schema.line(row.get(key, ""), f"{place}.{key}") for key in _TEXTS}
+    texts["level"] = texts["level"] or _LEVELS.get(texts["kind"], "")
     lists = {key: schema.words(row.get(key, []), f"{place}.{key}") for key in _LISTS}
     signal = row.get("signal", 0)
     if not isinstance(signal, int):
@@ -170,6 +209,8 @@ def _problems(signature: Signature) -> Iterator[str]:
     """What is wrong with it beyond the types."""
     if signature.kind not in _KINDS:
         yield f"kind is none of {', '.join(_KINDS)}"
+    elif signature.level not in prefixes.LEVELS:
+        yield f"level is none of {', '.join(prefixes.LEVELS)}"
     if bool(signature.signal) == bool(signature.needles):
         yield "it needs either needles or a signal"
     if any(len(needle) < SHORTEST_NEEDLE for needle in signature.needles):

@@ -83,6 +83,8 @@ class Launch:
     name: str
     told: str
     said: str
+    failed: str
+    why: str
     exit: int = 1
     full: str = ""
     soak: bool = False

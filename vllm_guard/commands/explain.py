@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import closing, facts, paths, screen, signatures, voice
+from vllm_guard import closing, facts, paths, report, screen, signatures, voice
 from vllm_guard.commands import output, runs
 from vllm_guard.diagnose import Diagnosis
 from vllm_guard.errors import FAILED, USAGE, GuardError
@@ -32,6 +32,7 @@ _GZIP = b"\x1f\x8b"
 _BLOCK = 1 << 18  #: bytes
 _TICK = 0.2  #: seconds between two looks at the progress
 _WIDTH = 400  #: characters of a quoted line
+_ALSO = 3  #: incidents that are named beside the first
 _DAMAGE = (EOFError, OSError, zlib.error)  #: what reading raises, of a gzip file also in the middle
 _RUN = re.compile(r"\d{8}[0-9a-f-]*")  #: the id of a run, or its beginning
 
@@ -57,8 +58,8 @@ def explain(what: str | None, as_json: bool) -> int:
     return _describe_finding(what)
 
 
-def _read(name: str) -> tuple[tuple[Incident, ...], int]:
-    """The incidents of a log, and the number of its lines. Raises GuardError where nothing can be read."""
+def _read(name: str) -> tuple[tuple[Incident, ...], Diagnosis]:
+    """The incidents of a log, and what has read it. Raises GuardError where nothing can be read."""
     mask = Redactor(facts.load("redact")).knowing(os.environ)
     diagnosis = Diagnosis(signatures.parse(facts.signatures()), mask.text)
     problem = ""
@@ -74,7 +75,7 @@ def _read(name: str) -> tuple[tuple[Incident, ...], int]:
         voice.say(f"warn {screen.printable(name)}: read in part: {problem}", "warn")
     if diagnosis.dropped:
         voice.say(f"note {diagnosis.dropped} bytes of overlong lines were not looked at", "note")
-    return found, diagnosis.count
+    return found, diagnosis
 
 
 def _blocks(name: str) -> Iterator[bytes]:
@@ -99,15 +100,19 @@ def _progress(name: str, done: int, size: int) -> str:
     return f"reading {screen.shortened(name, 40)}: {far}"
 
 
-def _tell(name: str, found: tuple[Incident, ...], count: int, as_json: bool) -> int:
+def _tell(name: str, found: tuple[Incident, ...], diagnosis: Diagnosis, as_json: bool) -> int:
     """Print what a log tells, and return the exit status."""
+    before = diagnosis.failed_before if found else 0
     if as_json:
-        output.print_json("", findings=(), incidents=found, log={"name": name, "lines": count})
+        log = {"name": name, "lines": diagnosis.count, "failed_before": before}
+        output.print_json("", findings=(), incidents=found, log=log)
     elif not found:
-        click.echo(f"no failure found: {screen.printable(name)}, {count} lines")
+        click.echo(f"no failure found: {screen.printable(name)}, {diagnosis.count} lines")
     else:
         for line in _lines(*found):
             click.echo(line)
+        if before:
+            click.echo(f"before: {report.count(before, 'earlier run')} in this log failed as well")
     return FAILED if found else 0
 
 
@@ -119,15 +124,16 @@ def _tell_run(wanted: str, as_json: bool) -> int:
     try:
         path, outcome = str(document["log"]), document["outcome"]
         ended = Outcome(**outcome) if outcome else None
+        phases = [str(row["name"]) for row in document.get("phases", ())]
     except runs.GARBAGE:
         raise GuardError(f"the record of {run_id} cannot be read", exit_code=USAGE) from None
     mask = Redactor(facts.load("redact")).knowing(os.environ)
-    found, count = closing.incidents(path, ended, mask.text)
-    return _tell(run_id, found, count, as_json)
+    found, diagnosis = closing.incidents(path, ended, phases, mask.text)
+    return _tell(run_id, found, diagnosis, as_json)
 
 
 def _lines(first: Incident, *others: Incident) -> Iterator[str]:
-    """All about the first incident, one line about each other."""
+    """All about the first incident; which others there are."""
     what, *why_and_fix = closing.words(first)
     yield click.style(screen.printable(what), fg="red")
     yield from map(screen.printable, why_and_fix)
@@ -137,9 +143,15 @@ def _lines(first: Incident, *others: Incident) -> Iterator[str]:
     labels = {"confirm": first.confirm, "refute": first.refute, "next": steps, "see": [first.uri]}
     for label, texts in labels.items():
         yield from (f"{label}: {screen.printable(text)}" for text in texts if text)
-    for other in others:
-        what, why, fix = closing.words(other)
-        yield screen.printable(f"also {what.removeprefix('failed: ')}; {why}; {fix}")
+    for other in others[:_ALSO]:
+        where = [other.process, f"line {other.line}" if other.line else ""]
+        yield screen.printable(f"also: {', '.join(filter(None, (_name(other), *where)))}")
+    if len(others) > _ALSO:
+        yield f"also: {len(others) - _ALSO} more (--json has all)"
+
+
+def _name(incident: Incident) -> str:
+    return incident.id or incident.status
 
 
 def _describe(signature: Signature, as_json: bool) -> int:

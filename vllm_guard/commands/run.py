@@ -28,18 +28,16 @@ from vllm_guard.model import Finding, Outcome, Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import NoReturn
 
     from vllm_guard.launch import Result
-    from vllm_guard.model import Containment, Launch
+    from vllm_guard.model import Containment, Incident, Launch, PhaseTime
     from vllm_guard.options import RunOptions
     from vllm_guard.prepare import Prepared
     from vllm_guard.proof import Before
     from vllm_guard.signals import Inherited
     from vllm_guard.watch import Watch
-
-_ALWAYS_LOOKED_AT = ("processes", "shared memory")
 
 
 def start(options: RunOptions) -> NoReturn:
@@ -90,24 +88,22 @@ def _launch(
         raise
     left = leftovers.findings(result.survivors, result.stays, result.strays)
     left = (*left, *leftovers.system_v(started), *(host.differences() if host else ()))
-    looked_at = (*_ALWAYS_LOOKED_AT, *(("private folder",) if order.private else ()))
-    about = (*_about_the_end(prepared, result), *(host.incidents() if host else ()))
+    looked_at = ("processes", "shared memory", *(["private folder"] if order.private else ()))
+    masked = _masked(prepared, log)  # before anybody reads the log
+    why = _why(prepared, result.outcome, log.path, watch.times if watch else ())
+    about = (*_about_the_end(prepared, result, bool(why)), *(host.incidents() if host else ()))
     done = replace(
         _record(prepared, result.outcome, result.contained),
         findings=(*prepared.findings, *about, *(watch.findings if watch else ())),
         leftovers=left,
         looked_at=(*looked_at, *(host.looked_at if host else ())),
         log=log.path,
-        masked=_masked(prepared, log),
+        masked=masked,
         started=_utc(time.gmtime(started)),
+        incidents=why,
         phases=watch.times if watch else (),
         samples=watch.samples if watch else "",
     )
-    if _failed(prepared, result.outcome):
-        from vllm_guard import closing
-
-        found, _ = closing.incidents(log.path, result.outcome, prepared.redactor.text)
-        done = replace(done, incidents=found)
     prepared.shelf.write(done)
     prepared.shelf.unmark(prepared.run_id)
     prepared.shelf.prune()
@@ -157,13 +153,19 @@ def _masked(prepared: Prepared, log: Log) -> tuple[tuple[str, int], ...]:
     return (*((("known value", log.masked),) if log.masked else ()), *shapes.items())
 
 
-def _failed(prepared: Prepared, outcome: Outcome) -> bool:
-    """Did it end as nobody had asked it to? A server does so also when it exits 0."""
-    by_itself = ("itself", ledger.KILLED, signals.name(outcome.signal))
-    return outcome.ended_by in by_itself and bool(outcome.code or prepared.is_server)
+def _why(
+    prepared: Prepared, end: Outcome, log: str, times: Sequence[PhaseTime]
+) -> tuple[Incident, ...]:
+    """Why it ended as nobody had asked it to; a server does so also when it exits 0."""
+    by_itself = ("itself", ledger.KILLED, signals.name(end.signal))
+    if end.ended_by not in by_itself or not (end.code or prepared.is_server):
+        return ()
+    from vllm_guard import closing
+
+    return closing.incidents(log, end, [t.name for t in times], prepared.redactor.text)[0]
 
 
-def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
+def _about_the_end(prepared: Prepared, result: Result, explained: bool) -> Iterator[Finding]:
     """A server ends when it is asked to; vLLM returns 0 also when its engine died (vllm#48966)."""
     if result.contained == "group":
         yield Finding(
@@ -172,14 +174,13 @@ def _about_the_end(prepared: Prepared, result: Result) -> Iterator[Finding]:
             "prctl",
             "PR_SET_CHILD_SUBREAPER was refused (seccomp?): orphans were looked for by their run id only",
         )
-    outcome = result.outcome
-    if prepared.is_server and outcome.ended_by == "itself" and not outcome.code:
+    if prepared.is_server and result.outcome.ended_by == "itself" and not result.outcome.code:
         yield Finding(
             "server-ended",
             "warn",
             prepared.argv[0],
             "exited 0 although nobody asked it to: its engine may have died",
-            fix="look for the first error in the log of the record",
+            fix="" if explained else "look for the first error in the log of the record",
             uri="https://github.com/vllm-project/vllm/issues/48966",
         )
 
@@ -266,9 +267,8 @@ def _say_after(prepared: Prepared, done: Run, result: Result, log: Log) -> None:
     for problem in filter(None, (prepared.shelf.problem, log.problem, lost)):
         voice.say(f"note {problem}", "note")
     outcome = result.outcome
-    plain = outcome.kind == "exited" and outcome.ended_by == "itself"
-    plain = plain and not outcome.left_behind and not outcome.freed
-    plain = plain and not done.leftovers and not news and not result.lost_bytes
+    odd = outcome.left_behind or outcome.freed or done.leftovers or news or result.lost_bytes
+    plain = outcome.kind == "exited" and outcome.ended_by == "itself" and not odd
     silent = plain and not prepared.options.listens
     for line in () if silent else report.closing_lines(done, result.lost_bytes):
         voice.say(line)
