@@ -41,6 +41,7 @@ class Holes(Blocks):
     def __init__(self, scope, markers, lazy):
         super().__init__(scope, markers, lazy)
         self.places = {}  #: as `analysis.order` has it
+        self.stores = {}  #: place -> statement that gives a child what is sent for it
         self._loops = 0
         self._plugs = {}  #: place -> reason, of the holes of the definition that is looked at
 
@@ -78,7 +79,7 @@ class Holes(Blocks):
         judged = super()._main(node, reason, guarded)
         if not stores:
             return judged
-        kept = [_quietly(store, node) for store in stores.values()]
+        kept = list(stores.values())
         self.scope.unsure.update(map(root, map(_parsed, stores)))
         reason = f"{reason}; {_are_sent(stores)}"
         return judged._replace(verdict=PARTLY, kept=tuple(kept), reason=reason)
@@ -86,7 +87,15 @@ class Holes(Blocks):
     def _left_unchanged(self, _targets):
         return ""
 
-    def _stores(self, node):
+    def _assigned(self, node, targets, value, kind=""):
+        """A part of a module or class that is set to what may be another in a child is sent, too."""
+        judged = super()._assigned(node, targets, value, kind)
+        patches = judged.kept and not all(isinstance(target, ast.Name) for target in targets)
+        if patches and not all(map(self._is_sure, [value, *targets])):
+            self._stores(node, line=0)
+        return judged
+
+    def _stores(self, node, line=None):
         """Place -> statement that gives a child what the main process has there then."""
         found = {}
         for part in here(node):
@@ -98,8 +107,10 @@ class Holes(Blocks):
             if kind == CONTENTS and self.scope.kind(getattr(place, "id", "")) == DEFINITION:
                 continue  # a class is no container
             text = ast.unparse(place)
-            self.places.setdefault(text, (node.lineno, kind))
-            found[text] = _store(text, place) if kind == VALUE else _update(kind, text, place)
+            self.places.setdefault(text, (node.lineno if line is None else line, kind))
+            store = _store(text, place) if kind == VALUE else _update(kind, text, place)
+            found[text] = _quietly(store, node)
+        self.stores.update(found)
         return found
 
     def _place(self, target):

@@ -202,6 +202,8 @@ class Judge:
         why = why or next(filter(None, (self._why_not_stored(t, expressions) for t in targets)), "")
         if why:
             return self._main(node, why + self._left_unchanged(targets))
+        if isinstance(node, ast.AugAssign) and self.scope.is_unsure(root(node.target)):
+            expressions.environment = True
         alias = expressions.dotted(value)
         kind = kind or expressions.kind(value)
         held = [name for name in changes.held(value) if self.scope.kind(name) in CHANGEABLE]
@@ -216,6 +218,9 @@ class Judge:
             if kind in CHANGEABLE and held:
                 name = root(target)
                 self.scope.link([name] if name else binds(target), held, bool(root(value)))
+        if kind in CHANGEABLE:
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            self.scope.link(names[1:], names[:1], surely=True)
         patched = [t for t in targets if isinstance(t, (ast.Attribute, ast.Subscript))]
         reason = f"sets {spelled(patched[0])}" if patched else "a constant expression"
         return Judged(CHILD, reason, (node,))

@@ -4,9 +4,9 @@ A place is an expression of names, attributes and items, as text. Reading it is 
 """
 
 import os
-import pickle
 
 from .errors import say
+from .received import refill
 
 #: What of a place is sent: its value, if it is a container its contents, if it is a class its attributes.
 VALUE, CONTENTS, ATTRIBUTES = "value", "contents", "attributes"
@@ -30,24 +30,13 @@ class Held(dict):  # type: ignore[type-arg]
 
     def refill(self, place, target):
         """Give a container what it has in the main process; whoever holds it sees that."""
-        _refill(target, self[place])
+        if target is not self[place]:
+            refill(target, self[place])
 
     def assign(self, place, target):
         """Give a class the attributes that it has in the main process."""
         for name, value in self[place].items():
             setattr(target, name, value)
-
-
-def refresh(namespace, name, values):
-    """Refill the container that the name stands for, if it does not hold `values[name]` any more."""
-    now = namespace.get(name)
-    if type(now) in (dict, list, set) and not _are_equal(now, values[name]):
-        _refill(now, values[name])
-
-
-def _refill(target, value):
-    target.clear()
-    (target.extend if isinstance(value, list) else target.update)(value)
 
 
 def read(places, namespace):
@@ -68,13 +57,6 @@ def read(places, namespace):
 def _is_data(name, value):
     """Is the attribute of a class none of its methods, properties and the like?"""
     return not (name.startswith("__") or callable(value) or hasattr(type(value), "__get__"))
-
-
-def _are_equal(one, other):
-    try:
-        return pickle.dumps(one) == pickle.dumps(other)  # not every class compares its instances
-    except Exception:  # what a decorator has added: it stays
-        return True
 
 
 def tell(order, sent, told):

@@ -14,7 +14,17 @@ from .cut import CutOffError
 STANDARD, DEFINITIONS, CUTOFF = "standard", "definitions", "cutoff"
 PACKAGE = "_vllm_guard_main"
 #: What a child needs of this package, in the order in which it is loaded.
-_SHIPPED = ("values", "cut", "errors", "places", "sending", "imports", "engine", "child")
+_SHIPPED = (
+    "values",
+    "cut",
+    "errors",
+    "received",
+    "places",
+    "sending",
+    "imports",
+    "engine",
+    "child",
+)
 _KEY = "vllm_guard"
 
 _BOOT = """

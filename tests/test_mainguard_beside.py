@@ -1,0 +1,170 @@
+"""Scripts under the main guard, beside bare Python with the last line guarded by hand."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+from tests.kit.scripts import Case, matrix, run, write
+
+HEAD = """
+        import os, sys
+        from multiprocessing import get_context
+        def load(n=7, *more):
+            return n
+        def run(f):
+            process = get_context("spawn").Process(target=f)
+            process.start()
+            process.join()
+"""
+
+
+def beside(name: str, script: str, helper: str = "", since: tuple[int, int] = (3, 10)) -> Case:
+    """A script that then has a child run its `f`; nothing in it does harm when children repeat it."""
+    text = textwrap.dedent(HEAD) + textwrap.dedent(script) + "run(f)\n"
+    return Case(name, text, files={"helper.py": helper}, since=since)
+
+
+CASES = (
+    beside(
+        "containers-that-are-filled-later",
+        """
+        from collections import Counter, OrderedDict, defaultdict, deque
+        from types import SimpleNamespace
+        Q, C, D, O = deque(["a"], 3), Counter(["x"]), defaultdict(list), OrderedDict(a=1)
+        S, B = SimpleNamespace(n=1, l=[]), bytearray(b"a")
+        Q.append("b")
+        C.update(["x"])
+        D["k"].append(1)
+        O["b"] = 2
+        B.extend(b"b")
+        S.n += 1
+        S.l.append(S.n)
+        def f():
+            print(Q, C, D, O, S, B, flush=True)
+        load(7, Q, C, D, O, S, B)
+        Q.append(load())
+        S.l.append(load())
+        """,
+    ),
+    beside(
+        "what-definitions-make-of-values-that-change-later",
+        """
+        import functools, helper
+        STEPS, CFG, X = ["a"], {"a": 1}, os.environ.get("NOWHERE", "a")
+        helper.Settings.n = len(STEPS)
+        helper.register(len(STEPS))
+        helper.LIMIT = X
+        def tag(n):
+            def apply(g):
+                g.tag = n
+                return g
+            return apply
+        @tag(len(STEPS))
+        def g():
+            pass
+        def show(*given):
+            print(*given, flush=True)
+        h = lambda n=len(STEPS): n
+        part = functools.partial(show, CFG, CFG["a"])
+        def f():
+            part()
+            print(helper.Settings.n, helper.SEEN, helper.LIMIT, g.tag, h(), STEPS, CFG, X, flush=True)
+        STEPS.append(load())
+        CFG["a"] = load()
+        X = X + "b"
+        """,
+        "SEEN = []\nregister = SEEN.append\nclass Settings:\n    n = 0\n",
+    ),
+    beside(
+        "registries-of-decorators",
+        """
+        DOCS, NAMES = {}, []
+        def task(g):
+            if g.__name__ in DOCS:
+                raise ValueError(g.__name__)
+            DOCS[g.__name__], g.index = g.__doc__, len(NAMES)
+            NAMES.append(g.__name__)
+            return g
+        @task
+        def a():
+            "does a"
+        @task
+        def b():
+            "does b"
+        def f():
+            print(a.index, b.index, DOCS, NAMES, flush=True)
+        load(7, DOCS, NAMES)
+        """,
+    ),
+    beside(
+        "one-object-by-many-names",
+        """
+        class Config:
+            def __init__(self, **values):
+                vars(self).update(values)
+        Q = []
+        CFG = Config(queue=Q, more={"queue": Q})
+        held = []
+        def keep(one):
+            held.append(one)
+            return lambda g: g
+        @keep(Q)
+        def g(given=Q):
+            return given
+        A = B = {}
+        def f():
+            print(CFG.queue, held[0], A, B, flush=True)
+            print(Q is CFG.queue is CFG.more["queue"] is held[0] is g(), A is B, flush=True)
+        Q.append(load())
+        CFG.more["n"] = load()
+        A["x"] = load()
+        """,
+    ),
+    beside(
+        "parts-that-are-set-and-changed-again",
+        """
+        import helper
+        class Settings:
+            tp, names = 1, []
+        def f():
+            print(Settings.tp, Settings.names, helper.LIMIT, flush=True)
+        Settings.tp = load()
+        Settings.tp += 1
+        Settings.names = [load()]
+        Settings.names.append(load(8))
+        Settings.names += [9]
+        helper.LIMIT = load()
+        helper.LIMIT *= 2
+        """,
+        "LIMIT = 1\n",
+    ),
+    beside(
+        "own-values-that-fail-in-the-child",
+        """
+        def f():
+            print(X, flush=True)
+        os.environ["VGUARD_X"] = "x"
+        X = os.environ["VGUARD_X"]
+        X += "y"
+        del os.environ["VGUARD_X"]
+        """,
+    ),
+)
+
+
+@matrix(CASES)
+def test_children_have_what_those_of_a_guarded_script_have(
+    case: Case, python: str, tmp_path: Path
+) -> None:
+    guarded = case.script.removesuffix("run(f)\n") + "if __name__ == '__main__':\n    run(f)\n"
+    write(replace(case, script=guarded), tmp_path)
+    wanted = run(case, tmp_path, python, bare=True)
+    write(case, tmp_path)
+
+    came = run(case, tmp_path, python)
+
+    assert came == wanted
+    assert came.out
+    assert not came.err
