@@ -23,7 +23,7 @@ HEAD = """
 def beside(name: str, script: str, helper: str = "", since: tuple[int, int] = (3, 10)) -> Case:
     """A script that then has a child run its `f`; nothing in it does harm when children repeat it."""
     text = textwrap.dedent(HEAD) + textwrap.dedent(script) + "run(f)\n"
-    return Case(name, text, files={"helper.py": helper}, since=since)
+    return Case(name, text, files={"helper.py": textwrap.dedent(helper)}, since=since)
 
 
 CASES = (
@@ -139,6 +139,75 @@ CASES = (
         helper.LIMIT *= 2
         """,
         "LIMIT = 1\n",
+    ),
+    beside(
+        "names-of-a-star-import",
+        """
+        from helper import *
+        OPTS["n"] = load()
+        OPTS.update(load({"m": 8}))
+        Settings.tp = load()
+        L.append(load())
+        def f():
+            print(OPTS, Settings.tp, L, flush=True)
+        """,
+        "class Settings:\n    tp = 1\nOPTS, L = {'n': 1}, [1]\n",
+    ),
+    beside(
+        "what-calls-may-have-changed",
+        """
+        import helper
+        from helper import cfg
+        class Settings:
+            tp = 1
+            @classmethod
+            def load(cls, n):
+                cls.tp = n
+        helper.configure(load())
+        cfg.merge(load())
+        Settings.load(load())
+        N, M, TP, OWN = helper.N, helper.OPTS["n"], cfg.tp, Settings.tp
+        Row = helper.Row
+        Row.size = load()
+        def g(n=helper.N, tp=Settings.tp):
+            return n, tp
+        class K:
+            n = helper.N
+        def f():
+            print(N, M, TP, OWN, g(), K.n, Row.size, Row is helper.Row, flush=True)
+        """,
+        """
+        N, OPTS = 1, {"n": 1}
+        def configure(n):
+            global N
+            N = OPTS["n"] = n
+        class Row:
+            size = 0
+        class Node:
+            tp = 1
+            def merge(self, n):
+                self.tp = n
+        cfg = Node()
+        """,
+    ),
+    beside(
+        "what-is-deleted",
+        """
+        import helper
+        class C:
+            debug, kept = True, 1
+        del C.debug
+        del helper.N
+        delattr(helper.S, "debug")
+        del helper.OPTS["a"], helper.L[0]
+        if load() < 7:
+            del C.kept, helper.S.kept
+        vars(helper)["M"] = load()
+        def f():
+            print(hasattr(C, "debug"), hasattr(helper, "N"), hasattr(helper.S, "debug"), flush=True)
+            print(C.kept, helper.S.kept, helper.OPTS, helper.L, helper.M, flush=True)
+        """,
+        "class S:\n    debug, kept = True, 1\nN, M, OPTS, L = 1, 2, {'a': 1, 'b': 2}, [1, 2]\n",
     ),
     beside(
         "own-values-that-fail-in-the-child",

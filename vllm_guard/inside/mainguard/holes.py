@@ -11,7 +11,7 @@ from .blocks import Blocks
 from .expressions import Expressions
 from .judge import PARTLY
 from .names import FUNCTIONS, binds, here, reads, root
-from .places import ATTRIBUTES, CONTENTS, HELD, VALUE
+from .places import ATTRIBUTES, CONTENTS, GONE, HELD, VALUE
 from .scope import DEFINITION, IMPORT
 from .tables import MUTATORS
 
@@ -101,6 +101,9 @@ class Holes(Blocks):
         for part in here(node):
             target, kind = _stored(part)
             place, exact = self._place(target) if target else (None, False)
+            if place is not None and exact and kind == GONE:
+                found[ast.unparse(place)] = self._deletion(place, node)
+                continue
             if place is None or (kind == ATTRIBUTES and not exact):
                 continue
             kind = kind if exact else CONTENTS
@@ -112,6 +115,13 @@ class Holes(Blocks):
             found[text] = _quietly(store, node)
         self.stores.update(found)
         return found
+
+    def _deletion(self, target, node):
+        """Where the main process has an attribute no more, a child deletes it."""
+        place = f"{target.attr!r} in {ast.unparse(target.value)}.__dict__"
+        self.places[place] = (0, VALUE)
+        deletion = ast.Delete([_with(target, ctx=ast.Del())])
+        return _quietly(ast.If(_hole(place), [ast.Pass()], [deletion]), node)
 
     def _place(self, target):
         """(what can be read of it in any process, is that all of it?); None where nothing can."""
@@ -222,29 +232,39 @@ def _are_sent(places):
 
 def _stored(node):
     """(what of something it sets or changes, what of that is to be sent); (None, "") where it does not."""
-    if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
-        return node, VALUE
+    if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+        return _part(node)
     if not isinstance(node, ast.Call):
         return None, ""
     if isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
         return node.func.value, CONTENTS
-    if getattr(node.func, "id", "") != "setattr" or len(node.args) != 3:
+    function = getattr(node.func, "id", "")
+    if len(node.args) != {"setattr": 3, "delattr": 2}.get(function):
         return None, ""
-    owner, name, _ = node.args
+    owner, name, *_ = node.args
     if isinstance(name, ast.Constant) and isinstance(name.value, str):
-        return ast.Attribute(owner, name.value, ast.Store()), VALUE
+        return ast.Attribute(owner, name.value), VALUE if function == "setattr" else GONE
     return owner, ATTRIBUTES
 
 
+def _part(node):
+    """As `_stored`, of an attribute or item that is set or deleted."""
+    owner = node.value
+    is_store = isinstance(node.ctx, ast.Store)
+    if isinstance(node, ast.Attribute):
+        return node, VALUE if is_store else GONE
+    of_vars = isinstance(owner, ast.Call) and getattr(owner.func, "id", "") == "vars" and owner.args
+    if of_vars and isinstance(getattr(node.slice, "value", None), str):
+        return ast.Attribute(owner.args[0], node.slice.value), VALUE if is_store else GONE
+    return (node, VALUE) if is_store else (owner, CONTENTS)
+
+
 def _store(text, place):
-    target = copy.copy(place)
-    target.ctx = ast.Store()
-    return ast.Assign([target], _hole(text))
+    return ast.Assign([_with(place, ctx=ast.Store())], _hole(text))
 
 
 def _update(kind, text, place):
-    target = copy.copy(place)
-    target.ctx = ast.Load()
+    target = _with(place, ctx=ast.Load())
     name = "refill" if kind == CONTENTS else "assign"
     method = ast.Attribute(ast.Name(HELD, ast.Load()), name, ast.Load())
     return ast.Expr(ast.Call(method, [ast.Constant(text), target], []))

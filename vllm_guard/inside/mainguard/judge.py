@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from typing import NamedTuple
 
 from . import changes
@@ -82,7 +83,14 @@ class Judge:
             name for n in found.surely | found.perhaps for name in scope.linked(n, surely=False)
         }
         scope.unsure.update(n for n in doubtful if scope.kind(n) in CHANGEABLE)
+        scope.touched.update(n for n in found.perhaps if self._is_open(n))
         return [name for name in linked if scope.kind(name) in CHANGEABLE]
+
+    def _is_open(self, name):
+        """May calls change what is read from it? From classes and imports, but not Python's own modules."""
+        scope = self.scope
+        package = scope.dotted(name).partition(".")[0]
+        return scope.kind(name) in (IMPORT, DEFINITION) and package not in sys.stdlib_module_names
 
     def _bind(self, node, kind, environment=False):
         for name in binds(node):

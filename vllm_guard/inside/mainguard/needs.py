@@ -63,7 +63,7 @@ def _set_once(found):
     plain = {
         n for s in found.tree.body if isinstance(s, (ast.Assign, ast.AnnAssign)) for n in binds(s)
     }
-    times = Counter(name for statement in found.whole.body for name in binds(statement))
+    times = Counter(name for statement in found.statements for name in statement.binds)
     return {n for n in plain if times[n] == 1} - found.lost.keys() - found.changing
 
 

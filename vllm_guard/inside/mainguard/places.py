@@ -10,6 +10,7 @@ from .received import refill
 
 #: What of a place is sent: its value, if it is a container its contents, if it is a class its attributes.
 VALUE, CONTENTS, ATTRIBUTES = "value", "contents", "attributes"
+GONE = "gone"  #: of an attribute: whether it is there
 #: The name of the values of places where a child runs a statement that asks for them; no script can use it.
 HELD = "held for the script"
 
