@@ -210,6 +210,41 @@ CASES = (
         "class S:\n    debug, kept = True, 1\nN, M, OPTS, L = 1, 2, {'a': 1, 'b': 2}, [1, 2]\n",
     ),
     beside(
+        "instances-of-unusual-classes",
+        """
+        import array
+        from dataclasses import dataclass
+        class Proxy:
+            def __init__(self, data):
+                self.data = data
+            def __getattr__(self, name):
+                return self.data[name]
+        class Attributes(dict):
+            def __init__(self, **values):
+                super().__init__(values)
+                self.__dict__ = self
+        class Items(dict):
+            __getattr__ = dict.__getitem__
+            __setattr__ = dict.__setitem__
+        class Name(str):
+            def __new__(cls, text, more=0):
+                made = super().__new__(cls, text)
+                made.more = more
+                return made
+        @dataclass(frozen=True, slots=True)
+        class Frozen:
+            a: object
+        p, a, i, n, z = Proxy({"n": load()}), Attributes(n=load()), Items(n=load()), Name("n", 5), Frozen([1])
+        a.m, i.m = [load()], 8
+        numbers = array.array("i", [1])
+        numbers.append(load())
+        def f():
+            a.tp = 4
+            print(p.n, a, a.m, i, i.n, n, n.more, z, numbers, type(a), flush=True)
+        """,
+        since=(3, 11),  # before, pickle asks the instance for `__getstate__`
+    ),
+    beside(
         "own-values-that-fail-in-the-child",
         """
         def f():

@@ -46,7 +46,9 @@ def read(places, namespace):
     for place, (_, kind) in places.items():
         try:
             value = eval(place, {"__builtins__": {}}, namespace)  # noqa: S307  (ours)
-        except Exception:  # noqa: S112  (nothing is there: that branch of the script was not taken)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: S112  (nothing is there: that branch of the script was not taken)
             continue
         if kind == ATTRIBUTES and isinstance(value, type):
             found[place] = {n: v for n, v in vars(value).items() if _is_data(n, v)}
