@@ -226,6 +226,17 @@ CASES = (
         class Items(dict):
             __getattr__ = dict.__getitem__
             __setattr__ = dict.__setitem__
+        class Twice(list):
+            def append(self, one):
+                super().append(2 * one)
+            extend = None
+        class More(dict):
+            def __setitem__(self, key, one):
+                super().__setitem__(key, one + self.more)
+        t, m = Twice(), More()
+        t.append(load())
+        m.more = 1
+        m["a"] = load()
         class Name(str):
             def __new__(cls, text, more=0):
                 made = super().__new__(cls, text)
@@ -240,7 +251,7 @@ CASES = (
         numbers.append(load())
         def f():
             a.tp = 4
-            print(p.n, a, a.m, i, i.n, n, n.more, z, numbers, type(a), flush=True)
+            print(t, m, p.n, a, a.m, i, i.n, n, n.more, z, numbers, type(a), flush=True)
         """,
         since=(3, 11),  # before, pickle asks the instance for `__getstate__`
     ),

@@ -112,20 +112,25 @@ def _dumped(values, kinds):
 
 
 def _reduced(value):
-    """For pickle, which would ask an empty instance for `__setstate__`: a `__getattr__` may not stand that."""
-    parts = value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
-    return (*parts, *[None] * (5 - len(parts)), restore)
+    """For pickle, which would ask an empty instance for methods of its class: these may not stand that."""
+    make, given, state, elements, items = value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    return make, given, (state, list(elements or ()), dict(items or ())), None, None, restore
 
 
-def restore(value, state):
-    """Give an instance that was just unpickled its attributes, whatever its class does when they are set."""
+def restore(value, parts):
+    """Give an instance that was just unpickled what it holds, whatever its class does when that is set."""
+    state, elements, items = parts
+    if elements:
+        list.extend(value, elements)
+    if items:
+        dict.update(value, items)
     if state is value:  # `self.__dict__ = self`
         value.__dict__ = value
         return
-    attributes, slots = state if isinstance(state, tuple) else (state, {})
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
     if attributes:
         value.__dict__.update(attributes)
-    for name, one in slots.items():
+    for name, one in (slots or {}).items():
         object.__setattr__(value, name, one)
 
 
