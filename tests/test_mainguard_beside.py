@@ -256,6 +256,26 @@ CASES = (
         since=(3, 11),  # before, pickle asks the instance for `__getstate__`
     ),
     beside(
+        "environ-that-is-replaced",
+        """
+        os.environ = dict(os.environ, VGUARD_X="x")
+        def f():
+            print(os.environ["VGUARD_X"], type(os.environ), flush=True)
+        """,
+    ),
+    beside(
+        "stubs-of-modules",
+        """
+        import types
+        stub = types.ModuleType("stub")  # vllm-guard: child
+        stub.x = 5
+        sys.modules["stub"] = stub  # vllm-guard: child
+        import stub as made
+        def f():
+            print(made.x, flush=True)
+        """,
+    ),
+    beside(
         "own-values-that-fail-in-the-child",
         """
         def f():

@@ -109,6 +109,8 @@ class Holes(Blocks):
             kind = kind if exact else CONTENTS
             if kind == CONTENTS and self.scope.kind(getattr(place, "id", "")) == DEFINITION:
                 continue  # a class is no container
+            if kind == CONTENTS and self.scope.is_module(getattr(place, "id", "")):
+                continue  # `os.remove()`
             text = ast.unparse(place)
             self.places.setdefault(text, (node.lineno if line is None else line, kind))
             store = _store(text, place) if kind == VALUE else _update(kind, text, place)

@@ -19,6 +19,7 @@ from .tables import (
     NOT_REPLAYED_WITH,
     REPLAYED,
     REPLAYED_METHODS,
+    SENT_BY_PYTHON,
 )
 
 CHILD, MAIN, INHERITED_ALREADY, PARTLY = "child", "main", "inherited", "partly"
@@ -269,4 +270,4 @@ def _is_inherited(target, expressions):
     """Is it (a part of) `os.environ`, `sys.path` and the like?"""
     if isinstance(target, ast.Subscript):
         return expressions.dotted(target.value) in INHERITED_VARIABLES
-    return isinstance(target, ast.Attribute) and expressions.dotted(target) in INHERITED_VARIABLES
+    return isinstance(target, ast.Attribute) and expressions.dotted(target) in SENT_BY_PYTHON

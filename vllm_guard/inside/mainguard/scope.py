@@ -64,6 +64,10 @@ class Scope:
         """The full name of what an import bound; empty for anything else."""
         return self._of(name).dotted
 
+    def is_module(self, name):
+        """Is it what `import x` has bound?"""
+        return self.kind(name) == IMPORT and self.dotted(name).partition(".")[0] == name
+
     def is_known(self, name):
         """Has any statement so far bound it?"""
         return name in self._names
