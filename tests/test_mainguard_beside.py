@@ -276,6 +276,39 @@ CASES = (
         """,
     ),
     beside(
+        "calls-that-children-repeat-with-arguments-that-they-lack",
+        """
+        import logging, random
+        from argparse import Namespace
+        args, level = load(Namespace(seed=8, sub=Namespace(level=15))), load(25)
+        random.seed(args.seed)
+        logging.getLogger("x").setLevel(args.sub.level)
+        logging.getLogger("y").setLevel(level=level)
+        def f():
+            levels = logging.getLogger("x").level, logging.getLogger("y").level
+            print(random.random(), levels, flush=True)
+        """,
+    ),
+    beside(
+        "defaults-of-classes-that-keep-them-elsewhere",
+        """
+        from dataclasses import dataclass, field
+        from typing import NamedTuple
+        args = [load(), load(8)]
+        class Pair(NamedTuple):
+            a: int = args[0]
+            b: int = 1
+        @dataclass(slots=True)
+        class Row:
+            a: int = args[0]
+            b: int = field(default=args[1])
+            class Inner:
+                c = args[0]
+        def f():
+            print(Pair(), Row(), Row.Inner.c, flush=True)
+        """,
+    ),
+    beside(
         "own-values-that-fail-in-the-child",
         """
         def f():

@@ -160,6 +160,14 @@ class Judge:
         why = next(filter(None, map(expressions.why_not, nodes)), "")
         return why, expressions.environment
 
+    def _is_repeated(self, call):
+        """Does each child make this call, too, for its effect on itself?"""
+        name = Expressions(self.scope).dotted(call.func)
+        method = getattr(call.func, "attr", "")
+        given = {keyword.arg for keyword in call.keywords}
+        repeated = name in REPLAYED or (method in REPLAYED_METHODS and name not in NEVER_REPLAYED)
+        return repeated and not given & NOT_REPLAYED_WITH
+
     def _call_alone(self, node, call):
         """A call for its effect."""
         name = Expressions(self.scope).dotted(call.func)
@@ -167,9 +175,7 @@ class Judge:
         if name in INHERITED:
             return Judged(INHERITED_ALREADY, f"children inherit what {spelled(call.func)}() does")
         own = self.scope.kind(root(call.func)) == CONTAINER and method in MUTATORS
-        replayed = name in REPLAYED or (method in REPLAYED_METHODS and name not in NEVER_REPLAYED)
-        given = {keyword.arg for keyword in call.keywords}
-        if not own and (not replayed or given & NOT_REPLAYED_WITH):
+        if not own and not self._is_repeated(call):
             return self._evaluated(node, call, "a constant expression")
         why, environment = self._why_not(call.func, *call.args, *call.keywords)
         why = why or Expressions(self.scope).given_functions(call, name)

@@ -54,7 +54,7 @@ def read(places, namespace):
             value = _evaluated(place, namespace)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: S112  (it is not there: that branch was not taken)
+        except BaseException:  # noqa: S112  (it is not there)
             continue
         if kind == ATTRIBUTES and isinstance(value, type):
             found[place] = {n: v for n, v in vars(value).items() if _is_data(n, v)}
@@ -68,7 +68,7 @@ def _evaluated(place, namespace):
 
 
 def _attributes(place):
-    """(owner, attribute) of each attribute of plain names in a place, the first first: `a`, `b` of `a.b[0]`."""
+    """(owner, attribute) of the attributes that a place begins with: (`a`, `b`) of `a.b[0]`."""
     names = _DOTTED.match(place).group().split(".")
     return [(".".join(names[:i]), names[i]) for i in range(1, len(names))]
 
