@@ -167,6 +167,7 @@ CASES = (
         cfg.merge(load())
         Settings.load(load())
         N, M, TP, OWN = helper.N, helper.OPTS["n"], cfg.tp, Settings.tp
+        from helper import N as late
         Row = helper.Row
         Row.size = load()
         def g(n=helper.N, tp=Settings.tp):
@@ -174,7 +175,7 @@ CASES = (
         class K:
             n = helper.N
         def f():
-            print(N, M, TP, OWN, g(), K.n, Row.size, Row is helper.Row, flush=True)
+            print(late, N, M, TP, OWN, g(), K.n, Row.size, Row is helper.Row, flush=True)
         """,
         """
         N, OPTS = 1, {"n": 1}

@@ -110,11 +110,13 @@ class Judge:
 
     def _importfrom(self, node):
         origin = "." * node.level + (node.module or "")
+        touched = origin in map(self.scope.dotted, self.scope.touched)
         for alias in node.names:
             if alias.name == "*":
                 self.scope.star = True
             else:
-                self.scope.bind(alias.asname or alias.name, IMPORT, f"{origin}.{alias.name}")
+                name = alias.asname or alias.name
+                self.scope.bind(name, IMPORT, f"{origin}.{alias.name}", touched)
         return Judged(CHILD, "an import", (node,))
 
     def _typealias(self, node):
