@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.kit.scripts import Case, expected, matrix, run, write
 from tests.test_mainguard_values import ASK, WAY_OUT
 
+REPEATS = "; '# vllm-guard: child' on it and on what it needs repeats it"
 HELPER = {"helper.py": "OFFSET = 1\nOPTIONS = {'a': 1}\nclass Model:\n    table = None\n"}
 
 #: Longer than Python's recursion limit lets a program look at it in the plain way.
@@ -191,7 +192,7 @@ CASES = (
         """,
         "4 3 None 3\n",
         "vllm-guard: line 7 of s.py is not repeated in child processes: Settings.lost is not sent, it is an"
-        " _io.TextIOWrapper, not plain data\n",
+        f" _io.TextIOWrapper, not plain data{REPEATS}\n",
         stdin="3\n",
         files=HELPER,
         flags=("-W", "ignore"),
@@ -214,6 +215,56 @@ CASES = (
         stdin="size more\n",
     ),
     Case(
+        "property-that-is-set",
+        ASK
+        + """
+        import helper
+        helper.cfg.value = input()
+        def f():
+            return helper.cfg.kept
+        print(ask(f))
+        """,
+        "7\n",
+        "vllm-guard: line 7 of s.py is not repeated in child processes: helper.cfg.value is not sent, it is"
+        f" computed when it is read{REPEATS}\n",
+        stdin="8\n",
+        files={
+            "helper.py": """
+            class Config:
+                kept = 7
+                @property
+                def value(self):
+                    print("read", flush=True)
+                @value.setter
+                def value(self, value):
+                    pass
+            cfg = Config()
+            """
+        },
+    ),
+    Case(
+        "stub-of-a-module",
+        ASK
+        + """
+        import sys, types
+        stub = types.ModuleType("stub")
+        sys.modules["stub"] = stub
+        import stub as made
+        def f():
+            try:
+                return made
+            except NameError as error:
+                return str(error)
+        print(ask(f))
+        """,
+        "name 'made' is not defined in this child process: vllm-guard ran line 9 of s.py in the main process"
+        " only (failed in this child: ModuleNotFoundError). Mark what makes that module with '# vllm-guard:"
+        " child'.\n",
+        "vllm-guard: line 8 of s.py is not repeated in child processes: sys.modules['stub'] is not sent, it"
+        f" is a module, not plain data{REPEATS}\nvllm-guard: line 9 of s.py failed in a child process"
+        " (ModuleNotFoundError: No module named 'stub'); not available there: made\n",
+    ),
+    Case(
         "attribute-that-is-no-plain-data",
         ASK
         + """
@@ -226,9 +277,9 @@ CASES = (
         """,
         "(None, {'a': 1}) (None, {'a': 1})\n",
         "vllm-guard: line 7 of s.py is not repeated in child processes: helper.Model.table is not sent, it"
-        " is an _io.TextIOWrapper, not plain data\nvllm-guard: line 8 of s.py is not repeated in child"
-        " processes: helper.OPTIONS is not sent, it is a dict with an _io.TextIOWrapper in it, not plain"
-        " data\n",
+        f" is an _io.TextIOWrapper, not plain data{REPEATS}\nvllm-guard: line 8 of s.py is not repeated in"
+        " child processes: helper.OPTIONS is not sent, it is a dict with an _io.TextIOWrapper in it, not"
+        f" plain data{REPEATS}\n",
         files=HELPER,
         flags=("-W", "ignore"),
     ),

@@ -13,7 +13,7 @@ from tests.kit import ROOT
 from tests.kit.scripts import on_every_python, pythons
 
 PACK = """
-import argparse, collections, dataclasses, datetime, decimal, enum, fractions, functools, io, pathlib
+import argparse, array, collections, dataclasses, datetime, decimal, enum, fractions, functools, io, pathlib
 import pickle, re, sys, threading, types, typing, uuid
 sys.path.insert(0, sys.argv[1])
 from vllm_guard.inside.mainguard import values
@@ -47,6 +47,27 @@ class Explosive:
     @property
     def __dict__(self):
         raise OSError("boom")
+class Attributes(dict):
+    def __init__(self, **values):
+        super().__init__(values)
+        self.__dict__ = self
+class Name(str):
+    def __new__(cls, text, more=0):
+        made = super().__new__(cls, text)
+        made.more = more
+        return made
+class Strict(str):
+    def __new__(cls, text, more):
+        return super().__new__(cls, text)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    a: object
+class Hidden:
+    @property
+    def __class__(self):
+        raise SystemExit("gone")
+class Fails(Exception):
+    pass
 def local():
     class Local:
         pass
@@ -72,6 +93,10 @@ SENT = [
     "{decimal.Decimal(1), fractions.Fraction(1, 2), uuid.uuid4()}",
     "[pathlib.Path('a'), pathlib.PurePosixPath('b'), re.compile('c')]",
     "[Color.RED, Pair(1, 2), Typed(1), Data(), Plain(1), Slots(1), Words([1]), Outer.Inner()]",
+    "[Attributes(a=1).__dict__, Attributes(a=[1])]",
+    "[Name('a', 5).more, Name('a', 5)]",
+    "Frozen([1])",
+    "array.array('i', [1, 7])",
     "collections.deque([1], 3)",
     "collections.Counter('aab')",
     "collections.OrderedDict(a=1)",
@@ -97,6 +122,12 @@ REFUSED = [
     ("Stateful()", "it is a Stateful, not plain data"),
     ("Restored()", "it is a Restored, not plain data"),
     ("local()", "it is a local.<locals>.Local, not plain data"),
+    (
+        "Strict('a', 1)",
+        "looking at it failed (TypeError: Strict.__new__() missing 1 required positional argument: 'more')",
+    ),
+    ("Hidden()", "looking at it failed (SystemExit: gone)"),
+    ("Fails(1)", "it is a Fails, not plain data"),
     ("Explosive()", "looking at it failed (OSError: boom)"),
     (
         "collections.defaultdict(lambda: 1)",

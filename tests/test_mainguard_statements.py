@@ -101,6 +101,7 @@ MAIN = [
     ("x = json.load(open('f'))", "calls json.load()"),
     ("x = requests.get('u')", "calls requests.get()"),
     ("x = kept()", "calls kept()"),
+    ("import os\nos.path.exists('f') and os.remove('f')", "calls os.remove()"),
     ("x = Kept()", "calls Kept()"),
     ("x = Kept.get()", "calls Kept.get()"),
     ("x = sorted(WORDS, key=kept)", "calls sorted()"),

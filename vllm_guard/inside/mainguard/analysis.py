@@ -20,7 +20,10 @@ def order(script):
                statement is lost where that is not sent, or empty)
     lost       name -> (line, reason), of the names that a child lacks
     wanted     the names whose values are sent
-    fresh      those of them that a child could set by itself, but perhaps to another value
+    fresh      those of them that a child sets by itself, but perhaps to another value: name -> row of
+               `statements` that sets it last
+    early      those of `fresh` that have the value of the main process from their statement on
+    last       code: what of modules and classes a child is to be given once more, after all statements
     places     place -> (line, kind as in `places`), of what else is sent, of definitions and imports;
                line 0: nothing is to be said where it is not
     marked     may a marker have a child run what reads names that it lacks?
@@ -51,7 +54,9 @@ def _order(script):
         "marked": b"vllm-guard" in script.source,
         "lost": {},
         "wanted": [],
-        "fresh": [],
+        "fresh": {},
+        "early": [],
+        "last": None,
         "places": {},
     }
     if script.mode == CUTOFF:
@@ -63,8 +68,17 @@ def _order(script):
     found = needs.found
     safe = script.mode == "auto" and _is_safe(found, script.module())
     mode = STANDARD if safe else DEFINITIONS
-    names = {"lost": found.lost, "wanted": sorted(needs.wanted), "fresh": sorted(needs.fresh)}
-    return {**order, **names, "mode": mode, "statements": needs.statements, "places": found.places}
+    return {
+        **order,
+        "mode": mode,
+        "statements": needs.statements,
+        "lost": found.lost,
+        "wanted": sorted(needs.wanted),
+        "fresh": needs.fresh,
+        "early": sorted(needs.early),
+        "last": needs.last,
+        "places": found.places,
+    }
 
 
 def _is_safe(classified, module):

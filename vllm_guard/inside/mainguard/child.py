@@ -2,15 +2,12 @@
 
 import linecache
 import marshal
-import pickle
 import sys
 from importlib.util import find_spec
 
 from . import engine, errors, places, sending
+from .received import FAILED, Received
 from .sending import CUTOFF, STANDARD
-
-_FAILED = object()
-_SMALL = 64 << 10  #: bytes; a larger value is unpickled when it is first read
 
 
 def arrive(spawn, order, sent, modules):
@@ -35,9 +32,7 @@ class _Child:
 
     def __init__(self, order, sent):
         self.order = order
-        self._sent = {n: value for n, value in sent.items() if isinstance(value, bytes)}
-        self._refused = {n: value for n, value in sent.items() if isinstance(value, str)}
-        self._values = {}  # unpickled
+        self._received = Received(sent)
         self._main = None
         self._told = set()
         self.lost = {}
@@ -120,47 +115,32 @@ class _Child:
             self._until_cut(exec, code, namespace)
 
     def _run_statements(self, namespace):
-        self.lost = dict(self.order["lost"])
-        there = (set(self.order["fresh"]) - self.order["lost"].keys()).union(self._small())
-        if self.order["marked"] or not there.issuperset(self.order["wanted"]):
+        order, received = self.order, self._received
+        self.lost = dict(order["lost"])
+        there = (order["fresh"].keys() - order["lost"].keys()).union(received.small())
+        if order["marked"] or not there.issuperset(order["wanted"]):
             self._explain_missing_names(namespace)
-        namespace[places.HELD] = places.Held(self._values_of)
-        for line, names, code, holes in self.order["statements"]:
-            fresh = self._fresh(names)
-            if not names or len(fresh) < len(names):
+        namespace[places.HELD] = places.Held(received.of)
+        for row, (line, names, code, holes) in enumerate(order["statements"]):
+            early = received.of([name for name in names if name in order["early"]])
+            if not names or len(early) < len(names):
                 self._run(line, names, code, holes, namespace)
-            namespace.update(fresh)
+            namespace.update(early)
+            for name in names:
+                if order["fresh"].get(name) == row and name in namespace:
+                    received.lend(name, namespace)
+        received.settle(order["fresh"], namespace)
+        exec(order["last"], namespace)
         del namespace[places.HELD]
-        self._refresh(namespace)
-        for name in self.order["lost"].keys() - self._values_of(self.order["fresh"]).keys():
+        for name in order["lost"].keys() - received.of(order["fresh"]).keys():
             namespace.pop(name, None)
-        if self.lost or self._sent:
+        if self.lost or received.pickled:
             namespace["__getattr__"] = self._attribute_getter(namespace.get("__getattr__"))
-
-    def _small(self):
-        return [name for name, pickled in self._sent.items() if len(pickled) <= _SMALL]
 
     def _set_small_values(self, namespace):
         """Not only when they are read: torch.compile looks for names without running the code."""
-        for name in self._small():
-            if name.isidentifier() and name not in namespace:
-                value = self._unpickled(name)
-                if value is not _FAILED:
-                    namespace[name] = value
-
-    def _fresh(self, names):
-        """The values that the parent sent for these names, which we might set otherwise."""
-        return self._values_of([name for name in names if name in self.order["fresh"]])
-
-    def _values_of(self, names):
-        """Name or place -> value, of those that were sent."""
-        found = {name: self._unpickled(name) for name in names if name in self._sent}
-        return {name: value for name, value in found.items() if value is not _FAILED}
-
-    def _refresh(self, namespace):
-        """Decorators and the like have perhaps changed once more what was sent as they had changed it."""
-        for name in self._values_of(self.order["fresh"]):
-            places.refresh(namespace, name, self._loaded(name))
+        names = [name for name in self._received.small() if name.isidentifier()]
+        namespace.update(self._received.of([name for name in names if name not in namespace]))
 
     def _run(self, line, names, code, holes, namespace):
         path = self.order["path"]
@@ -184,6 +164,10 @@ class _Child:
                 self._lose(line, names, reason, namespace)
                 self._refuse(names, needed)
                 return
+            sent = self._received.of([name for name in names if name in self.order["fresh"]])
+            namespace.update(sent)
+            if names and len(sent) == len(names):
+                return
             reason = f"{errors.FAILED}{type(error).__name__}"
             lacking = self._lose(line, names, reason, namespace)
             errors.say(errors.failed(line, path, error, lacking))
@@ -197,7 +181,7 @@ class _Child:
 
     def _refuse(self, names, needed):
         """They are not there because what they need was not sent."""
-        self._refused.update(dict.fromkeys(names, self._refused.get(needed, "")))
+        self._received.refused.update(dict.fromkeys(names, self._received.refused.get(needed, "")))
 
     def _explain_missing_names(self, namespace):
         """Only where a name may be missing: code defined from now on looks up builtins more slowly."""
@@ -205,40 +189,22 @@ class _Child:
 
     def value(self, name, namespace):
         """The value that was sent for a name that is read for the first time. Raises NameError."""
-        if name in self._sent:
-            value = self._unpickled(name)
-            if value is not _FAILED:
+        if name in self._received.pickled:
+            value = self._received.value(name)
+            if value is not FAILED:
                 namespace[name] = value
                 return value
         error = NameError(self._missing(name))
         error.missing = name
         raise error
 
-    def _loaded(self, name):
-        """What was pickled with it; our parent's `__main__` is still another module here while we load."""
-        main, sys.modules["__main__"] = sys.modules["__main__"], sys.modules["__mp_main__"]
-        try:
-            return pickle.loads(self._sent[name])  # noqa: S301  (our parent's)
-        finally:
-            sys.modules["__main__"] = main
-
-    def _unpickled(self, name):
-        """With all that shares an object with it."""
-        if name in self._values:
-            return self._values[name]
-        try:
-            self._values.update(self._loaded(name))
-            return self._values[name]
-        except Exception as error:
-            self._refused[name] = f"unpickling it failed ({type(error).__name__}: {error})"
-            return _FAILED
-
     def knows(self, name):
         """Is it a name that the main process has?"""
-        return name in self.lost or name in self._sent or name in self._refused
+        received = self._received
+        return name in self.lost or name in received.pickled or name in received.refused
 
     def _missing(self, name):
-        refused = self._refused.get(name, "")
+        refused = self._received.refused.get(name, "")
         return errors.missing(name, self.order["path"], self.lost.get(name), refused)
 
     def _attribute_getter(self, own):

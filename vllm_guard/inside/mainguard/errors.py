@@ -46,6 +46,8 @@ def missing(name, path, lost, refusal):
 def _way_out(reason, refusal):
     if reason == STARTS:
         return "Put what starts a process there under the main guard."
+    if reason == f"{FAILED}ModuleNotFoundError":  # of a stub, mostly
+        return "Mark what makes that module with '# vllm-guard: child'."
     if reason.startswith(FAILED):
         return "Let that line work in children, too, or move it into the function that uses it."
     if ", which line " in reason:

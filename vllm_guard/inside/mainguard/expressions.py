@@ -61,7 +61,7 @@ class Expressions:
             return "waits for something"
         if isinstance(node, ast.Name):
             return self._name(node, own)
-        if isinstance(node, ast.Attribute) and self.dotted(node) in ENVIRONMENT:
+        if isinstance(node, ast.Attribute) and self._may_differ(node):
             self.environment = True
         if isinstance(node, ast.Lambda):
             return self._first(reads(node, lazy=True), self._scope.missing)
@@ -73,6 +73,9 @@ class Expressions:
         if isinstance(node, ast.NamedExpr):
             self._scope.bind(node.target.id, VALUE)
         return self._all(ast.iter_child_nodes(node), own)
+
+    def _may_differ(self, attribute):
+        return self.dotted(attribute) in ENVIRONMENT or root(attribute) in self._scope.touched
 
     def dotted(self, node):
         """The full name of what an import brought, or a builtin; empty for anything else."""
@@ -168,7 +171,8 @@ class Expressions:
             return why
         if name in BUILTINS and any(getattr(a, "id", "") in self._scope.active for a in node.args):
             return calls(node)
-        return self._all([node.func, *node.args, *node.keywords], own)
+        function = node.func.value if method else node.func  # methods are what they are
+        return self._all([function, *node.args, *node.keywords], own)
 
     def given_functions(self, node, name, own=frozenset()):
         """`map(f, ...)`, `sorted(..., key=f)`: what it calls must be such a call, too."""

@@ -5,29 +5,17 @@ functions and the attributes of classes whose expressions a child cannot evaluat
 """
 
 import ast
-import copy
 
 from .blocks import Blocks
-from .expressions import Expressions
-from .judge import PARTLY
+from .expressions import Expressions, spelled
+from .giving import at, changed, hole, is_sent, quietly, store, stored
+from .judge import CHILD, MAIN, PARTLY, Judged
 from .names import FUNCTIONS, binds, here, reads, root
-from .places import ATTRIBUTES, CONTENTS, HELD, VALUE
+from .places import ATTRIBUTES, CONTENTS, GONE, HELD, VALUE
 from .scope import DEFINITION, IMPORT
-from .tables import MUTATORS
 
 #: Decorators that leave a function's defaults where they can be read.
 _TRANSPARENT = frozenset(("classmethod", "property", "staticmethod"))
-
-
-def _hole(place, reason=""):
-    """The value sent for a place; `reason`: why the statement is lost without it (empty: it is not)."""
-    node = ast.Subscript(ast.Name(HELD, ast.Load()), ast.Constant(place), ast.Load())
-    node.hole = (place, reason)
-    return node
-
-
-def _is_sent(place):
-    return ast.Compare(ast.Constant(place), [ast.In()], [ast.Name(HELD, ast.Load())])
 
 
 def holes(node):
@@ -41,6 +29,7 @@ class Holes(Blocks):
     def __init__(self, scope, markers, lazy):
         super().__init__(scope, markers, lazy)
         self.places = {}  #: as `analysis.order` has it
+        self.stores = {}  #: place -> statement that gives a child what is sent for it
         self._loops = 0
         self._plugs = {}  #: place -> reason, of the holes of the definition that is looked at
 
@@ -50,7 +39,9 @@ class Holes(Blocks):
         judged = super()._if(node)
         if test is None or not judged.kept:
             return judged
-        return judged._replace(kept=(_at(_with(judged.kept[0], test=test), node), *judged.kept[1:]))
+        return judged._replace(
+            kept=(at(changed(judged.kept[0], test=test), node), *judged.kept[1:])
+        )
 
     def _branch_taken(self, node):
         """The test by a name that one branch alone binds; None where none does."""
@@ -62,7 +53,7 @@ class Holes(Blocks):
                 if name not in others and not self.scope.is_known(name):
                     place = f"{name} is {name}"
                     self.places[place] = (0, VALUE)
-                    sent = _is_sent(place)
+                    sent = is_sent(place)
                     return sent if taken else ast.UnaryOp(ast.Not(), sent)
         return None
 
@@ -78,7 +69,7 @@ class Holes(Blocks):
         judged = super()._main(node, reason, guarded)
         if not stores:
             return judged
-        kept = [_quietly(store, node) for store in stores.values()]
+        kept = list(stores.values())
         self.scope.unsure.update(map(root, map(_parsed, stores)))
         reason = f"{reason}; {_are_sent(stores)}"
         return judged._replace(verdict=PARTLY, kept=tuple(kept), reason=reason)
@@ -86,21 +77,60 @@ class Holes(Blocks):
     def _left_unchanged(self, _targets):
         return ""
 
-    def _stores(self, node):
+    def _assigned(self, node, targets, value, kind=""):
+        """A part of a module or class that is set to what may be another in a child is sent, too."""
+        judged = super()._assigned(node, targets, value, kind)
+        patches = judged.kept and not all(isinstance(target, ast.Name) for target in targets)
+        if patches and not all(map(self._is_sure, [value, *targets])):
+            self._stores(node, line=0)
+        return judged
+
+    def _call_alone(self, node, call):
+        """Children that make the call, too, are sent what they lack for it: `random.seed(args.seed)`."""
+        judged = super()._call_alone(node, call)
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        lacking = [part for part in given if self.scope.is_lost(root(part))]
+        others = [part for part in given if part not in lacking]
+        if judged.verdict != MAIN or not lacking or not self._is_repeated(call):
+            return judged
+        if self._why_not(call.func, *others)[0] or not all(map(_dotted, lacking)):
+            return judged
+        sent = {part: _dotted(part) for part in lacking}
+        self.places.update((text, (node.lineno, VALUE)) for text in sent.values())
+        holes = {part: hole(text) for part, text in sent.items()}
+        keywords = [changed(k, value=holes.get(k.value, k.value)) for k in call.keywords]
+        repeated = changed(call, args=[holes.get(a, a) for a in call.args], keywords=keywords)
+        kept = (quietly(changed(node, value=repeated), node),)
+        return Judged(CHILD, f"repeats {spelled(call.func)}(); {_are_sent(sent.values())}", kept)
+
+    def _stores(self, node, line=None):
         """Place -> statement that gives a child what the main process has there then."""
         found = {}
         for part in here(node):
-            target, kind = _stored(part)
+            target, kind = stored(part)
             place, exact = self._place(target) if target else (None, False)
+            if place is not None and exact and kind == GONE:
+                found[ast.unparse(place)] = self._deletion(place, node)
+                continue
             if place is None or (kind == ATTRIBUTES and not exact):
                 continue
             kind = kind if exact else CONTENTS
             if kind == CONTENTS and self.scope.kind(getattr(place, "id", "")) == DEFINITION:
                 continue  # a class is no container
+            if kind == CONTENTS and self.scope.is_module(getattr(place, "id", "")):
+                continue  # `os.remove()`
             text = ast.unparse(place)
-            self.places.setdefault(text, (node.lineno, kind))
-            found[text] = _store(text, place) if kind == VALUE else _update(kind, text, place)
+            self.places.setdefault(text, (node.lineno if line is None else line, kind))
+            found[text] = quietly(store(kind, text, place), node)
+        self.stores.update(found)
         return found
+
+    def _deletion(self, target, node):
+        """Where the main process has an attribute no more, a child deletes it."""
+        place = f"{target.attr!r} in {ast.unparse(target.value)}.__dict__"
+        self.places[place] = (0, VALUE)
+        deletion = ast.Delete([changed(target, ctx=ast.Del())])
+        return quietly(ast.If(hole(place), [ast.Pass()], [deletion]), node)
 
     def _place(self, target):
         """(what can be read of it in any process, is that all of it?); None where nothing can."""
@@ -138,30 +168,43 @@ class Holes(Blocks):
         """The definition with holes for what is not sure; `owner` is `C.` in a class C."""
         if isinstance(node, FUNCTIONS):
             return self._plugged_function(node, f"{owner}{node.name}", own)
-        plugged, body = copy.copy(node), []
+        body, form = [], f"{owner}{node.name}{self._attributes_of(node)}"
         for statement in node.body:
-            body.append(self._plugged_part(statement, f"{owner}{node.name}", own))
+            if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
+                body.append(self._plugged(statement, f"{owner}{node.name}.", own))
+            else:
+                body.append(self._plugged_part(statement, form, own))
             own |= set(binds(statement))
-        plugged.body = body
-        return plugged
+        return changed(node, body=body)
 
-    def _plugged_part(self, node, name, own):
-        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
-            return self._plugged(node, f"{name}.", own)
+    def _attributes_of(self, node):
+        """Where the values are that the body of a class sets, for `str.format`."""
+        dotted = Expressions(self.scope).dotted
+        if "typing.NamedTuple" in map(dotted, node.bases):
+            return "._field_defaults[{!r}]"
+        for call in node.decorator_list:
+            slots = [k for k in getattr(call, "keywords", ()) if k.arg == "slots"]
+            if slots and dotted(call.func) == "dataclasses.dataclass":
+                return ".__dataclass_fields__[{!r}].default"
+        return ".__dict__[{!r}]"
+
+    def _plugged_part(self, node, form, own):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not node.value or len(targets) > 1:
             return node
-        return _with(node, value=self._plugged_value(targets[0], node.value, name, own))
+        return changed(node, value=self._plugged_value(targets[0], node.value, form, own))
 
-    def _plugged_value(self, target, value, name, own):
+    def _plugged_value(self, target, value, form, own):
         """What a class body assigns: to a name, or to several ones one by one."""
         if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
             pairs = list(zip(target.elts, value.elts))
             if len(target.elts) == len(value.elts):
-                return _with(value, elts=[self._plugged_value(*pair, name, own) for pair in pairs])
+                return changed(
+                    value, elts=[self._plugged_value(*pair, form, own) for pair in pairs]
+                )
         if not isinstance(target, ast.Name) or target.id.startswith("__"):
             return value
-        return self._plug(value, f"{name}.__dict__[{target.id!r}]", own)
+        return self._plug(value, form.format(target.id), own)
 
     def _plugged_function(self, node, name, own):
         if not all(isinstance(d, ast.Name) and d.id in _TRANSPARENT for d in node.decorator_list):
@@ -175,7 +218,7 @@ class Holes(Blocks):
             default and self._plug(default, f"{name}.__kwdefaults__[{argument.arg!r}]", own)
             for argument, default in zip(given.kwonlyargs, given.kw_defaults)
         ]
-        return _with(node, args=_with(given, defaults=defaults, kw_defaults=named))
+        return changed(node, args=changed(given, defaults=defaults, kw_defaults=named))
 
     def _plug(self, node, place, own):
         """The expression, or what stands in its place."""
@@ -190,74 +233,28 @@ class Holes(Blocks):
         missing = (self.scope.missing(name) for name in reads(node, self._lazy, own))
         reason = next(filter(None, missing), "")
         self._plugs[place] = f"its definition {reason}" if reason else ""
-        hole = _hole(place, self._plugs[place])
-        if not reason:
-            hole = ast.IfExp(_is_sent(place), hole, node)
-        return _at(hole, node)
+        plug = hole(place, self._plugs[place])
+        return at(plug if reason else ast.IfExp(is_sent(place), plug, node), node)
 
     def _field(self, node, place, own):
         keywords = [
-            _with(keyword, value=self._plug(keyword.value, place, own))
+            changed(keyword, value=self._plug(keyword.value, place, own))
             if keyword.arg == "default"
             else keyword
             for keyword in node.keywords
         ]
-        return _with(node, keywords=keywords)
+        return changed(node, keywords=keywords)
 
 
 def _are_sent(places):
     return f"{', '.join(places)} {'is' if len(places) == 1 else 'are'} sent"
 
 
-def _stored(node):
-    """(what of something it sets or changes, what of that is to be sent); (None, "") where it does not."""
-    if isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store):
-        return node, VALUE
-    if not isinstance(node, ast.Call):
-        return None, ""
-    if isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
-        return node.func.value, CONTENTS
-    if getattr(node.func, "id", "") != "setattr" or len(node.args) != 3:
-        return None, ""
-    owner, name, _ = node.args
-    if isinstance(name, ast.Constant) and isinstance(name.value, str):
-        return ast.Attribute(owner, name.value, ast.Store()), VALUE
-    return owner, ATTRIBUTES
-
-
-def _store(text, place):
-    target = copy.copy(place)
-    target.ctx = ast.Store()
-    return ast.Assign([target], _hole(text))
-
-
-def _update(kind, text, place):
-    target = copy.copy(place)
-    target.ctx = ast.Load()
-    name = "refill" if kind == CONTENTS else "assign"
-    method = ast.Attribute(ast.Name(HELD, ast.Load()), name, ast.Load())
-    return ast.Expr(ast.Call(method, [ast.Constant(text), target], []))
-
-
-def _quietly(statement, node):
-    """Where a child has not what is changed, nobody there can miss the change."""
-    quiet = ast.ExceptHandler(ast.Name("Exception", ast.Load()), None, [ast.Pass()])
-    return _at(ast.Try([statement], [quiet], [], []), node)
-
-
-def _at(node, place):
-    """The node, all of it at the place of another one."""
-    for part in ast.walk(node):
-        if "lineno" in part._attributes and not hasattr(part, "lineno"):
-            ast.copy_location(part, place)
-    return node
-
-
-def _with(node, **parts):
-    changed = copy.copy(node)
-    for name, value in parts.items():
-        setattr(changed, name, value)
-    return changed
+def _dotted(node):
+    """The text of a name or of its attributes; empty for anything else."""
+    if isinstance(node, ast.Attribute):
+        return _dotted(node.value) and f"{_dotted(node.value)}.{node.attr}"
+    return getattr(node, "id", "")
 
 
 def _parsed(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from typing import NamedTuple
 
 from . import changes
@@ -18,6 +19,7 @@ from .tables import (
     NOT_REPLAYED_WITH,
     REPLAYED,
     REPLAYED_METHODS,
+    SENT_BY_PYTHON,
 )
 
 CHILD, MAIN, INHERITED_ALREADY, PARTLY = "child", "main", "inherited", "partly"
@@ -82,7 +84,14 @@ class Judge:
             name for n in found.surely | found.perhaps for name in scope.linked(n, surely=False)
         }
         scope.unsure.update(n for n in doubtful if scope.kind(n) in CHANGEABLE)
+        scope.touched.update(n for n in found.perhaps if self._is_open(n))
         return [name for name in linked if scope.kind(name) in CHANGEABLE]
+
+    def _is_open(self, name):
+        """May calls change what is read from it? From classes and imports, but not Python's own modules."""
+        scope = self.scope
+        package = scope.dotted(name).partition(".")[0]
+        return scope.kind(name) in (IMPORT, DEFINITION) and package not in sys.stdlib_module_names
 
     def _bind(self, node, kind, environment=False):
         for name in binds(node):
@@ -101,11 +110,13 @@ class Judge:
 
     def _importfrom(self, node):
         origin = "." * node.level + (node.module or "")
+        touched = origin in map(self.scope.dotted, self.scope.touched)
         for alias in node.names:
             if alias.name == "*":
                 self.scope.star = True
             else:
-                self.scope.bind(alias.asname or alias.name, IMPORT, f"{origin}.{alias.name}")
+                name = alias.asname or alias.name
+                self.scope.bind(name, IMPORT, f"{origin}.{alias.name}", touched)
         return Judged(CHILD, "an import", (node,))
 
     def _typealias(self, node):
@@ -151,6 +162,14 @@ class Judge:
         why = next(filter(None, map(expressions.why_not, nodes)), "")
         return why, expressions.environment
 
+    def _is_repeated(self, call):
+        """Does each child make this call, too, for its effect on itself?"""
+        name = Expressions(self.scope).dotted(call.func)
+        method = getattr(call.func, "attr", "")
+        given = {keyword.arg for keyword in call.keywords}
+        repeated = name in REPLAYED or (method in REPLAYED_METHODS and name not in NEVER_REPLAYED)
+        return repeated and not given & NOT_REPLAYED_WITH
+
     def _call_alone(self, node, call):
         """A call for its effect."""
         name = Expressions(self.scope).dotted(call.func)
@@ -158,9 +177,7 @@ class Judge:
         if name in INHERITED:
             return Judged(INHERITED_ALREADY, f"children inherit what {spelled(call.func)}() does")
         own = self.scope.kind(root(call.func)) == CONTAINER and method in MUTATORS
-        replayed = name in REPLAYED or (method in REPLAYED_METHODS and name not in NEVER_REPLAYED)
-        given = {keyword.arg for keyword in call.keywords}
-        if not own and (not replayed or given & NOT_REPLAYED_WITH):
+        if not own and not self._is_repeated(call):
             return self._evaluated(node, call, "a constant expression")
         why, environment = self._why_not(call.func, *call.args, *call.keywords)
         why = why or Expressions(self.scope).given_functions(call, name)
@@ -202,6 +219,8 @@ class Judge:
         why = why or next(filter(None, (self._why_not_stored(t, expressions) for t in targets)), "")
         if why:
             return self._main(node, why + self._left_unchanged(targets))
+        if isinstance(node, ast.AugAssign) and self.scope.is_unsure(root(node.target)):
+            expressions.environment = True
         alias = expressions.dotted(value)
         kind = kind or expressions.kind(value)
         held = [name for name in changes.held(value) if self.scope.kind(name) in CHANGEABLE]
@@ -216,6 +235,9 @@ class Judge:
             if kind in CHANGEABLE and held:
                 name = root(target)
                 self.scope.link([name] if name else binds(target), held, bool(root(value)))
+        if kind in CHANGEABLE:
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+            self.scope.link(names[1:], names[:1], surely=True)
         patched = [t for t in targets if isinstance(t, (ast.Attribute, ast.Subscript))]
         reason = f"sets {spelled(patched[0])}" if patched else "a constant expression"
         return Judged(CHILD, reason, (node,))
@@ -256,4 +278,4 @@ def _is_inherited(target, expressions):
     """Is it (a part of) `os.environ`, `sys.path` and the like?"""
     if isinstance(target, ast.Subscript):
         return expressions.dotted(target.value) in INHERITED_VARIABLES
-    return isinstance(target, ast.Attribute) and expressions.dotted(target) in INHERITED_VARIABLES
+    return isinstance(target, ast.Attribute) and expressions.dotted(target) in SENT_BY_PYTHON

@@ -7,6 +7,7 @@ import ast
 import builtins
 import dis
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from .holes import holes
@@ -30,26 +31,40 @@ class Needs(NamedTuple):
         tuple[int, list[str], CodeType, list[tuple[str, str]]]
     ]  #: as `analysis.order` has it
     wanted: frozenset[str]  #: the names whose values are sent
-    fresh: frozenset[
-        str
-    ]  #: those of them that a child could set by itself, but perhaps to another value
+    fresh: dict[
+        str, int
+    ]  #: those of them that a child sets by itself, but perhaps to another value; as `analysis.order` has it
+    early: frozenset[str]
+    last: CodeType
 
 
 def read(source, path):
     """The Needs of a script (bytes). Raises SyntaxError."""
     found = classify(source, path)
     flags = _future_flags(found.whole)
-    rows, reads = [], set()
+    rows, reads, last_row = [], set(), {}
     for node in found.tree.body:
+        if not isinstance(node, ast.AugAssign):  # it leaves most containers what they are
+            last_row.update(dict.fromkeys(binds(node), len(rows)))
         code = compiled(ast.Module([node], []), path, flags)
         names = set(_reads(code))
         rows.append((node.lineno, binds(node), code, holes(node) if HELD in names else []))
         reads |= names - {HELD}
     fresh = reads & found.environment
     unknown = reads - found.available - vars(builtins).keys()
-    return Needs(
-        found, rows, frozenset(unknown | fresh | reads & found.lost.keys()), frozenset(fresh)
-    )
+    wanted = frozenset(unknown | fresh | reads & found.lost.keys())
+    last = compiled(ast.Module(found.stores, []), path, flags)
+    fresh = {name: last_row.get(name, -1) for name in fresh}
+    return Needs(found, rows, wanted, fresh, frozenset(fresh.keys() & _set_once(found)), last)
+
+
+def _set_once(found):
+    """The names that one statement sets, and nothing changes: what they have at last they have at once."""
+    plain = {
+        n for s in found.tree.body if isinstance(s, (ast.Assign, ast.AnnAssign)) for n in binds(s)
+    }
+    times = Counter(name for statement in found.statements for name in statement.binds)
+    return {n for n in plain if times[n] == 1} - found.lost.keys() - found.changing
 
 
 def explained(needs):

@@ -45,6 +45,7 @@ class Scope:
         self.star = False  #: after `from x import *` a child may have any name
         self.unsure = set(unsure)  #: names of values that something in the file may change unseen
         self.elsewhere = frozenset(elsewhere)  #: names that functions change
+        self.touched = set()  #: modules, classes and what is imported that calls may have changed
         self.active = (
             set()
         )  #: names of what runs code of the script when it is used in an expression
@@ -54,12 +55,18 @@ class Scope:
         return self._names.get(name, _NOTHING)
 
     def kind(self, name):
-        """Its kind; empty if a child lacks it."""
+        """Its kind; empty if a child lacks it. `from x import *` may have bound what nothing else has."""
+        if self.star and name and name not in self._names and not hasattr(builtins, name):
+            return IMPORT
         return self._of(name).kind
 
     def dotted(self, name):
         """The full name of what an import bound; empty for anything else."""
         return self._of(name).dotted
+
+    def is_module(self, name):
+        """Is it what `import x` has bound?"""
+        return self.kind(name) == IMPORT and self.dotted(name).partition(".")[0] == name
 
     def is_known(self, name):
         """Has any statement so far bound it?"""
@@ -146,7 +153,8 @@ class Scope:
         """Those whose value may be another there, and those lost that the main process has changed."""
         rows = self._names.items()
         values = {n for n, known in rows if known.kind in VALUES or known.lost}
-        return {n for n in values if self._of(n).environment or n in self.unsure}
+        environment = {n for n, known in rows if known.environment}
+        return {n for n in values if n in self.unsure} | environment
 
     def missing(self, name):
         """Why a child cannot read the name here; empty if it can."""
@@ -166,7 +174,7 @@ class Scope:
         copy = Scope()
         copy._names = self._names.new_child()
         copy.star, copy.unsure, copy.elsewhere = self.star, self.unsure, self.elsewhere
-        copy._links, copy.active = self._links, self.active
+        copy._links, copy.active, copy.touched = self._links, self.active, self.touched
         return copy
 
     def join(self, branches):

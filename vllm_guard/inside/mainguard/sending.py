@@ -14,7 +14,17 @@ from .cut import CutOffError
 STANDARD, DEFINITIONS, CUTOFF = "standard", "definitions", "cutoff"
 PACKAGE = "_vllm_guard_main"
 #: What a child needs of this package, in the order in which it is loaded.
-_SHIPPED = ("values", "cut", "errors", "places", "sending", "imports", "engine", "child")
+_SHIPPED = (
+    "values",
+    "cut",
+    "errors",
+    "received",
+    "places",
+    "sending",
+    "imports",
+    "engine",
+    "child",
+)
 _KEY = "vllm_guard"
 
 _BOOT = """
@@ -89,10 +99,12 @@ class Sender:
         """As `values.pack`; what this process was sent and has not read yet is sent on."""
         namespace = vars(sys.modules["__main__"])
         found = {n: namespace[n] for n in wanted if n in namespace}
+        parts, refused = {}, {}
         if order["mode"] != STANDARD:
-            found.update(places.read(order["places"], namespace))
+            parts, refused = places.read(order["places"], namespace)
+            found.update(parts)
         kept = {n: value for n, value in self._kept.items() if n not in found}
-        sent = {**kept, **values.pack(found)}
+        sent = {**kept, **values.pack(found), **refused}
         if namespace["__name__"] == "__main__":
             places.tell(order, sent, self._told)
         return sent

@@ -45,7 +45,11 @@ class Classified(NamedTuple):
     ]  #: name -> (line, reason), of the names that a child lacks at the end
     available: frozenset[str]  #: the names that it has
     environment: frozenset[str]  #: those whose value may be another in a child that sets them
+    changing: frozenset[str]  #: those whose value something in the file may change
     places: dict[str, tuple[int, bool]]  #: what else is sent, see `analysis.order`
+    stores: list[
+        ast.stmt
+    ]  #: the statements that give a child what it is sent for modules and classes
 
 
 def classify(source, path):
@@ -76,7 +80,9 @@ def _classified(tree, markers, scope):
     lost = judge.scope.lost_at_last()
     names = (frozenset(scope.available() - lost.keys()), frozenset(scope.unsure_at_last()))
     body = ast.Module(kept, [])
-    return Classified(tuple(found), tree, body, lost, *names, judge.places), set(scope.unsure)
+    changing = frozenset(scope.unsure | scope.elsewhere)
+    sent = (changing, judge.places, list(judge.stores.values()))
+    return Classified(tuple(found), tree, body, lost, *names, *sent), set(scope.unsure)
 
 
 def has_lazy_annotations(tree):

@@ -76,9 +76,11 @@ ENVIRONMENT_CALLS = Table(
     """
     getpass.getuser importlib.util.find_spec os.cpu_count os.environ.copy os.environ.get
     os.environ.items os.environ.keys os.environ.values os.getcwd os.getenv os.path.abspath
-    os.path.exists os.path.expanduser os.path.expandvars os.path.getsize os.path.isdir os.path.isfile
-    os.path.islink os.path.realpath pathlib.Path.cwd pathlib.Path.home platform.machine platform.node
-    platform.system shutil.which socket.gethostname tempfile.gettempdir
+    os.path.exists os.path.expanduser os.path.expandvars os.path.getatime os.path.getctime
+    os.path.getmtime os.path.getsize os.path.isdir os.path.isfile os.path.islink os.path.ismount
+    os.path.lexists os.path.realpath os.path.relpath os.path.samefile pathlib.Path.cwd
+    pathlib.Path.home platform.machine platform.node platform.system shutil.which
+    socket.gethostname tempfile.gettempdir
     """
 )
 ENVIRONMENT_METHODS = words("absolute exists expanduser is_dir is_file resolve")
@@ -152,6 +154,8 @@ INHERITED = Table(
     """
 )
 INHERITED_VARIABLES = words("os.environ os.environb sys.argv sys.path")
+#: Those that may be replaced as a whole: what `os.environ = ` sets is no variable of the process.
+SENT_BY_PYTHON = words("sys.argv sys.path")
 
 #: `with` statements whose body is looked into.
 CONTEXTS = Table("contextlib.suppress warnings.catch_warnings")

@@ -3,6 +3,8 @@
 Nothing is imported for it: types that the script has not loaded are not among its values.
 """
 
+import copyreg
+import io
 import pickle
 import sys
 from collections import defaultdict
@@ -19,7 +21,7 @@ _ATOMS = frozenset(
     datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
     decimal.Decimal fractions.Fraction uuid.UUID re.Pattern
     pathlib.PosixPath pathlib.PurePosixPath pathlib._local.PosixPath pathlib._local.PurePosixPath
-    torch.dtype torch.device torch.Size
+    torch.dtype torch.device torch.Size array.array
     """.split()  # noqa: SIM905
 )
 _CONTAINERS = frozenset(
@@ -31,6 +33,8 @@ _CONTAINERS = frozenset(
 _NAMESPACES = frozenset(("argparse.Namespace", "types.SimpleNamespace"))
 _EMPTY = ()  #: one object for all of Python
 _TOO_LARGE = f"it is larger than {MOST_BYTES >> 20} MB"
+#: Atoms that two names may share.
+_MUTABLE = frozenset(("builtins.bytearray", "array.array"))
 _CUSTOM = ("__getstate__", "__reduce__", "__reduce_ex__")
 _MORE_CUSTOM = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
 
@@ -45,18 +49,19 @@ def pack(found):
     What is pickled is a table of names and values: one for all names that share an object, so that a child
     shares it too.
     """
-    packed, groups, owners = {}, {}, {}
+    packed, groups, owners, kinds = {}, {}, {}, set()
     for name, value in found.items():
         try:
-            objects = _objects(value)
+            check = _checked(value)
         except NotPlainError as error:
             packed[name] = str(error)
             continue
         groups[name] = [name]
-        for other in dict.fromkeys(owners.setdefault(id(one), name) for one in objects):
+        for other in dict.fromkeys(owners.setdefault(id(one), name) for one in check.objects):
             _join(groups, name, other)
+        kinds |= check.kinds
     for names in {id(group): group for group in groups.values()}.values():
-        packed.update(_pickled({name: found[name] for name in names}))
+        packed.update(_pickled({name: found[name] for name in names}, kinds))
     return packed
 
 
@@ -66,28 +71,67 @@ def _join(groups, name, other):
         groups.update(dict.fromkeys(groups[name], groups[other]))
 
 
-def _objects(value):
-    """The value and all in it that has an identity of its own. Raises NotPlainError."""
+def _checked(value):
+    """The _Check of a value. Raises NotPlainError."""
     check = _Check()
     try:
         check.value(value)
-    except NotPlainError:
+    except (NotPlainError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a class of the script may do anything when it is looked at
+    except BaseException as error:  # a class of the script may do anything when it is looked at
         raise _failed(error) from None
-    return check.objects
+    return check
 
 
-def _pickled(values):
-    """As `pack`, of one group; of each value alone where not all can be sent."""
+def _pickled(values, kinds):
+    """As `pack`, of one group; of each value alone where not all can be sent. `kinds`: its own classes."""
     try:
-        pickled = pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
+        pickled = _dumped(values, kinds)
         why = _TOO_LARGE if len(pickled) > MOST_BYTES * len(values) else ""
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         why = str(_failed(error))
     if why and len(values) > 1:
-        return {n: alone for name in values for n, alone in _pickled({name: values[name]}).items()}
+        alone = (_pickled({name: value}, kinds) for name, value in values.items())
+        return {name: one for pair in alone for name, one in pair.items()}
     return dict.fromkeys(values, why or pickled)
+
+
+def _dumped(values, kinds):
+    if not kinds:
+        return pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = {**copyreg.dispatch_table, **dict.fromkeys(kinds, _reduced)}
+    pickler.dump(values)
+    pickled = file.getvalue()
+    if any("__new__" in vars(base) for kind in kinds for base in kind.__mro__[:-1]):
+        pickle.loads(pickled)  # noqa: S301  (a `__new__` may want more than that)
+    return pickled
+
+
+def _reduced(value):
+    """For pickle, which would ask an empty instance for methods of its class: these may not stand that."""
+    make, given, state, elements, items = value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    return make, given, (state, list(elements or ()), dict(items or ())), None, None, restore
+
+
+def restore(value, parts):
+    """Give an instance that was just unpickled what it holds, whatever its class does when that is set."""
+    state, elements, items = parts
+    if elements:
+        list.extend(value, elements)
+    if items:
+        dict.update(value, items)
+    if state is value:  # `self.__dict__ = self`
+        value.__dict__ = value
+        return
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    if attributes:
+        value.__dict__.update(attributes)
+    for name, one in (slots or {}).items():
+        object.__setattr__(value, name, one)
 
 
 def _failed(error):
@@ -110,6 +154,7 @@ class _Check:
     def __init__(self):
         self._seen = {}  # by identity; the objects stay alive meanwhile
         self.objects = []  #: those of them that are not the same everywhere
+        self.kinds = set()  #: classes of the script whose instances `restore` is to build
         self._left = MOST_ELEMENTS
         self._bytes_left = MOST_BYTES
         self._outer = None
@@ -133,10 +178,8 @@ class _Check:
         kind = type(value)
         name = f"{kind.__module__}.{kind.__qualname__}"
         if isinstance(value, (str, bytes, bytearray)):
-            self._bytes_left -= len(value)
-            if self._bytes_left < 0:
-                raise NotPlainError(_TOO_LARGE)
-        if name == "builtins.bytearray" or (name not in _ATOMS and value is not _EMPTY):
+            self._count_bytes(len(value))
+        if name in _MUTABLE or (name not in _ATOMS and value is not _EMPTY):
             self.objects.append(value)
         if name in _ATOMS or _is_enum(kind):
             return ()
@@ -149,8 +192,14 @@ class _Check:
         if kind.__module__ == "numpy":
             return self._array(value)
         if kind.__module__ in ("__main__", "__mp_main__") and _is_plain_class(kind):
+            self.kinds.update(() if hasattr(kind, "__setstate__") else (kind,))
             return [*_elements(value), *_state(value)]
         raise self._refusal(value)
+
+    def _count_bytes(self, number):
+        self._bytes_left -= number
+        if self._bytes_left < 0:
+            raise NotPlainError(_TOO_LARGE)
 
     def _array(self, value):
         dtype = getattr(value, "dtype", None)
@@ -210,11 +259,23 @@ def _is_plain_class(kind):
     found = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
         found = getattr(found, name, None)
-    standard = all(getattr(kind, n, None) == getattr(object, n, None) for n in _CUSTOM)
-    named = hasattr(kind, "_fields")  # a named tuple says by __getnewargs__ that it is a tuple
-    return found is kind and (
-        named or (standard and not any(hasattr(kind, name) for name in _MORE_CUSTOM))
-    )
+    if found is not kind:
+        return False
+    if hasattr(kind, "_fields"):  # a named tuple says by __getnewargs__ that it is a tuple
+        return True
+    own = [
+        method
+        for name in (*_CUSTOM, *_MORE_CUSTOM)
+        if (method := getattr(kind, name, None)) != getattr(object, name, None)
+    ]
+    return all(map(_is_known, own))
+
+
+def _is_known(method):
+    """`__getnewargs__` of `str` and the like, or of what a frozen dataclass with slots has?"""
+    if method.__name__ == "__getnewargs__":
+        return getattr(method, "__objclass__", method).__module__ == "builtins"
+    return getattr(method, "__module__", "") == "dataclasses"
 
 
 def _state(value):
