@@ -323,18 +323,19 @@ _vllm_guard_named() {
               invalid-device-ordinal invalid-http-request jit-out-of-memory jit-tools kernel-assertion
               keyboard-interrupt killed killed-by-sigabrt killed-by-sigill killed-by-sigsegv
               killed-line kv-allocation-out-of-memory kv-cache-auto-fit kv-cache-dtype kv-cache-none
-              kv-cache-too-small kv-cache-too-small-v0 launch-failure leaked-shared-memory left-behind
-              libcuda-not-found libcuda-not-linked libstdcxx-too-old linear-kernel-none
-              load-out-of-memory log-level logging-config loopback lora-empty lora-model lora-modules
-              lora-not-enabled lora-not-found lora-rank lora-weight main-guard-marker
-              main-guard-missing main-guard-not-applied main-guard-not-needed mamba-cache-too-small
-              marlin-shape master-address master-port max-model-len-too-long memlock
-              memory-profiling-disturbed method-failed-on-worker misaligned-address mm-item-too-large
-              mm-limit mm-local-files mm-media-path mm-placeholders mm-processor mmap-failed
-              model-blocks model-cached model-chat-template model-complete model-config model-dtype
-              model-experts model-filesystem model-heads model-intermediate model-length model-memory
-              model-name model-not-cached model-not-given model-not-on-hub model-packages-missing
-              model-path model-path-missing model-quantization model-read-rate
+              kv-cache-too-small kv-cache-too-small-v0 kv-heads-not-divisible launch-failure
+              layer-size-not-divisible leaked-shared-memory left-behind libcuda-not-found
+              libcuda-not-linked libstdcxx-too-old linear-kernel-none load-out-of-memory log-level
+              logging-config loopback lora-empty lora-model lora-modules lora-not-enabled
+              lora-not-found lora-rank lora-weight main-guard-marker main-guard-missing
+              main-guard-not-applied main-guard-not-needed mamba-cache-too-small marlin-shape
+              master-address master-port max-model-len-too-long memlock memory-profiling-disturbed
+              metadata-missing method-failed-on-worker misaligned-address mm-item-too-large mm-limit
+              mm-local-files mm-media-path mm-placeholders mm-processor mmap-failed model-blocks
+              model-cached model-chat-template model-complete model-config model-dtype model-experts
+              model-filesystem model-heads model-intermediate model-is-a-file model-length
+              model-memory model-name model-not-cached model-not-given model-not-on-hub
+              model-packages-missing model-path model-path-missing model-quantization model-read-rate
               model-runner-unsupported model-supported model-tokenizer model-type-missing
               model-type-unknown model-unfinished modelscope-missing nan-logits nanobind-leak
               nccl-connect nccl-cuda-error nccl-duplicate-gpu nccl-ib-completion nccl-interface
@@ -364,7 +365,7 @@ _vllm_guard_named() {
               script-missing script-unreadable server-ended service-link serving-out-of-memory
               shard-missing sharded-state-missing shared-memory shell-active shm-bus-error
               shm-bus-error-reported shm-full shm-missing shm-read-only shm-size shm-stale
-              shm-too-small sleep-mode-unsupported socket-ifname spawn-forced
+              shm-too-small size-not-divisible sleep-mode-unsupported socket-ifname spawn-forced
               speculative-tokens-missing speculative-tokens-too-many stale-file-handle stall
               stopped-while-starting subcommand-unknown swap-space-too-large token-invalid
               tokenizer-class-unknown tokenizer-library-missing tokenizer-not-json

@@ -236,23 +236,24 @@ function __vllm_guard_named
             'interpreter-unusable invalid-device-ordinal invalid-http-request jit-out-of-memory jit-tools' \
             'kernel-assertion keyboard-interrupt killed killed-by-sigabrt killed-by-sigill killed-by-sigsegv' \
             'killed-line kv-allocation-out-of-memory kv-cache-auto-fit kv-cache-dtype kv-cache-none' \
-            'kv-cache-too-small kv-cache-too-small-v0 launch-failure leaked-shared-memory left-behind' \
-            'libcuda-not-found libcuda-not-linked libstdcxx-too-old linear-kernel-none load-out-of-memory' \
-            'log-level logging-config loopback lora-empty lora-model lora-modules lora-not-enabled lora-not-found' \
-            'lora-rank lora-weight main-guard-marker main-guard-missing main-guard-not-applied' \
-            'main-guard-not-needed mamba-cache-too-small marlin-shape master-address master-port' \
-            'max-model-len-too-long memlock memory-profiling-disturbed method-failed-on-worker misaligned-address' \
-            'mm-item-too-large mm-limit mm-local-files mm-media-path mm-placeholders mm-processor mmap-failed' \
-            'model-blocks model-cached model-chat-template model-complete model-config model-dtype model-experts' \
-            'model-filesystem model-heads model-intermediate model-length model-memory model-name' \
-            'model-not-cached model-not-given model-not-on-hub model-packages-missing model-path' \
-            'model-path-missing model-quantization model-read-rate model-runner-unsupported model-supported' \
-            'model-tokenizer model-type-missing model-type-unknown model-unfinished modelscope-missing nan-logits' \
-            'nanobind-leak nccl-connect nccl-cuda-error nccl-duplicate-gpu nccl-ib-completion nccl-interface' \
-            'nccl-invalid-usage nccl-library nccl-memlock nccl-no-interface nccl-peer-access nccl-setting' \
-            'nccl-shm-full nccl-shm-not-shared nccl-system-error nccl-timeout nccl-versions-differ network-picks' \
-            'ninja-missing no-driver no-gpu no-loopback no-space nodes nofile notebook notebook-functions' \
-            'numactl-missing nvcc-architecture nvcc-gcc-too-new nvcc-missing nvml-mismatch nvml-unknown' \
+            'kv-cache-too-small kv-cache-too-small-v0 kv-heads-not-divisible launch-failure' \
+            'layer-size-not-divisible leaked-shared-memory left-behind libcuda-not-found libcuda-not-linked' \
+            'libstdcxx-too-old linear-kernel-none load-out-of-memory log-level logging-config loopback lora-empty' \
+            'lora-model lora-modules lora-not-enabled lora-not-found lora-rank lora-weight main-guard-marker' \
+            'main-guard-missing main-guard-not-applied main-guard-not-needed mamba-cache-too-small marlin-shape' \
+            'master-address master-port max-model-len-too-long memlock memory-profiling-disturbed' \
+            'metadata-missing method-failed-on-worker misaligned-address mm-item-too-large mm-limit' \
+            'mm-local-files mm-media-path mm-placeholders mm-processor mmap-failed model-blocks model-cached' \
+            'model-chat-template model-complete model-config model-dtype model-experts model-filesystem' \
+            'model-heads model-intermediate model-is-a-file model-length model-memory model-name model-not-cached' \
+            'model-not-given model-not-on-hub model-packages-missing model-path model-path-missing' \
+            'model-quantization model-read-rate model-runner-unsupported model-supported model-tokenizer' \
+            'model-type-missing model-type-unknown model-unfinished modelscope-missing nan-logits nanobind-leak' \
+            'nccl-connect nccl-cuda-error nccl-duplicate-gpu nccl-ib-completion nccl-interface nccl-invalid-usage' \
+            'nccl-library nccl-memlock nccl-no-interface nccl-peer-access nccl-setting nccl-shm-full' \
+            'nccl-shm-not-shared nccl-system-error nccl-timeout nccl-versions-differ network-picks ninja-missing' \
+            'no-driver no-gpu no-loopback no-space nodes nofile notebook notebook-functions numactl-missing' \
+            'nvcc-architecture nvcc-gcc-too-new nvcc-missing nvml-mismatch nvml-unknown' \
             'object-storage-load-format offline-not-cached oom-killer output-handler-failed p2p-half-off' \
             'p2p-test-failed package-mismatch packages parser-tokenizer peer-gone pickle-refused' \
             'piecewise-graphs-unavailable pin-drift pin-guard-older pin-invalid pin-missing pin-outdated' \
@@ -271,21 +272,22 @@ function __vllm_guard_named
             'rust-frontend-missing safetensors-cut-off safetensors-not-one sampler-out-of-memory script-missing' \
             'script-unreadable server-ended service-link serving-out-of-memory shard-missing' \
             'sharded-state-missing shared-memory shell-active shm-bus-error shm-bus-error-reported shm-full' \
-            'shm-missing shm-read-only shm-size shm-stale shm-too-small sleep-mode-unsupported socket-ifname' \
-            'spawn-forced speculative-tokens-missing speculative-tokens-too-many stale-file-handle stall' \
-            'stopped-while-starting subcommand-unknown swap-space-too-large token-invalid tokenizer-class-unknown' \
-            'tokenizer-library-missing tokenizer-not-json tokenizer-not-loaded too-many-open-files' \
-            'tool-choice-flags tool-parser-not-given tool-parser-unknown torch-build torch-import' \
-            'torch-not-installed torch-shm torch-without-cuda torchrun-child-failed torchvision-mismatch' \
-            'transformers-incompatible triton-mismatch triton-out-of-resource trust-remote-code undefined-symbol' \
-            'unguarded-script variable-changed variable-choice variable-deprecated variable-inert variable-kept' \
-            'variable-name variable-not-a-number variable-not-known variable-overridden variable-refused' \
-            'variable-removed variable-required variable-unknown variable-value visible-devices' \
-            'visible-devices-contradict vllm-address vllm-c-missing vllm-c-not-imported vllm-found vllm-metadata' \
-            'vllm-not-found vllm-not-installed vllm-port vllm-port-uri vllm-port-value vllm-shadowed' \
-            'wake-up-out-of-memory weight-key weight-name weight-shape weights-missing weights-not-initialized' \
-            'worker-died worker-error-relayed worker-init-failed worker-process-died worker-stopped-cleanly' \
-            'worker-traceback world-too-large xet-failed'
+            'shm-missing shm-read-only shm-size shm-stale shm-too-small size-not-divisible sleep-mode-unsupported' \
+            'socket-ifname spawn-forced speculative-tokens-missing speculative-tokens-too-many stale-file-handle' \
+            'stall stopped-while-starting subcommand-unknown swap-space-too-large token-invalid' \
+            'tokenizer-class-unknown tokenizer-library-missing tokenizer-not-json tokenizer-not-loaded' \
+            'too-many-open-files tool-choice-flags tool-parser-not-given tool-parser-unknown torch-build' \
+            'torch-import torch-not-installed torch-shm torch-without-cuda torchrun-child-failed' \
+            'torchvision-mismatch transformers-incompatible triton-mismatch triton-out-of-resource' \
+            'trust-remote-code undefined-symbol unguarded-script variable-changed variable-choice' \
+            'variable-deprecated variable-inert variable-kept variable-name variable-not-a-number' \
+            'variable-not-known variable-overridden variable-refused variable-removed variable-required' \
+            'variable-unknown variable-value visible-devices visible-devices-contradict vllm-address' \
+            'vllm-c-missing vllm-c-not-imported vllm-found vllm-metadata vllm-not-found vllm-not-installed' \
+            'vllm-port vllm-port-uri vllm-port-value vllm-shadowed wake-up-out-of-memory weight-key weight-name' \
+            'weight-shape weights-missing weights-not-initialized worker-died worker-error-relayed' \
+            'worker-init-failed worker-process-died worker-stopped-cleanly worker-traceback world-too-large' \
+            'xet-failed'
     end
 end
 

@@ -45,8 +45,7 @@ class Report:
     @property
     def environment(self) -> tuple[tuple[str, str], ...]:
         """Name and value of each variable that the command got."""
-        rows = self.run.get("environment", ())
-        return tuple((str(name), str(value)) for name, value in rows if name[:7] != "VGUARD_")
+        return tuple((str(name), str(value)) for name, value in self.run.get("environment", ()))
 
     @property
     def findings(self) -> list[Mapping[str, Any]]:

@@ -30,10 +30,15 @@ def gather(shelf: Shelf, run_id: str, state: str, mask: Redactor) -> Report:
     """All of a run. Raises KeyError, TypeError and the like for a document that is no record of ours."""
     document = shelf.read(run_id) or {}
     masked = _masked(document, mask)
+    variables = [row for row in masked.get("environment", ()) if row[0][:7] != "VGUARD_"]
     outcome = masked["outcome"]
     words = report.outcome_words(Outcome(**outcome)) if outcome else state
     return Report(
-        run={**masked, "command_line": report.command_line(document["command"], mask)},
+        run={
+            **masked,
+            "command_line": report.command_line(document["command"], mask),
+            "environment": variables,
+        },
         outcome=words,
         machine=tuple(machine.lines(Host())),
         samples=tuple(_thinned(list(_samples(document.get("samples", ""))))),
