@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from typing import Any
 
@@ -278,3 +279,14 @@ def test_a_log_of_nothing_but_errors_takes_bounded_memory() -> None:
 
     assert diagnosis.finish()[0].process == "W0 pid=1"
     assert peak < 4 << 20
+
+
+def test_a_line_that_is_said_again_and_again_costs_no_more_than_others() -> None:
+    """A full disk, told by every line of the log that cannot be written."""
+    line = b"OSError: [Errno 28] No space left on device\n"
+    started = time.process_time()
+
+    found = diagnosed(line.decode() * 20_000)
+
+    assert [incident.id for incident in found] == ["no-space"]
+    assert time.process_time() - started < 5

@@ -336,3 +336,27 @@ def test_a_gigabyte_takes_no_more_memory_than_a_megabyte(tmp_path: Path) -> None
 
     assert peaks[1024] < peaks[1] + 64, peaks
     assert peaks[1024] < 150, peaks
+
+
+@pytest.mark.parametrize(
+    "content", [LOG.encode("utf-16"), bytes(range(256)) * 9, b"\xfd7zXZ\0\0\4"], ids=repr
+)
+def test_what_is_no_text_is_not_called_healthy(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(content)
+
+    told = guard("explain", str(path))
+
+    assert told.returncode == 2
+    assert b"is no text: it holds zero bytes" in told.stderr
+
+
+def test_a_run_that_failed_without_a_word_is_not_called_healthy() -> None:
+    guard("--", "sh", "-c", "echo all is well; exit 3")
+
+    told = guard("explain")
+
+    assert told.returncode == 1
+    assert b" exited 3 after " in told.stdout
+    assert told.stdout.endswith(b"not explained: none of the 1 lines of its log tells why\n")
+    assert guard("explain", "--json").returncode == 1

@@ -25,7 +25,12 @@ ASKED: dict[str, list[str]] = {
     "env-audit": ["env audit --json", "env audit --json --file .env"],
     "env-diff": ["env diff --json -p debug -p eager -e TOKEN=x --unset NCCL_DEBUG"],
     "env-show": ["env show --json", "env show --json --all"],
-    "explain": ["explain --json log.txt", "explain --json", "explain --json kv-cache-too-small"],
+    "explain": [
+        "explain --json log.txt",
+        "explain --json",
+        "explain --json kv-cache-too-small",
+        "explain --json model-path",
+    ],
     "profile-check": ["profile check --json", f"profile check --json --python {sys.executable}"],
     "profile-list": ["profile list --json"],
     "profile-show": [

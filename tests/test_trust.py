@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.kit import ROOT, guard, guard_env
 from tests.kit.repository import HEAD, clone, make, write
-from vllm_guard import facts, model, profiles, trust
+from vllm_guard import __version__, cache, facts, model, profiles, trust
 from vllm_guard.errors import GUARD_FAILED, GuardError
 from vllm_guard.model import Part, Profile, Setting
 
@@ -506,3 +506,14 @@ def test_the_nouns_say_who_has_a_say() -> None:
 
     assert not profile.is_doubted
     assert model.Profile(**{**profile.__dict__, "sources": (theirs, own)}).is_doubted
+
+
+def test_a_cache_that_came_with_a_clone_is_not_believed(tmp_path, monkeypatch) -> None:
+    """A repository that ships what the guard "has parsed already", and is where XDG_CACHE_HOME points."""
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    planted = cache._entry_path("rows")
+    cache._write(planted, ((__version__, "key"), "planted"))
+
+    assert cache.remember("rows", "key", lambda: "computed") == "computed"
+    assert cache._read(planted)[1] == "planted", "it is not written either"

@@ -2,6 +2,7 @@
 
 An entry is a `marshal` file holding its key beside the value: it is used only when the key (the very
 bytes parsed, or the identity of the file read) is equal, so a stale or foreign entry is never served.
+A folder that a variable moves into a repository is not used: what lies there came with a clone.
 A cache that cannot be read or written costs time, nothing else.
 """
 
@@ -11,7 +12,7 @@ import marshal
 import os
 import stat
 
-from vllm_guard import __version__, paths
+from vllm_guard import __version__, paths, repository
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _LIMIT = 64 << 20  #: bytes; an entry of that size is none of ours
 
 def remember(name: str, key: Any, compute: Callable[[], Any]) -> Any:
     """`compute()`, or what it gave for the same `key` (a marshal-able value) in an earlier run."""
+    if repository.is_planted("cache", os.environ):  # a clone brought it: a stranger's "results"
+        return compute()
     entry = _entry_path(name)
     wanted = (__version__, key)
     known = _read(entry)

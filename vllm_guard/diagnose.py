@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _RECENT = 500  #: lines of all processes, among which a signature's context is looked for
 _NEAR = 40  #: lines of all processes, among which the frame is that raised an error
 _MOST_EVENTS = 500
+_WORDS = 10_000  #: different ones that are counted
+_TIMES = 20  #: that the same words of a process are looked at: what stood before them may differ
 
 #: An error that no signature knows: the last line of a traceback, or what a runtime says as it dies.
 _ERRORS = (
@@ -86,6 +88,7 @@ class Diagnosis:
         ] = {}  #: the same of the last run that failed
         self._envelope: str | None = None  #: the process that was the first to say that one failed
         self._started = self._ending = False
+        self._looked: dict[tuple[str, str], int] = {}  #: (process, text): how often since the start
         self._version = ""
         self.failed_before = 0  #: how many earlier runs in this log failed as well
 
@@ -143,7 +146,13 @@ class Diagnosis:
         """Take note of what the line says."""
         line = prefixes.parse(rows.numbers[index], rows.lines[index])
         self._follow(line.text)
-        if self._ending or len(self._events) >= _MOST_EVENTS or self._is_code(line, index):
+        said = (line.process, line.text)
+        if len(self._looked) > _WORDS:
+            self._looked = {}
+        self._looked[said] = times = self._looked.get(said, 0) + 1
+        if self._ending or times > _TIMES or len(self._events) >= _MOST_EVENTS:
+            return
+        if self._is_code(line, index):
             return
         line = self._named(line, index)
         match = self._best(line, index)
@@ -176,7 +185,7 @@ class Diagnosis:
         """Where in its life the server is, and of which version."""
         if text.startswith(_READY):
             self._events, self._before_start = _hints(self._events), {}
-            self._envelope = None
+            self._envelope, self._looked = None, {}
         elif _START.match(text):
             self._start()
         elif text.startswith(_ENDING):
@@ -189,7 +198,7 @@ class Diagnosis:
         if _has_failed(self._events):
             self.failed_before += self._started
             self._before_start = self._events
-        self._events, self._envelope = _hints(self._events), None
+        self._events, self._envelope, self._looked = _hints(self._events), None, {}
         self._started, self._ending = True, False
 
     def _is_of(self, version: str) -> None:

@@ -55,22 +55,26 @@ def explain(what: str | None, as_json: bool) -> int:
     for signature in signatures.parse(facts.signatures()):
         if signature.id == what:
             return _describe(signature, as_json)
-    return _describe_finding(what)
+    return _describe_finding(what, as_json)
 
 
 def _read(name: str) -> tuple[tuple[Incident, ...], Diagnosis]:
     """The incidents of a log, and what has read it. Raises GuardError where nothing can be read."""
     mask = Redactor(facts.load("redact")).knowing(os.environ)
     diagnosis = Diagnosis(signatures.parse(facts.signatures()), mask.text)
-    problem = ""
+    problem, is_binary = "", False
     try:
         for block in _blocks(name):
+            is_binary = is_binary or b"\0" in block
             diagnosis.feed(block)
     except _DAMAGE as error:
         problem = getattr(error, "strerror", None) or str(error)
     found = diagnosis.finish()
     if problem and not found:
         raise GuardError(f"{name}: {problem}", exit_code=USAGE)
+    if is_binary and not found:
+        hint = "unpack it first (only gzip is unpacked here), or iconv -f UTF-16 -t UTF-8"
+        raise GuardError(f"{name}: is no text: it holds zero bytes", hint, exit_code=USAGE)
     if problem:
         voice.say(f"warn {screen.printable(name)}: read in part: {problem}", "warn")
     if diagnosis.dropped:
@@ -129,7 +133,20 @@ def _tell_run(wanted: str, as_json: bool) -> int:
         raise GuardError(f"the record of {run_id} cannot be read", exit_code=USAGE) from None
     mask = Redactor(facts.load("redact")).knowing(os.environ)
     found, diagnosis = closing.incidents(path, ended, phases, mask.text)
-    return _tell(run_id, found, diagnosis, as_json)
+    failed = ended is not None and (ended.kind, ended.code) != ("exited", 0)
+    if found or not failed:
+        return _tell(run_id, found, diagnosis, as_json)
+    assert ended is not None
+    if as_json:
+        _tell(run_id, found, diagnosis, as_json)
+        return FAILED
+    where = f" in phase {phases[-1]}" if phases else ""
+    click.echo(f"{run_id} {report.outcome_words(ended)}{where}")
+    click.echo(f"not explained: none of the {diagnosis.count} lines of its log tells why")
+    for row in document["findings"]:
+        if row["id"] == "stall":
+            click.echo(f"stall: {screen.printable(str(row['fact']))}")
+    return FAILED
 
 
 def _lines(first: Incident, *others: Incident) -> Iterator[str]:
@@ -164,7 +181,7 @@ def _describe(signature: Signature, as_json: bool) -> int:
     return 0
 
 
-def _describe_finding(name: str) -> int:
+def _describe_finding(name: str, as_json: bool) -> int:
     """A row of docs/checks.md. Raises GuardError where nothing is called so."""
     rows = finding_rows()
     if name not in rows:
@@ -172,6 +189,10 @@ def _describe_finding(name: str) -> int:
         hint = f"did you mean {near[0]}?" if near else "name a log, a run, or the id of a finding"
         raise GuardError(f"{name}: no such file, and no such id", hint, exit_code=USAGE)
     status, meaning = rows[name]
+    if as_json:
+        row = {"id": name, "status": status, "meaning": meaning}
+        output.print_json("", findings=(), finding=row)
+        return 0
     click.echo(f"{name} ({status}): {meaning}")
     return 0
 
