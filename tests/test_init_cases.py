@@ -77,11 +77,10 @@ def test_the_keeper_holds_no_folder_busy_and_the_command_is_where_the_caller_is(
     assert process.stdout is not None
     shown = Lines(process.stdout.fileno()).until(b"\n")
     (keeper,) = children(process.pid)
-    folder = os.readlink(f"/proc/{keeper}/cwd")
+    wait_for(lambda: os.readlink(f"/proc/{keeper}/cwd") == "/", "the keeper leaves the folder")
     finish(process)
 
     assert shown.strip() == os.fsencode(tmp_path)
-    assert folder == "/"
 
 
 def with_a_grandchild(number: int) -> bytes:
@@ -102,10 +101,10 @@ def with_a_grandchild(number: int) -> bytes:
         assert process.stdin is not None
         process.stdin.write(b"lived\n")
         process.stdin.flush()
-    lines.until(b"grandchild")
+    said = lines.rest().removeprefix(b"ready\n")
     finish(process)
     assert process.returncode == 0
-    return lines.rest().removeprefix(b"ready\n")
+    return said
 
 
 def test_what_a_service_manager_sends_reaches_the_grandchild() -> None:
