@@ -6,6 +6,7 @@ import html.parser
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kit import guard
+from tests.kit import Lines, guard, start, wait_for
 from tests.kit.browser import browser, program
 from tests.test_masking import CHANNELS, KNOWN
 from tests.test_redact import IN_TEXT, LOOSE
-from tests.test_supervision import _state
+from tests.test_supervision import _state, finish
 from vllm_guard.reporting import Excerpt, Report, Sample, charts, markdown, page
 
 FORMS = ("markdown", "json", "html")
@@ -343,3 +344,19 @@ def test_no_canary_is_in_any_artefact(tmp_path: Path) -> None:
     assert len(CANARIES) > 80
     assert sum(b"[masked]" in content for content in artefacts.values()) >= 5
     assert seen == set()
+
+
+def test_a_run_that_is_under_way_is_reported_without_the_keys_that_it_wrote() -> None:
+    key = (
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----"
+    )
+    process = start("--", "sh", "-c", f"echo '{key}'; echo ready; read end", stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"ready\n")
+    wait_for(lambda: b"ready" in guard("report").stdout, "the log has it")
+
+    told = {form: guard("report", "-f", form).stdout for form in FORMS}
+
+    finish(process)
+    assert {form for form, text in told.items() if b"MIIE" in text or b"hkiG" in text} == set()
+    assert all(b"PRIVATE KEY" in text for text in told.values())

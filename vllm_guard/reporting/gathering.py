@@ -11,6 +11,7 @@ from vllm_guard.errors import GuardError
 from vllm_guard.host import Host
 from vllm_guard.lines import Lines, Rows
 from vllm_guard.model import Outcome
+from vllm_guard.redact import MASK
 from vllm_guard.reporting import Excerpt, Report, Sample, machine
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _excerpts(document: Mapping[str, Any], mask: Redactor) -> Iterator[Excerpt]:
     about = int(incidents[0]["line"]) if incidents else 0
     around: list[tuple[int, str]] = []
     last: deque[tuple[int, str]] = deque(maxlen=_LAST)
-    for number, line in _numbered(path):
+    for number, line in _without_keys(_numbered(path)):
         if about and about - _BEFORE <= number <= about + _BEHIND:
             around.append((number, line))
         last.append((number, line))
@@ -98,6 +99,15 @@ def _excerpts(document: Mapping[str, Any], mask: Redactor) -> Iterator[Excerpt]:
         yield _excerpt("Log, around the first cause", around, mask, about)
     if last:
         yield _excerpt("Log, its end", list(last), mask, about)
+
+
+def _without_keys(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Private keys have many lines: while a run is under way, its log still has them (see `masking`)."""
+    inside = False
+    for number, line in lines:
+        inside = inside and "-----END " not in line
+        yield number, MASK if inside else line
+        inside = inside or ("-----BEGIN " in line and "PRIVATE KEY-----" in line)
 
 
 def _excerpt(title: str, rows: list[tuple[int, str]], mask: Redactor, about: int) -> Excerpt:
