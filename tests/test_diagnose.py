@@ -91,6 +91,13 @@ def incidents(*lines: str, outcome: Outcome | None = None) -> tuple[Incident, ..
         (["(W pid=1) OddError: 1", "(E pid=2) others failed", "(W pid=3) alpha broke at 3"], ["? W pid=1:1"]),
         (["(E pid=2) others failed", "(E pid=2) alpha broke at 2"], ["alpha E pid=2:2"]),
         (["(E pid=2) others failed", "(W pid=3) alpha broke at 2"], ["alpha W pid=3:2"]),
+        # only a server's own words end it, and an engine that starts after them is another run's
+        (["Shutting down previous Ray cluster", "alpha broke at 2"], ["alpha :2"]),
+        (["INFO:     Shutting down", "alpha broke at 2"], []),
+        (
+            ["INFO:     Shutting down", "Initializing a V1 LLM engine (v0.11.0) with", "alpha broke at 3"],
+            ["alpha :3"],
+        ),
         # of what is said twice the first counts, also behind another one
         (
             ["(W pid=1) alpha broke at 1", "long before", "beta broke", "alpha broke at 4"],

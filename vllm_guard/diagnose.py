@@ -55,6 +55,7 @@ _CODE = re.compile(r"[ |]{4}")  #: so begins what a frame quotes of the source
 _READY = ("Application startup complete", "Uvicorn running on")
 #: Asked to: what is said from then on is no cause. vLLM's own is from 0.2x on, and before uvicorn's.
 _ENDING = ("Shutting down", "[shutdown] API server: shutdown triggered")
+_END = re.compile(rf"Shutting down(?: FastAPI HTTP server)?\.?$|{re.escape(_ENDING[1])}")
 #: A server begins, perhaps not the first one in this log; an engine, of which it may have several.
 _STARTING, _ENGINE = ("vLLM API server version ", "█  version "), " LLM engine (v"
 _START = re.compile(r"(?:vLLM API server version |[ ▄▀█]+█  version )(?P<vllm>\S+)")
@@ -186,9 +187,9 @@ class Diagnosis:
         if text.startswith(_READY):
             self._events, self._before_start = _hints(self._events), {}
             self._envelope, self._looked = None, {}
-        elif _START.match(text):
+        elif _START.match(text) or (self._ending and _VERSION.match(text)):
             self._start()
-        elif text.startswith(_ENDING):
+        elif _END.match(text):
             self._ending = self._envelope is None
         if found := _VERSION.match(text):
             self._is_of(found["vllm"] or found["engine"])
