@@ -360,3 +360,13 @@ def test_a_run_that_failed_without_a_word_is_not_called_healthy() -> None:
     assert b" exited 3 after " in told.stdout
     assert told.stdout.endswith(b"not explained: none of the 1 lines of its log tells why\n")
     assert guard("explain", "--json").returncode == 1
+
+
+def test_the_status_is_that_of_the_log_when_nobody_reads_the_answer(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(LOG)
+    script = '"$@" explain log | true; exit "${PIPESTATUS[0]}"'
+    command = ["bash", "-c", script, "bash", *GUARD]
+
+    done = subprocess.run(command, cwd=tmp_path, env=guard_env(), capture_output=True, check=False)
+
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -107,17 +107,23 @@ def _progress(name: str, done: int, size: int) -> str:
 def _tell(name: str, found: tuple[Incident, ...], diagnosis: Diagnosis, as_json: bool) -> int:
     """Print what a log tells, and return the exit status."""
     before = diagnosis.failed_before if found else 0
+    with output.readable():
+        _print(name, found, (diagnosis.count, before), as_json)
+    return FAILED if found else 0
+
+
+def _print(name: str, found: tuple[Incident, ...], counts: tuple[int, int], as_json: bool) -> None:
+    lines, before = counts
     if as_json:
-        log = {"name": name, "lines": diagnosis.count, "failed_before": before}
+        log = {"name": name, "lines": lines, "failed_before": before}
         output.print_json("", findings=(), incidents=found, log=log)
     elif not found:
-        click.echo(f"no failure found: {screen.printable(name)}, {diagnosis.count} lines")
+        click.echo(f"no failure found: {screen.printable(name)}, {lines} lines")
     else:
         for line in _lines(*found):
             click.echo(line)
         if before:
             click.echo(f"before: {report.count(before, 'earlier run')} in this log failed as well")
-    return FAILED if found else 0
 
 
 def _tell_run(wanted: str, as_json: bool) -> int:
