@@ -517,3 +517,18 @@ def test_a_cache_that_came_with_a_clone_is_not_believed(tmp_path, monkeypatch) -
 
     assert cache.remember("rows", "key", lambda: "computed") == "computed"
     assert cache._read(planted)[1] == "planted", "it is not written either"
+
+
+def test_a_file_that_a_repository_links_to_is_the_repositorys(tmp_path) -> None:
+    elsewhere, repository = tmp_path / "elsewhere", tmp_path / "clone"
+    elsewhere.mkdir()
+    (repository / ".git").mkdir(parents=True)
+    (elsewhere / "x.toml").write_text('schema = 1\nsummary = "x"\n[env]\nBASH_ENV = "/e"\n')
+    (repository / "conf").symlink_to(elsewhere)
+
+    refused = guard("-p", "conf/x.toml", "--", "true", cwd=repository)
+    taken = guard("-p", f"{elsewhere}/x.toml", "--", "true", cwd=repository)
+
+    assert refused.returncode == GUARD_FAILED
+    assert b"conf is a symbolic link" in refused.stderr
+    assert taken.returncode == 0

@@ -46,7 +46,10 @@ def profile_folders(env: Mapping[str, str]) -> Iterator[str]:
 
 def root_of(path: str) -> str:
     """The root of the repository that the real `path` lies in; empty for none."""
-    folder = os.path.realpath(path)
+    return _marked_above(os.path.realpath(path))
+
+
+def _marked_above(folder: str) -> str:
     while not os.path.lexists(os.path.join(folder, _MARK)):
         above = os.path.dirname(folder)
         if above == folder:
@@ -65,10 +68,11 @@ def defaults_file() -> str:
 def holds(path: str) -> bool:
     """Is this file a repository's: below its root, or in a folder that is searched for profiles?
 
-    An unpacked archive has no `.git`; its profiles are found by name all the same.
+    An unpacked archive has no `.git`; its profiles are found by name all the same. A repository's link that
+    leads out of it is the repository's choice, so the way counts as well as where it ends.
     """
-    folder = os.path.dirname(os.path.realpath(path))
-    return os.path.basename(folder) in FOLDERS or bool(root_of(folder))
+    places = [os.path.dirname(find(path)) for find in (os.path.realpath, os.path.abspath)]
+    return any(os.path.basename(place) in FOLDERS or _marked_above(place) for place in places)
 
 
 def is_planted(kind: str, env: Mapping[str, str]) -> bool:
