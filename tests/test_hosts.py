@@ -259,6 +259,29 @@ def test_a_working_folder_that_is_gone_is_passed_on_as_it_is(tmp_path) -> None:
     assert b"vllm-guard" not in result.stderr  # the shells have their own words for it
 
 
+def test_a_guard_whose_files_are_removed_meanwhile_gives_the_status_of_a_command_that_fails(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(ROOT / "vllm_guard", tmp_path / "copy/vllm_guard")
+    shutil.copytree(ROOT / "profiles", tmp_path / "copy/vllm_guard/_profiles")
+    words = ("sh", "-c", "echo begun; read wait; exit 7")
+    process = subprocess.Popen(
+        [*GUARD, "--", *words],
+        env=guard_env(PYTHONPATH=str(tmp_path / "copy"), PYTHONDONTWRITEBYTECODE="1"),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    Lines(process.stdout.fileno()).until(b"\n")
+    shutil.rmtree(tmp_path / "copy")
+    _, err = process.communicate()
+
+    assert process.returncode == 7
+    assert b"not explained: " in err or b"the log may hold secrets: " in err
+
+
 def test_a_guard_whose_files_are_removed_meanwhile_ends_well(tmp_path) -> None:
     shutil.copytree(ROOT / "vllm_guard", tmp_path / "copy/vllm_guard")
     shutil.copytree(ROOT / "profiles", tmp_path / "copy/vllm_guard/_profiles")

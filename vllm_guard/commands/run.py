@@ -160,20 +160,20 @@ def _why(
     by_itself = ("itself", ledger.KILLED, signals.name(end.signal))
     if end.ended_by not in by_itself or not (end.code or prepared.is_server):
         return ()
-    from vllm_guard import closing
+    try:
+        from vllm_guard import closing
 
-    return closing.incidents(log, end, [t.name for t in times], prepared.redactor.text)[0]
+        return closing.incidents(log, end, [t.name for t in times], prepared.redactor.text)[0]
+    except (OSError, ImportError) as error:  # the record is gone, or our own files: an upgrade
+        prepared.shelf.problem = prepared.shelf.problem or f"not explained: {error}"
+        return ()
 
 
 def _about_the_end(prepared: Prepared, result: Result, explained: bool) -> Iterator[Finding]:
     """A server ends when it is asked to; vLLM returns 0 also when its engine died (vllm#48966)."""
     if result.contained == "group":
-        yield Finding(
-            "containment",
-            "note",
-            "prctl",
-            "PR_SET_CHILD_SUBREAPER was refused (seccomp?): orphans were looked for by their run id only",
-        )
+        fact = "PR_SET_CHILD_SUBREAPER was refused (seccomp?): orphans were looked for by their run id only"
+        yield Finding("containment", "note", "prctl", fact)
     if prepared.is_server and result.outcome.ended_by == "itself" and not result.outcome.code:
         yield Finding(
             "server-ended",
