@@ -55,3 +55,8 @@ class Report:
         found = [*self.run["findings"], *self.run["leftovers"]]
         told = [f for f in found if f["status"] not in ("ok", "skip")]
         return sorted(told, key=lambda finding: SEVERITY.index(finding["status"]))
+
+
+def value_words(value: str | None) -> str:
+    """The value of a variable; unset is not the same as empty."""
+    return "unset" if value is None else value or "empty"

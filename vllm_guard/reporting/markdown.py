@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vllm_guard import __version__, screen
+from vllm_guard.reporting import value_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -86,12 +87,8 @@ def _environment(report: Report) -> Iterator[str]:
     if changes:
         yield "of which vllm-guard changed for this run:"
     for change in changes:
-        before, after = (_unset(change[key]) for key in ("before", "after"))
+        before, after = (value_words(change[key]) for key in ("before", "after"))
         yield f"  {change['name']}: {before} -> {after} ({change['origin']})"
-
-
-def _unset(value: str | None) -> str:
-    return "unset" if value is None else value or "empty"
 
 
 def _incident(incident: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from vllm_guard import __version__, screen
-from vllm_guard.reporting import charts
+from vllm_guard.reporting import charts, value_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -113,13 +113,9 @@ def _findings(
 def _changes(plan: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     header = ("variable", "before", "in this run", "by", "why")
     return header, [
-        (c["name"], _unset(c["before"]), _unset(c["after"]), c["origin"], c["why"])
+        (c["name"], value_words(c["before"]), value_words(c["after"]), c["origin"], c["why"])
         for c in plan["changes"]
     ]
-
-
-def _unset(value: str | None) -> str:
-    return "unset" if value is None else value or "empty"
 
 
 def _table(
