@@ -154,6 +154,11 @@ def test_a_public_script_that_needs_a_guard_gets_one(key) -> None:
     path = Path(CORPUS, key, Path(SCRIPTS[key]["path"]).name)
     load = scripts.neighbours(str(path))
     source = path.read_bytes()
+    if SCRIPTS[key].get("fix") == "refused":
+        with pytest.raises(RefusedError) as refused:
+            mend(source, str(path), load)
+        assert refused.value.is_library
+        return
 
     mended = mend(source, str(path), load)
 
