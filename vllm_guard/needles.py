@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 _DIGITS = b"0123456789abcdef"
 _MOST_SHAPES = 1 << 14  #: that are remembered, of at most 4 KiB each
-#: Leaves the words of a text: everything else becomes a space.
-_WORDS = bytes(c if chr(c) == "_" or (c < 128 and chr(c).isalnum()) else 32 for c in range(256))
+#: Leaves the words of a text, and its lines: everything else becomes a space.
+_WORDS = bytes(c if chr(c) in "_\n" or (c < 128 and chr(c).isalnum()) else 32 for c in range(256))
 
 
 def finder(literals: list[str]) -> Finder:
@@ -42,20 +43,25 @@ class Shapes:
     """
 
     def __init__(self, literals: Iterable[str]) -> None:
-        self._known: set[bytes] = set()
-        self._by_word: dict[bytes, list[bytes]] = {}
-        self._bare: list[bytes] = []  #: without a word that is whole in every text that holds them
-        for shape in {literal.encode().translate(None, _DIGITS) for literal in literals}:
-            words = b"_".join((b"", shape, b"")).translate(_WORDS).split()[1:-1]
-            if words:
-                self._by_word.setdefault(max(words, key=len), []).append(shape)
+        self._known: set[str] = set()
+        self._by_word: dict[str, list[str]] = {}
+        #: Without a word that is whole in every text that holds them. Who holds one need not hold another.
+        self._bare: list[str] = []
+        words = {shape: _whole_words(shape) for shape in {_shape(one.encode()) for one in literals}}
+        shared = Counter(word for several in words.values() for word in {*several})
+        for shape in sorted(words, key=len):
+            if any(bare in shape for bare in self._bare):
+                continue
+            if words[shape]:
+                rare = max(words[shape], key=lambda word: len(word) - shared[word])
+                self._by_word.setdefault(rare, []).append(shape)
             else:
                 self._bare.append(shape)
         self._words = frozenset(self._by_word)
 
     def hits(self, lines: Sequence[bytes]) -> list[int]:
         """Indices, in order, of all lines that hold one, and of few others."""
-        shapes = b"\n".join(lines).translate(None, _DIGITS).split(b"\n")
+        shapes = _shape(b"\n".join(lines)).split("\n")
         known = self._known
         new = [index for index, shape in enumerate(shapes) if shape not in known]
         if not new:
@@ -67,21 +73,38 @@ class Shapes:
         known |= fresh - holding
         return [index for index in new if shapes[index] in holding]
 
-    def _holding(self, shapes: set[bytes]) -> set[bytes]:
+    def _holding(self, shapes: set[str]) -> set[str]:
         """Those that hold a needle's shape."""
-        text = b"\n" + b"\n".join(shapes) + b"\n"
+        text = "\n".join(shapes)
         found = set()
         for needle in self._bare:
             position = text.find(needle)
             while position >= 0:
-                end = text.find(b"\n", position)
-                found.add(text[text.rfind(b"\n", 0, position) + 1 : end])
+                end = text.find("\n", position)
+                end = len(text) if end < 0 else end
+                found.add(text[text.rfind("\n", 0, position) + 1 : end])
                 position = text.find(needle, end)
-        for shape in shapes:
-            words = self._words.intersection(shape.translate(_WORDS).split())
-            if any(needle in shape for word in words for needle in self._by_word[word]):
+        by_word = self._by_word
+        for shape, words in zip(shapes, _words(text).split("\n"), strict=True):
+            present = self._words.intersection(words.split())
+            if [needle for word in present for needle in by_word[word] if needle in shape]:
                 found.add(shape)
         return found
+
+
+def _shape(line: bytes) -> str:
+    """A character for each byte that is left: `str` is searched faster than `bytes`."""
+    return line.translate(None, _DIGITS).decode("latin-1")
+
+
+def _words(text: str) -> str:
+    """Its words, with spaces and newlines between them."""
+    return text.encode("latin-1").translate(_WORDS).decode("latin-1")
+
+
+def _whole_words(shape: str) -> list[str]:
+    """Those that stand for themselves wherever the shape stands."""
+    return _words(f"_{shape}_").split()[1:-1]
 
 
 class Hyperscan:

@@ -113,7 +113,11 @@ def fitting(known: Iterable[Signature], version: str) -> tuple[list[Signature], 
 
 def best(known: Iterable[Signature], line: Line, was_said: Callable[[str], bool]) -> Match | None:
     """The signature that tells most of the line; `was_said`: did its process say this shortly before?"""
-    found = [match for match in (_match(s, line, was_said) for s in known) if match is not None]
+    levels = prefixes.LEVELS
+    if line.level:
+        levels = levels[: levels.index(line.level) + 1]
+    fitting = (_match(s, line, was_said) for s in known if s.level in levels)
+    found = [match for match in fitting if match is not None]
     return max(found, key=lambda match: match.weight, default=None)
 
 
@@ -151,10 +155,8 @@ def expression(signature: Signature) -> re.Pattern[str]:
 
 def _match(signature: Signature, line: Line, was_said: Callable[[str], bool]) -> Match | None:
     text = line.text
-    longest = max((len(needle) for needle in signature.needles if needle in text), default=0)
-    if not longest or any(absent in text for absent in signature.absent):
-        return None
-    if line.level and _lower(line.level, signature.level):
+    held = [len(needle) for needle in signature.needles if needle in text]  # not one in most
+    if not held or any(absent in text for absent in signature.absent):
         return None
     groups: Mapping[str, str | None] = {}
     if signature.regex:
@@ -164,11 +166,7 @@ def _match(signature: Signature, line: Line, was_said: Callable[[str], bool]) ->
         groups = found.groupdict()
     if signature.context and not any(said in text or was_said(said) for said in signature.context):
         return None
-    return Match(signature, groups, (longest, bool(signature.regex)))
-
-
-def _lower(level: str, limit: str) -> bool:
-    return prefixes.LEVELS.index(level) < prefixes.LEVELS.index(limit)
+    return Match(signature, groups, (max(held), bool(signature.regex)))
 
 
 def _filled(field: re.Match[str], groups: Mapping[str, str | None]) -> str:
