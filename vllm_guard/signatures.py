@@ -113,9 +113,8 @@ def fitting(known: Iterable[Signature], version: str) -> tuple[list[Signature], 
 
 def best(known: Iterable[Signature], line: Line, was_said: Callable[[str], bool]) -> Match | None:
     """The signature that tells most of the line; `was_said`: did its process say this shortly before?"""
-    levels = prefixes.LEVELS
-    if line.level:
-        levels = levels[: levels.index(line.level) + 1]
+    highest = prefixes.LEVELS.index(line.level) if line.level else len(prefixes.LEVELS)
+    levels = prefixes.LEVELS[: highest + 1]
     fitting = (_match(s, line, was_said) for s in known if s.level in levels)
     found = [match for match in fitting if match is not None]
     return max(found, key=lambda match: match.weight, default=None)
