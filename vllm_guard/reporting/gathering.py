@@ -111,7 +111,7 @@ def _without_keys(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]
 
 
 def _excerpt(title: str, rows: list[tuple[int, str]], mask: Redactor, about: int) -> Excerpt:
-    return Excerpt(title, rows[0][0], tuple(mask.text(line) for _, line in rows), about)
+    return Excerpt(title, rows[0][0], tuple(mask.line(line) for _, line in rows), about)
 
 
 def _numbered(path: str) -> Iterator[tuple[int, str]]:
