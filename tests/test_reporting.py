@@ -304,6 +304,61 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert b"error: cannot write " in result.stderr
 
 
+DAMAGE = {
+    "plan": None,
+    "phases": [{"name": 1}],
+    "profiles": [1],
+    "findings": [{"status": "odd"}],
+    "incidents": [{}],
+    "environment": 3,
+    "outcome": {"kind": 1},
+}
+
+
+def test_a_damaged_record_is_a_line_and_no_crash(tmp_path: Path) -> None:
+    guard("--", "sh", "-c", "exit 3")
+    (record,) = _state().rglob("run.json")
+    whole = json.loads(record.read_text())
+    damaged = [json.dumps({**whole, key: value}) for key, value in DAMAGE.items()]
+
+    for text in (*damaged, "", record.read_text()[:300], "[]", "{}"):
+        record.write_text(text)
+        done = guard("report", "-f", "html", "-o", str(tmp_path / "x"))
+        assert (done.returncode, done.stdout) == (2, b""), text
+        assert b"error: the record of " in done.stderr
+
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_whose_log_is_gone_is_reported_without_it() -> None:
+    guard("--", "echo", "hello")
+    for path in _state().rglob("output*"):
+        path.unlink()
+
+    done = guard("report", "--json")
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["excerpts"] == []
+
+
+def test_a_link_is_replaced_and_what_is_no_file_is_written_into(tmp_path: Path) -> None:
+    guard("--", "true")
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("mine")
+    link.symlink_to(target)
+
+    status = {
+        path: guard("report", "-o", path).returncode
+        for path in (str(link), str(tmp_path), "/dev/null", "")
+    }
+
+    assert list(status.values()) == [0, 125, 0, 2]
+    assert target.read_text() == "mine"
+    assert not link.is_symlink()
+    assert "### Your current environment" in link.read_text()
+    assert guard("report", "-o", "-").stdout.startswith(b"### Your current environment")
+
+
 CANARIES = {
     **{
         f"{name}, {channel}": (write(secret), secret)
