@@ -50,7 +50,7 @@ def logged(redactor: Redactor, folder: Path, data: bytes, *cuts: int) -> bytes:
     for start, end in itertools.pairwise(edges):
         it.keep(data[start:end])
     it.close()
-    masking.mask_logs(str(folder), redactor.shapes)
+    masking.mask_logs(str(folder), redactor.shapes, redactor.known_bytes())
     return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
 
 
@@ -99,6 +99,37 @@ def test_a_log_masks_what_a_text_masks(shape: dict[str, Any], tmp_path: Path) ->
         assert re.sub(rb"\[masked\]\**|\*+", b"", shown) == expected.encode()
 
 
+ESCAPES = ["\x1b[0m", "\x1b[1;38;5;9m", "\x1b(B\x1b[m", "\x1b[K"]
+
+
+@pytest.mark.parametrize("escape", ESCAPES, ids=repr)
+@pytest.mark.parametrize(("text", "secret"), SHAPED.values(), ids=SHAPED)
+def test_terminal_escapes_inside_hide_no_secret(
+    escape: str, text: str, secret: str, tmp_path: Path
+) -> None:
+    middle = text.index(secret) + len(secret) // 2
+    data = f"{escape}first\n{text[:middle]}{escape}{text[middle:]}\nlast{escape}\n".encode()
+
+    shown = logged(REDACTOR, tmp_path, data)
+
+    assert len(shown) == len(data)
+    assert shown.startswith(f"{escape}first\n".encode())
+    assert shown.endswith(f"\nlast{escape}\n".encode())
+    assert text[middle - 2 : middle].encode() + escape.encode() not in shown
+    assert secret.encode() not in shown.replace(escape.encode(), b"")
+
+
+@pytest.mark.parametrize("secret", KNOWN)
+def test_terminal_escapes_inside_hide_no_known_value(secret: str, tmp_path: Path) -> None:
+    redactor = REDACTOR.knowing({"A_TOKEN": secret})
+    data = f"before \x1b[1m{secret[:5]}\x1b[0m{secret[5:]}\x1b[0m behind\n".encode()
+
+    shown = logged(redactor, tmp_path, data)
+
+    assert re.fullmatch(rb"before \x1b\[1m\[masked\]\*+\x1b\[0m behind\n", shown)
+    assert masking.mask_logs(str(tmp_path), REDACTOR.shapes, redactor.known_bytes()) == {}
+
+
 KEY = "\n".join(
     [
         "-----BEGIN RSA PRIVATE KEY-----",
@@ -142,6 +173,18 @@ def test_the_masked_are_counted_by_shape(tmp_path: Path) -> None:
     }
     assert masking.mask_logs(str(tmp_path), REDACTOR.shapes) == {}
     assert tmp_path.joinpath("run.json").read_text() == LOOSE["hugging face"]
+
+
+def test_where_one_file_of_a_log_ends_no_line_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "HEAD_LIMIT", 40)
+    data = f"INFO a first line\nINFO {LOOSE['hugging face']} x\n".encode()
+
+    shown = logged(REDACTOR, tmp_path, data)
+
+    assert (tmp_path / "output.tail.log").exists()
+    assert shown == b"INFO a first line\nINFO [masked]" + b"*" * 25 + b" x\n"
 
 
 @given(st.text(min_size=8, max_size=40).filter(lambda s: s.isprintable()), st.binary(max_size=5))

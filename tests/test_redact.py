@@ -171,6 +171,9 @@ LOOSE = {  # secrets that nothing but their shape gives away
 IN_TEXT = {  # (text, the secret in it)
     "bearer": ("Authorization: Bearer abcdefgh12345678", "abcdefgh12345678"),
     "bearer, lower case": ("authorization: bearer abcdefgh12345678", "abcdefgh12345678"),
+    "token": ("Authorization: Token xyz", "xyz"),
+    "proxy": ("Proxy-Authorization: Basic dTpw", "dTpw"),
+    "api key, short": ("{'X-Api-Key': 'vv1'}", "vv1"),
     "basic": ("Authorization: Basic dXNlcjpodW50ZXIy", "dXNlcjpodW50ZXIy"),
     "url": ("http_proxy=http://user:hunter22@proxy.example:3128", "hunter22"),
     "url without a user": ("redis://:hunter22@cache.example:6379/0", "hunter22"),
@@ -314,11 +317,34 @@ def test_the_longest_secret_is_masked_first_so_that_no_end_of_it_stays() -> None
     assert lengths == sorted(lengths, reverse=True)
 
 
-def test_words_of_a_log_are_not_masked_for_a_secret_that_is_short() -> None:
-    redactor = REDACTOR.knowing({"A_TOKEN": "info"}, ["--api-key", "debug"])
+@pytest.mark.parametrize("word", ["info", "debug", "8000", "7654321", "pw1", "::1"])
+def test_words_of_a_log_are_not_masked_for_a_secret_that_is_short(word: str) -> None:
+    redactor = REDACTOR.knowing({"A_TOKEN": word}, ["--api-key", word])
 
-    assert redactor.text("info debug") == "info debug"
-    assert redactor.known_bytes() == ()
+    assert redactor.text(f"info debug {word}") == f"info debug {word}"
+    assert word.encode() not in redactor.known_bytes()
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "pw-1", "a1b2", "p ss"])
+def test_a_short_value_that_is_no_word_and_no_number_is_masked(secret: str) -> None:
+    for redactor in (
+        REDACTOR.knowing({"A_PASSWORD": secret}),
+        REDACTOR.knowing({}, ["--api-key", secret]),
+    ):
+        assert redactor.text(f"info debug '{secret}'") == f"info debug '{MASK}'"
+        assert secret.encode() in redactor.known_bytes()
+
+
+@pytest.mark.parametrize("secret", [*LOOSE.values(), "kn0wn-" * 100, "an=odd one"])
+@pytest.mark.parametrize("kept", [1, 7, 12, 40, 500])
+def test_of_a_secret_that_the_end_of_a_line_cuts_nothing_is_shown(secret: str, kept: int) -> None:
+    redactor = REDACTOR.knowing({"A_TOKEN": secret})
+    start = "INFO ".ljust(4096 - min(kept, len(secret)), ".")
+
+    shown = redactor.line((start + secret)[:4096])
+
+    assert start.startswith(shown)
+    assert redactor.line("INFO " + "x" * 4000) == "INFO " + "x" * 4000
 
 
 def test_secrets_that_are_no_utf8_are_masked_as_bytes() -> None:

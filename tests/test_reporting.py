@@ -19,7 +19,7 @@ from tests.kit.browser import browser, program
 from tests.test_masking import CHANNELS, KNOWN
 from tests.test_redact import IN_TEXT, LOOSE
 from tests.test_supervision import _state, finish
-from vllm_guard.reporting import Excerpt, Report, Sample, charts, markdown, page
+from vllm_guard.reporting import Excerpt, Report, Sample, charts, gathering, markdown, page
 
 FORMS = ("markdown", "json", "html")
 ASSETS = Path(page.__file__).parent.parent / "data" / "report"
@@ -223,10 +223,52 @@ def test_the_charts_show_each_phase_and_each_gpu() -> None:
     assert charts.timeline([]) == charts.memory(report.samples[:1]) == ""
 
 
+def test_small_memory_is_not_told_as_nothing() -> None:
+    samples = (Sample(0.0, "a", 20 << 20, ()), Sample(1.0, "a", 40 << 20, ()))
+
+    assert "40 MiB" in charts.memory(samples)
+    assert "20 MiB" in charts.memory(samples)
+    assert "0.0 GiB" not in charts.memory(samples)
+
+
+def test_each_form_tells_all_of_the_first_cause_and_how_much_was_masked() -> None:
+    report = sample_report()
+    report.run["incidents"][0].update(confirm=["c"], refute=["r"], next=["n"], uri="https://u")
+
+    text, html_page = markdown.markdown(report), page.page(report, STYLE, SCRIPT)
+
+    for label, said in (("confirmed by", "c"), ("refuted by", "r"), ("next", "n")):
+        assert f"- {label}: `{said}`\n" in text
+        assert f"<dt>{label}</dt><dd>{said}</dd>" in html_page
+    assert "- see: `https://u`" in text
+    assert "<dt>see</dt><dd>https://u</dd>" in html_page
+    assert "2 secrets masked</footer>" in html_page
+
+
+def test_of_the_environment_the_noise_is_only_counted() -> None:
+    report = sample_report()
+    report.run["environment"] += [["PIP_CERT", "/a"], ["LS_COLORS", "x"], ["VLLM_PORT", "1"]]
+
+    for text in (markdown.markdown(report), page.page(report, STYLE, SCRIPT)):
+        assert "VLLM_PORT" in text
+        assert "PIP_CERT" not in text
+        assert "and 2 variables of " in text
+
+
+def test_steps_are_commands_that_can_be_pasted_and_are_said_once() -> None:
+    first = "vllm-guard doctor --only gpu-memory -- COMMAND: it names who"
+    row = {"confirm": [first], "next": ["doctor --only gpu-memory", "-p debug"]}
+
+    assert gathering._with_steps(row, "vllm serve 'a b'") == {
+        "confirm": ["vllm-guard doctor --only gpu-memory -- vllm serve 'a b': it names who"],
+        "next": ["vllm-guard -p debug -- vllm serve 'a b'"],
+    }
+
+
 @pytest.fixture(scope="module")
 def a_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    report = sample_report("vllm serve /models/llama --port 8000, <b>not bold</b>")
+    report = sample_report(f"vllm serve /models/llama --port 8000, <b>not bold</b> {'x' * 200}")
     path.write_text(page.page(report, STYLE, SCRIPT))
     return path
 
@@ -257,7 +299,12 @@ def test_the_page_is_usable_in_a_browser(
             ".log li",
         ):
             assert chromium.evaluate(_visible(selector)), selector
-        assert chromium.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert chromium.evaluate(
+            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        )
+        if size[0] < 640:  # nothing is to be scrolled to the side, not even inside the page
+            boxes = "[...document.querySelectorAll('.wide, pre, ol')]"
+            assert not chromium.evaluate(f"{boxes}.some(e => e.scrollWidth > e.clientWidth)")
         assert chromium.evaluate("document.querySelectorAll('main b').length") == 0
         background = chromium.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (background == "rgb(20, 24, 31)") == dark
@@ -302,6 +349,61 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
     assert result.returncode == 125
     assert b"error: cannot write " in result.stderr
+
+
+DAMAGE = {
+    "plan": None,
+    "phases": [{"name": 1}],
+    "profiles": [1],
+    "findings": [{"status": "odd"}],
+    "incidents": [{}],
+    "environment": 3,
+    "outcome": {"kind": 1},
+}
+
+
+def test_a_damaged_record_is_a_line_and_no_crash(tmp_path: Path) -> None:
+    guard("--", "sh", "-c", "exit 3")
+    (record,) = _state().rglob("run.json")
+    whole = json.loads(record.read_text())
+    damaged = [json.dumps({**whole, key: value}) for key, value in DAMAGE.items()]
+
+    for text in (*damaged, "", record.read_text()[:300], "[]", "{}"):
+        record.write_text(text)
+        done = guard("report", "-f", "html", "-o", str(tmp_path / "x"))
+        assert (done.returncode, done.stdout) == (2, b""), text
+        assert b"error: the record of " in done.stderr
+
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_whose_log_is_gone_is_reported_without_it() -> None:
+    guard("--", "echo", "hello")
+    for path in _state().rglob("output*"):
+        path.unlink()
+
+    done = guard("report", "--json")
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["excerpts"] == []
+
+
+def test_a_link_is_replaced_and_what_is_no_file_is_written_into(tmp_path: Path) -> None:
+    guard("--", "true")
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("mine")
+    link.symlink_to(target)
+
+    status = {
+        path: guard("report", "-o", path).returncode
+        for path in (str(link), str(tmp_path), "/dev/null", "")
+    }
+
+    assert list(status.values()) == [0, 125, 0, 2]
+    assert target.read_text() == "mine"
+    assert not link.is_symlink()
+    assert "### Your current environment" in link.read_text()
+    assert guard("report", "-o", "-").stdout.startswith(b"### Your current environment")
 
 
 CANARIES = {

@@ -15,8 +15,10 @@ else:
 LIMIT = 4096  #: bytes that are kept of a line
 _RAW = 2 * LIMIT  #: with its escapes, or as JSON
 _DOCKER = b'{"log":"'  #: so begins each line of Docker's json-file driver
-#: ECMA-48: control sequences (CSI), operating system commands (OSC), and what is one letter.
-_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+#: ECMA-48: control sequences (CSI), operating system commands (OSC), what is one letter; ECMA-35: its sets
+_ESCAPES = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)|[()][0AB]|[@-Z\\^_])"
+)
 
 
 @dataclass(frozen=True)

@@ -85,15 +85,21 @@ class Log:
             try:
                 if not self._room:
                     self._rotate()
-                paths.write_all(self._fd, data[: self._room])
+                written = self._fitting(data)
+                paths.write_all(self._fd, data[:written])
             except OSError:  # a full disk, a removed folder
                 self._let_go()
                 break
-            written = min(len(data), self._room)
             self.kept += written
-            self._room -= written
+            self._room = self._room - written if written == len(data) else 0
             data = data[written:]
         self.lost += len(data)
+
+    def _fitting(self, data: bytes) -> int:
+        """Bytes that still go into this file: whole lines if possible, for a half secret has no shape."""
+        if len(data) <= self._room:
+            return len(data)
+        return data.rfind(b"\n", 0, self._room) + 1 or self._room
 
     def _rotate(self) -> None:
         """Begin a new tail; the one before it is kept, the one before that is not."""

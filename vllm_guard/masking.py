@@ -12,35 +12,44 @@ from vllm_guard.redact import MASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
+
+    from vllm_guard.needles import Finder
 
     Shape = dict[str, Any]  #: a row of `data/redact.toml`
     Hit = tuple[int, int, str]  #: start and end of a secret, and the id of its shape
 
 _MASK = MASK.encode()
 _BLOCK = 1 << 20  #: bytes looked at together
+_ESCAPE = b"\x1b"
+#: What colours a text. Commands to the terminal hold text themselves (the address of a link): they stay.
+_ESCAPES = rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][0AB])"
+_LARGE = 4 << 20  #: bytes of logs that are worth loading hyperscan for
 _KEY_MAX = 16 << 10  #: bytes that a secret of several lines has at most
 
 
-def mask_logs(folder: str, shapes: Sequence[Shape]) -> dict[str, int]:
+def mask_logs(folder: str, shapes: Sequence[Shape], known: Sequence[bytes] = ()) -> dict[str, int]:
     """Mask each secret in the logs of a run's record, in place; how many there were, by the shape's id.
 
+    `known`: values that are secret; the stream has masked all but those with terminal escapes inside.
     Raises OSError.
     """
+    names = [name for name in sorted(os.listdir(folder)) if name.startswith("output")]
+    logs = [os.path.join(folder, name) for name in names]
+    search = _Search(shapes, known, sum(os.lstat(log).st_size for log in logs))
     masked: dict[str, int] = {}
-    for name in sorted(os.listdir(folder)):
-        if name.startswith("output"):
-            for shape in _mask_file(os.path.join(folder, name), shapes):
-                masked[shape] = masked.get(shape, 0) + 1
+    for log in logs:
+        for shape in _mask_file(log, search):
+            masked[shape] = masked.get(shape, 0) + 1
     return masked
 
 
-def _mask_file(path: str, shapes: Sequence[Shape]) -> Iterator[str]:
+def _mask_file(path: str, search: _Search) -> Iterator[str]:
     fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         for offset, block, goes_on in _blocks(fd):
-            for start, end, shape in _secrets(block, shapes):
+            for start, end, shape in search.secrets(block):
                 if not (goes_on and end == len(block)):  # the next block has all of it
                     os.pwrite(fd, _filled(block[start:end]), offset + start)
                     yield shape
@@ -64,36 +73,107 @@ def _blocks(fd: int) -> Iterator[tuple[int, bytes, bool]]:
         offset += len(block) - _KEY_MAX
 
 
-def _secrets(block: bytes, shapes: Sequence[Shape]) -> Iterator[Hit]:
-    for start, end, found in _lines(block, shapes):
-        for shape in found:
-            yield from _in_line(block, start, end, shape)
+class _Search:
+    """Looks for secrets as they are read: whatever terminal escapes stand inside them.
+
+    `size`: bytes that will be searched. Nothing is loaded and compiled before there is something to match.
+    """
+
+    def __init__(self, shapes: Sequence[Shape], known: Sequence[bytes], size: int) -> None:
+        self._shapes = shapes
+        self._known = known
+        self._finder = _finder([scan for shape in shapes for scan in shape["scan"]], size)
+
+    def secrets(self, block: bytes) -> Iterator[Hit]:
+        """The secrets of a block, line by line."""
+        lines = block.split(b"\n")
+        starts = _sums(len(line) + 1 for line in lines)
+        escaped = [i for i, line in enumerate(lines) if _ESCAPE in line] if _ESCAPE in block else []
+        for index in escaped:
+            lines[index] = _without_escapes(lines[index])
+            yield from self._known_in(block, starts[index : index + 2], lines[index])
+        for index in self._finder.hits(lines):
+            yield from self._shapes_in(block, starts[index : index + 2], lines[index])
+
+    def _known_in(self, block: bytes, span: Sequence[int], plain: bytes) -> Iterator[Hit]:
+        for secret in self._known:
+            if secret in plain:
+                import re
+
+                yield from _matches(block, span, re.escape(secret), "known value")
+
+    def _shapes_in(self, block: bytes, span: Sequence[int], plain: bytes) -> Iterator[Hit]:
+        start, end = span
+        for shape in self._shapes:
+            if any(scan.encode() in plain for scan in shape["scan"]):
+                last = end + _KEY_MAX if shape.get("lines") else end
+                yield from _matches(block, (start, last), shape["regex"].encode(), shape["id"])
 
 
-def _lines(block: bytes, shapes: Sequence[Shape]) -> Iterator[tuple[int, int, list[Shape]]]:
-    """(start, end, shapes) of each line that may hold a secret, with the shapes that it may have."""
-    lines: dict[int, tuple[int, list[Shape]]] = {}
-    for shape in shapes:
-        for scan in shape["scan"]:
-            at = block.find(scan.encode())
+class _Plain:
+    """With nothing but the standard library."""
+
+    def __init__(self, literals: Sequence[str]) -> None:
+        self._literals = [literal.encode() for literal in literals]
+
+    def hits(self, lines: Sequence[bytes]) -> list[int]:
+        """Indices, in order, of the lines that hold a literal."""
+        from bisect import bisect_right
+
+        text = b"\n".join(lines)
+        ends = _sums(len(line) + 1 for line in lines)[1:]
+        found = set()
+        for literal in self._literals:
+            at = text.find(literal)
             while at >= 0:
-                start = block.rfind(b"\n", 0, at) + 1
-                end = block.find(b"\n", at) + 1 or len(block)
-                found = lines.setdefault(start, (end, []))[1]
-                found += [shape] * (shape not in found)
-                at = block.find(scan.encode(), end)
-    for start, (end, found) in lines.items():
-        yield start, end, found
+                index = bisect_right(ends, at)
+                found.add(index)
+                at = text.find(literal, ends[index])
+        return sorted(found)
 
 
-def _in_line(block: bytes, start: int, end: int, shape: Shape) -> Iterator[Hit]:
+def _finder(literals: Sequence[str], size: int) -> Finder:
+    """hyperscan, where that is installed, looks for all of them at once."""
+    if size > _LARGE:
+        from vllm_guard import needles
+
+        try:
+            return needles.Hyperscan(literals)
+        except ImportError:
+            pass
+    return _Plain(literals)
+
+
+def _matches(block: bytes, span: Sequence[int], regex: bytes, name: str) -> Iterator[Hit]:
+    """What it matches in the span without its escapes, by its place in the block."""
+    import re
+    from bisect import bisect_right
+
+    text = block[slice(*span)]
+    cuts = [match.span() for match in re.finditer(_ESCAPES, text)]
+    gone = _sums(end - start for start, end in cuts)
+    places = [start - before for (start, _), before in zip(cuts, gone, strict=False)]
+    pattern = re.compile(regex)
+    group = "mask" if "mask" in pattern.groupindex else 0
+    for match in pattern.finditer(_without_escapes(text)):
+        start, end = match.span(group)
+        first, last = (at + gone[bisect_right(places, at)] for at in (start, end - 1))
+        yield span[0] + first, span[0] + last + 1, name
+
+
+def _without_escapes(text: bytes) -> bytes:
+    if _ESCAPE not in text:
+        return text
     import re
 
-    pattern = re.compile(shape["regex"].encode())
-    last = min(len(block), end + _KEY_MAX) if shape.get("lines") else end
-    group = "mask" if "mask" in pattern.groupindex else 0
-    for match in pattern.finditer(block, start, last):
-        yield *match.span(group), shape["id"]
+    return re.sub(_ESCAPES, b"", text)
+
+
+def _sums(numbers: Iterable[int]) -> list[int]:
+    """0, and the sums of the first, of the first two, of all."""
+    from itertools import accumulate
+
+    return list(accumulate(numbers, initial=0))
 
 
 def _filled(secret: bytes) -> bytes:

@@ -15,7 +15,7 @@ from vllm_guard.frozen import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from vllm_guard.marker import Marker
@@ -147,15 +147,15 @@ class Shelf:
         except OSError as error:
             self.problem = f"the record is incomplete: {error}"
 
-    def mask_logs(self, run_id: str) -> dict[str, int]:
-        """Mask what only its shape gives away as a secret; how many there were, by the shape's id."""
+    def mask_logs(self, run_id: str, known: Sequence[bytes] = ()) -> dict[str, int]:
+        """Mask what the stream could not know as a secret; how many there were, by the shape's id."""
         folder = os.path.join(self.root, "runs", run_id)
         if not os.path.isdir(folder):
             return {}
         try:
             from vllm_guard import facts, masking
 
-            return masking.mask_logs(folder, facts.load("redact")["shape"])
+            return masking.mask_logs(folder, facts.load("redact")["shape"], known)
         except (OSError, ImportError) as error:  # or our own files are gone: an upgrade meanwhile
             self.problem = self.problem or f"the log may hold secrets: {error}"
             return {}

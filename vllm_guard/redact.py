@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from typing import Any, AnyStr
 
 MASK = "[masked]"
-_SHORTEST = 8  #: shorter secrets would mask ordinary words of a log
+_SHORTEST = 8  #: shorter secrets could be ordinary words of a log, or numbers
+_SHORTEST_MIXED = 4  #: these are neither: they hold a letter and something else
+_LINE = 4096  #: bytes of a longer line are kept (`lines.LIMIT`)
+_UNSURE = 256  #: characters at the end of a line that was cut, where a secret can have begun
 _SHORTEST_FLAG = 6  #: shorter starts of an option are those of many
 
 
@@ -18,7 +21,7 @@ class Redactor:
 
     def __init__(self, rules: Mapping[str, Any], known: Iterable[str] = ()) -> None:
         self._rules = rules
-        self._known = sorted({k for k in known if len(k) >= _SHORTEST}, key=len, reverse=True)
+        self._known = sorted({k for k in known if _is_telling(k)}, key=len, reverse=True)
         self.shapes: Sequence[dict[str, Any]] = rules["shape"]
         self.masked: dict[str, int] = {}  #: what `text` has masked so far, by what it was known by
 
@@ -30,7 +33,8 @@ class Redactor:
         if values:
             from vllm_guard import spellings
 
-            known += [spelling for value in values for spelling in spellings.of(value)]
+            known += values
+            known += [s for value in values for s in spellings.of(value) if len(s) >= _SHORTEST]
         return Redactor(self._rules, known)
 
     def is_secret(self, name: str) -> bool:
@@ -64,6 +68,14 @@ class Redactor:
                 text, found = re.subn(shape["regex"], hidden, text)
                 self._count(shape["id"], found)
         return text
+
+    def line(self, text: str) -> str:
+        """A line of a log, masked. Of one that was cut, the end is left out: it can be half a secret."""
+        shown = self.text(text)
+        if len(text) > _LINE // 4 and len(text.encode("utf-8", "surrogatepass")) >= _LINE - 3:
+            unsure = max(_UNSURE, len(self._known[0]) if self._known else 0)
+            return shown[:-unsure]
+        return shown
 
     def _count(self, known_by: str, times: int) -> None:
         if times:
@@ -115,6 +127,12 @@ def hidden(match: re.Match[AnyStr]) -> AnyStr:
         return mask
     start, end = (place - match.start() for place in match.span("mask"))
     return whole[:start] + mask + whole[end:]
+
+
+def _is_telling(secret: str) -> bool:
+    """Can it be masked wherever it stands, without masking what is none? `hunter2`, not `debug` or `8000`."""
+    is_mixed = any(c.isalpha() for c in secret) and not secret.isalpha()
+    return len(secret) >= (_SHORTEST_MIXED if is_mixed else _SHORTEST)
 
 
 def _hidden(word: str, secret: str | None) -> str:

@@ -61,7 +61,7 @@ def explain(what: str | None, as_json: bool) -> int:
 def _read(name: str) -> tuple[tuple[Incident, ...], Diagnosis]:
     """The incidents of a log, and what has read it. Raises GuardError where nothing can be read."""
     mask = Redactor(facts.load("redact")).knowing(os.environ)
-    diagnosis = Diagnosis(signatures.parse(facts.signatures()), mask.text)
+    diagnosis = Diagnosis(signatures.parse(facts.signatures()), mask.line)
     problem, is_binary = "", False
     try:
         for block in _blocks(name):
@@ -138,7 +138,7 @@ def _tell_run(wanted: str, as_json: bool) -> int:
     except runs.GARBAGE:
         raise GuardError(f"the record of {run_id} cannot be read", exit_code=USAGE) from None
     mask = Redactor(facts.load("redact")).knowing(os.environ)
-    found, diagnosis = closing.incidents(path, ended, phases, mask.text)
+    found, diagnosis = closing.incidents(path, ended, phases, mask.line)
     failed = ended is not None and (ended.kind, ended.code) != ("exited", 0)
     if found or not failed:
         return _tell(run_id, found, diagnosis, as_json)

@@ -14,6 +14,7 @@ from vllm_guard.redact import Redactor
 from vllm_guard.reporting import Report
 
 FORMATS = ("markdown", "json", "html")
+_STDOUT = "-"
 _DATA = os.path.join(paths.PACKAGE, "data", "report")
 
 
@@ -30,7 +31,15 @@ _DATA = os.path.join(paths.PACKAGE, "data", "report")
 @click.option("-o", "--output", "path", metavar="FILE", help="Write it there instead of to stdout.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(run_id: str | None, form: str, path: str | None, as_json: bool) -> int:
-    """Report a run (default: the newest): what failed and why, timeline, environment, log; secrets masked."""
+    """Report a run (default: the newest): what failed and why, timeline, environment, log; secrets masked.
+
+    RUN is the id of a run, or its beginning. FILE is replaced, also where it is a link; - is stdout.
+
+    Exit status: 0 written, 2 there is no such run, or its record or log cannot be read, 125 FILE cannot be
+    written.
+    """
+    if path == "":
+        raise GuardError("-o: the name of the file is empty", exit_code=USAGE)
     shelf = Shelf(os.environ)
     chosen = runs.chosen(shelf, run_id or "")
     state = runs.UNKNOWN[runs.states(shelf).get(chosen, "ended")]
@@ -39,11 +48,14 @@ def report(run_id: str | None, form: str, path: str | None, as_json: bool) -> in
 
     try:
         found = gathering.gather(shelf, chosen, state, mask)
+        text = _written(found, "json" if as_json else form)
+    except OSError as error:
+        wrong = f"cannot read {error.filename}: {error.strerror}"
+        raise GuardError(wrong, exit_code=USAGE) from None
     except runs.GARBAGE:
         wrong, hint = f"the record of {chosen} cannot be read", "see vllm-guard runs list"
         raise GuardError(wrong, hint, exit_code=USAGE) from None
-    text = _written(found, "json" if as_json else form)
-    if path is None:
+    if path in (None, _STDOUT):
         click.echo(text, nl=False)
         return 0
     _write(path, text)

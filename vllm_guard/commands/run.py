@@ -149,7 +149,8 @@ def _supervise(
 
 def _masked(prepared: Prepared, log: Log) -> tuple[tuple[str, int], ...]:
     """The secrets that its log no longer holds: how many, by what they were known by."""
-    shapes = prepared.shelf.mask_logs(prepared.run_id) if log.kept else {}
+    known = prepared.redactor.known_bytes()
+    shapes = prepared.shelf.mask_logs(prepared.run_id, known) if log.kept else {}
     return (*((("known value", log.masked),) if log.masked else ()), *shapes.items())
 
 
@@ -163,7 +164,7 @@ def _why(
     try:
         from vllm_guard import closing
 
-        return closing.incidents(log, end, [t.name for t in times], prepared.redactor.text)[0]
+        return closing.incidents(log, end, [t.name for t in times], prepared.redactor.line)[0]
     except (OSError, ImportError) as error:  # the record is gone, or our own files: an upgrade
         prepared.shelf.problem = prepared.shelf.problem or f"not explained: {error}"
         return ()

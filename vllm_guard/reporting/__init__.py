@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from vllm_guard import report
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from dataclasses import dataclass
     from typing import Any
 else:
     from vllm_guard.frozen import dataclass
+
+#: Variables of installers and of certificates, which say nothing about a start.
+_NOISE = ("PIP_", "UV_", "CONDA_", "LS_COLORS", "SSL_CERT_", "CURL_CA_", "REQUESTS_CA_")
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,17 @@ class Report:
 
     @property
     def environment(self) -> tuple[tuple[str, str], ...]:
-        """Name and value of each variable that the command got."""
-        return tuple((str(name), str(value)) for name, value in self.run.get("environment", ()))
+        """Name and value of each variable that the command got and that may matter to it."""
+        rows = [(str(name), str(value)) for name, value in self.run.get("environment", ())]
+        return tuple(row for row in rows if not row[0].startswith(_NOISE))
+
+    @property
+    def left_out(self) -> str:
+        """How many variables `environment` leaves out, in words; empty for none."""
+        number = len(self.run.get("environment", ())) - len(self.environment)
+        return f"and {report.count(number, 'variable')} of pip, uv, conda and certificates" * bool(
+            number
+        )
 
     @property
     def findings(self) -> list[Mapping[str, Any]]:
@@ -55,6 +69,15 @@ class Report:
         found = [*self.run["findings"], *self.run["leftovers"]]
         told = [f for f in found if f["status"] not in ("ok", "skip")]
         return sorted(told, key=lambda finding: SEVERITY.index(finding["status"]))
+
+
+def incident_rows(incident: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Label and text of all that is said of an incident, but for its title and its lines."""
+    labels = {"why": "cause", "fix": "fix", "see": "uri"}
+    several = {"confirmed by": "confirm", "refuted by": "refute", "next": "next"}
+    rows = [(label, [incident.get(key)]) for label, key in labels.items()]
+    rows[2:2] = [(label, incident[key]) for label, key in several.items()]
+    yield from ((label, text) for label, texts in rows for text in texts if text)
 
 
 def value_words(value: str | None) -> str:

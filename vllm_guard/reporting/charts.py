@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 1000, 220  #: of the drawing; the page scales it
 _LEFT, _BOTTOM, _TOP = 70, 30, 12
 _GIB = 1 << 30
+_MIB = 1 << 20
 _NARROW = 60  #: a bar that is narrower has no room for its name
 
 
@@ -50,7 +51,7 @@ def memory(samples: Sequence[Sample]) -> str:
             f"{_x(sample.at, last):.1f},{_y(value, top):.1f}"
             for sample, value in zip(samples, values, strict=False)
         )
-        title = f"{screen.html(name)}: at most {max(values) / _GIB:.2f} GiB"
+        title = f"{screen.html(name)}: at most {size(max(values))}"
         drawn.append(f'<polyline class="{css}" points="{points}"><title>{title}</title></polyline>')
     drawn += [
         f'<line class="change" x1="{_x(b.at, last):.1f}" x2="{_x(b.at, last):.1f}" y1="{_TOP}" '
@@ -67,6 +68,11 @@ def legend(samples: Sequence[Sample]) -> Iterator[tuple[str, str, int]]:
         yield css, name, max(values)
 
 
+def size(number: float) -> str:
+    """`1.50 GiB`, of less than one `200 MiB`."""
+    return f"{number / _GIB:.2f} GiB" if number >= _GIB else f"{number / _MIB:.0f} MiB"
+
+
 def _series(samples: Sequence[Sample]) -> Iterator[tuple[str, str, list[int]]]:
     yield "host", "host memory of the run's processes", [sample.rss for sample in samples]
     for index in range(min((len(sample.gpu) for sample in samples), default=0)):
@@ -79,7 +85,7 @@ def _grid(top: int, last: float) -> str:
         y = _y(top * part, top)
         rows.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{top * part / _GIB:.1f} GiB</text>'
+            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{size(top * part)}</text>'
         )
     for part in (0.0, 0.5, 1.0):
         anchor = {0.0: "start", 0.5: "middle", 1.0: "end"}[part]

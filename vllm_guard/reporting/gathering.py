@@ -24,6 +24,7 @@ _BLOCK = 1 << 20
 _BEFORE, _BEHIND = 15, 25  #: lines around the one that an incident is about
 _LAST = 200  #: lines of the end of the log
 _SAMPLES_MAX = 8 << 20  #: bytes
+_COMMAND = "-- COMMAND"  #: so signatures call the run's own
 _POINTS = 400  #: samples that are drawn
 
 
@@ -32,13 +33,15 @@ def gather(shelf: Shelf, run_id: str, state: str, mask: Redactor) -> Report:
     document = shelf.read(run_id) or {}
     masked = _masked(document, mask)
     variables = [row for row in masked.get("environment", ()) if row[0][:7] != "VGUARD_"]
+    command = report.command_line(document["command"], mask)
     outcome = masked["outcome"]
     words = report.outcome_words(Outcome(**outcome)) if outcome else state
     return Report(
         run={
             **masked,
-            "command_line": report.command_line(document["command"], mask),
+            "command_line": command,
             "environment": variables,
+            "incidents": [_with_steps(row, command) for row in masked.get("incidents", ())],
         },
         outcome=words,
         machine=tuple(machine.lines(Host())),
@@ -55,6 +58,14 @@ def _masked(value: Any, mask: Redactor) -> Any:
     if isinstance(value, dict):
         return {key: _masked(item, mask) for key, item in value.items()}
     return [_masked(item, mask) for item in value] if isinstance(value, list) else value
+
+
+def _with_steps(incident: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """The incident with commands that can be pasted; a next step that `confirm` has is not said twice."""
+    told = [text.replace(_COMMAND, f"-- {command}") for text in incident["confirm"]]
+    steps = [f"vllm-guard {step} -- {command}" for step in incident["next"]]
+    fresh = [step for step in steps if not any(text.startswith(step) for text in told)]
+    return {**incident, "confirm": told, "next": fresh}
 
 
 def _ledger(document: Mapping[str, Any], mask: Redactor) -> dict[str, int]:
@@ -111,7 +122,7 @@ def _without_keys(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]
 
 
 def _excerpt(title: str, rows: list[tuple[int, str]], mask: Redactor, about: int) -> Excerpt:
-    return Excerpt(title, rows[0][0], tuple(mask.text(line) for _, line in rows), about)
+    return Excerpt(title, rows[0][0], tuple(mask.line(line) for _, line in rows), about)
 
 
 def _numbered(path: str) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vllm_guard import __version__, screen
-from vllm_guard.reporting import value_words
+from vllm_guard.reporting import incident_rows, value_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,6 +83,8 @@ def _environment(report: Report) -> Iterator[str]:
     yield ""
     yield "Environment variables that the command got:"
     yield from (f"  {name}={value}" for name, value in report.environment)
+    if report.left_out:
+        yield f"  {report.left_out}"
     changes = run["plan"]["changes"]
     if changes:
         yield "of which vllm-guard changed for this run:"
@@ -97,9 +99,9 @@ def _incident(incident: Mapping[str, Any]) -> Iterator[str]:
     who = f" in {incident['process']}" * bool(incident["process"])
     yield f"First cause that vllm-guard recognises: {_code(name + who + where)}"
     yield ""
-    for label in ("title", "cause", "fix"):
-        if incident[label]:
-            yield f"- {label if label != 'title' else 'what'}: {_code(incident[label])}"
+    if incident["title"]:
+        yield f"- what: {_code(incident['title'])}"
+    yield from (f"- {label}: {_code(text)}" for label, text in incident_rows(incident))
     yield ""
     yield from _fenced(incident["lines"], "text")
     yield ""

@@ -7,14 +7,13 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from vllm_guard import __version__, screen
-from vllm_guard.reporting import charts, value_words
+from vllm_guard.report import count
+from vllm_guard.reporting import charts, incident_rows, value_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from vllm_guard.reporting import Excerpt, Report
-
-_GIB = 1 << 30
 
 
 def page(report: Report, style: str, script: str) -> str:
@@ -52,29 +51,22 @@ def _sections(report: Report) -> Iterator[str]:
     yield from _memory(report)
     yield from _table("findings", "Findings", *_findings(report.findings))
     yield from _table("changes", "Environment: changed for this run", *_changes(run["plan"]))
-    rows = [(name, value) for name, value in report.environment]
+    rows = [*report.environment, *([("", report.left_out)] if report.left_out else ())]
     yield from _table("environment", "Environment of the command", ("variable", "value"), rows)
     yield from _table("machine", "Machine, when this report was made", ("", ""), report.machine)
     for excerpt in report.excerpts:
         yield _excerpt(excerpt)
-    rows = [(name, str(count)) for name, count in sorted(report.masked.items())]
+    rows = [(name, str(times)) for name, times in sorted(report.masked.items())]
     yield from _table("masked", "Masked as secret", ("known by", "times"), rows)
-    yield f"</main><footer>vllm-guard {__version__}</footer>"
+    masked = count(sum(report.masked.values()), "secret")
+    yield f"</main><footer>vllm-guard {__version__}, {masked} masked</footer>"
 
 
 def _incident(incident: Mapping[str, Any]) -> str:
     where = f"line {incident['line']}" if incident["line"] else ""
     about = ", ".join(filter(None, (incident["process"], where)))
     rows = "".join(
-        f"<dt>{label}</dt><dd>{screen.html(text)}</dd>"
-        for label, text in (
-            ("why", incident["cause"]),
-            ("fix", incident["fix"]),
-            *(("confirmed by", text) for text in incident["confirm"]),
-            *(("refuted by", text) for text in incident["refute"]),
-            *(("next", f"vllm-guard {text}") for text in incident["next"]),
-        )
-        if text
+        f"<dt>{label}</dt><dd>{screen.html(text)}</dd>" for label, text in incident_rows(incident)
     )
     quoted = "".join(f"{screen.html(line)}\n" for line in incident["lines"])
     name = incident["id"] or incident["status"]
@@ -96,7 +88,7 @@ def _memory(report: Report) -> Iterator[str]:
     chart = charts.memory(report.samples)
     if chart:
         keys = "".join(
-            f'<li class="{css}">{screen.html(name)}: at most {most / _GIB:.2f} GiB</li>'
+            f'<li class="{css}">{screen.html(name)}: at most {charts.size(most)}</li>'
             for css, name, most in charts.legend(report.samples)
         )
         yield f'<section id="memory"><h2>Memory against time</h2>{chart}'
