@@ -417,8 +417,50 @@ def test_decisions_that_came_with_a_clone_are_not_believed(
     monkeypatch.setenv(name, str(repository / ("state" if name == "XDG_STATE_HOME" else "home")))
 
     assert refused("evil") is not None
-    with pytest.raises(GuardError, match="lies in a repository"):
+    with pytest.raises(GuardError, match="no decision is kept there"):
         trust.allow(load("evil"), os.environ)
+
+
+@pytest.mark.parametrize("name", ["XDG_STATE_HOME", "HOME"])
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_decisions_that_came_with_an_archive_are_not_believed(
+    name: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has no `.git`: the folder it was unpacked in, and those below it."""
+    archive = tmp_path / "archive"
+    write(archive, {"profiles/evil.toml": EVIL, "sub/x": ""})
+    monkeypatch.chdir(archive / below)
+    trust.allow(load("evil"), os.environ)
+    assert refused("evil") is None
+    planted = archive / ("state" if name == "XDG_STATE_HOME" else "home/.local/state")
+    shutil.copytree(Path(os.environ["HOME"], ".local/state/vllm-guard"), planted / "vllm-guard")
+    monkeypatch.setenv(name, str(archive / planted.relative_to(archive).parts[0]))
+
+    assert refused("evil") is not None
+    with pytest.raises(GuardError, match="no decision is kept there") as caught:
+        trust.allow(load("evil"), os.environ)
+    assert caught.value.hint.startswith(f"{name} put it there")
+
+
+def test_a_users_folder_below_this_one_is_not_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"conf/vllm-guard/profiles/debug.toml": EVIL})
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "conf"))
+    assert refused("debug") is None
+
+    monkeypatch.chdir(tmp_path)
+    assert refused("debug") is not None
+
+
+def test_who_works_in_a_home_that_a_variable_names_has_their_own_folders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = Path(os.environ["HOME"])
+    write(home, {".config/vllm-guard/profiles/debug.toml": EVIL})
+    monkeypatch.chdir(home)
+
+    assert refused("debug") is None
 
 
 @pytest.mark.parametrize("name", ["XDG_CONFIG_HOME", "HOME"])

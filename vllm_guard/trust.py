@@ -5,7 +5,7 @@ Decisions lie in the guard's state folder, one file each:
 <state>/trust/<sha256 of the path>.deny      of the file, whatever is in it; wins
 
 Nothing that lies in a repository grants trust, and neither does the environment: a state folder that a
-variable moves into a repository is not believed.
+variable moves into a repository, or below the current folder, is not believed.
 """
 
 from __future__ import annotations
@@ -97,10 +97,9 @@ def allow(profile: Profile, env: Mapping[str, str]) -> None:
     """Remember that these bytes at this path may be used. Raises GuardError where that cannot be kept."""
     if _is_planted(env):
         folder = screen.printable(_folder(env))
-        raise GuardError(
-            f"{folder} lies in a repository: no decision is kept there",
-            "unset XDG_STATE_HOME",
-        )
+        name = "XDG_STATE_HOME" if os.path.isabs(env.get("XDG_STATE_HOME", "")) else "HOME"
+        fact = f"{folder} lies in a repository or below this folder: no decision is kept there"
+        raise GuardError(fact, f"{name} put it there: unset that, or name another folder")
     _keep(_allow_file(key(profile), env), profile.path)
     _forget(_deny_file(profile.sources[-1].path, env))
 
