@@ -105,6 +105,57 @@ def test_what_was_written_in_the_repository_is_locked_in_place(repository: Path)
     assert profile("verify") == 0
 
 
+@pytest.mark.parametrize("extends", ["debug", "mirror", "./base.toml", "base.toml"])
+def test_what_a_pinned_profile_extends_is_locked_beside_it(
+    extends: str, repository: Path, capsys: Any
+) -> None:
+    own = Path(os.environ["HOME"], ".config/vllm-guard/profiles")
+    write(own, {"mirror.toml": MIRROR})
+    write(repository, {"profiles/base.toml": HEAD})
+    write(repository, {"profiles/team.toml": HEAD + f'extends = ["{extends}"]\n'})
+    assert profile("pin", "team", *VERSIONS) == 0
+    assert found(capsys, "--strict") == (
+        [] if "base" in extends else ["warn pin-unlocked profiles/base.toml"]
+    )
+    base = next(row["file"] for row in lock(repository).values() if row["name"] != "team")
+    assert base.startswith("profiles/")
+
+    write(own, {"debug.toml": HEAD, "mirror.toml": HEAD})
+    assert "fail" not in str(found(capsys)), "it does not go by what the user has"
+    write(repository, {base: HEAD + '[env]\nNEW = "1"\n'})
+    assert f"fail pin-drift {base}" in found(capsys)
+
+
+def test_a_base_that_is_not_in_the_lock_is_drift(repository: Path, capsys: Any) -> None:
+    write(repository, {"profiles/team.toml": HEAD + 'extends = ["nccl"]\n'})
+    profile("pin", "team", *VERSIONS)
+    (repository / "profiles/nccl.toml").unlink()
+
+    assert "fail pin-drift profiles/team.toml" in found(capsys)
+
+
+@pytest.mark.parametrize("path", ["../base/b.toml", "../.vllm-guard/b.toml", "/x/b.toml"])
+def test_a_path_that_leads_elsewhere_cannot_be_locked(path: str, repository: Path) -> None:
+    write(repository, {"base/b.toml": HEAD, ".vllm-guard/b.toml": HEAD})
+    path = path.replace("/x", str(repository / "base"))
+    write(repository, {"profiles/team.toml": HEAD + f'extends = ["{path}"]\n'})
+
+    assert profile("pin", "team", *VERSIONS) == 125
+    assert not (repository / pins.LOCK).exists()
+
+
+def test_a_copy_that_is_pinned_anew_in_its_place_is_still_a_copy(repository: Path) -> None:
+    profile("pin", "nccl", *VERSIONS)
+
+    assert profile("pin", ".vllm-guard/nccl.toml", *VERSIONS) == 0
+    assert lock(repository)["nccl"]["from"] == "builtin"
+
+
+def test_a_version_that_is_none_is_a_usage_error(repository: Path) -> None:
+    assert profile("pin", "nccl", "--vllm", "banana") == 2
+    assert not (repository / pins.LOCK).exists()
+
+
 def test_a_second_pin_adds_to_the_lock_and_renews_what_it_names(repository: Path) -> None:
     profile("pin", "nccl", "--vllm", "0.12.0")
     profile("pin", "stats", "--in", "profiles", "--vllm", "0.33.0")

@@ -96,7 +96,7 @@ def _unpacked(env: Mapping[str, str]) -> Iterator[str]:
 
 
 def refuse_foreign(path: str) -> None:
-    """Raise GuardError unless the profile and its folder are this user's or root's, and only they can write."""
+    """Raise GuardError unless file and folder are this user's or root's, and only they can write."""
     for place in (os.path.dirname(path) or ".", path):
         try:
             info = os.lstat(place)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vllm_guard.model import Profile
-    from vllm_guard.pins import Installed
     from vllm_guard.target.install import VllmInstall
+    from vllm_guard.verifying import Installed
 
 
 def vllm(python: str | None) -> VllmInstall | None:

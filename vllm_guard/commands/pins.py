@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import pins, profiles, report, repository, screen
+from vllm_guard import pins, profiles, report, repository, screen, verifying
 from vllm_guard.commands import against, output
 from vllm_guard.errors import FAILED, USAGE, GuardError
 from vllm_guard.unguarded import Placed
@@ -44,8 +44,11 @@ def pin(
 ) -> int:
     """Copy profiles into this repository, with what they extend, and lock them in vllm-guard.lock.
 
-    A FILE in the repository's .vllm-guard/ or profiles/ is locked as it is.
+    A FILE in the repository's .vllm-guard/ or profiles/ is locked as it is. Exit status: 0 pinned, 1 a check
+    failed, 2 no repository or no such profile, 125 it cannot be pinned.
     """
+    for version in versions:
+        _refuse_no_version(version)
     root = pins.root_here()
     old = pins.read_lock(root)
     items = [_wanted(name, old) for name in names]
@@ -53,13 +56,13 @@ def pin(
     wanted = tuple(dict.fromkeys((*((found.version,) if found else ()), *versions)))
     findings = [f for item in items for f in against.findings(item, found)]
     installed = against.names(found)
-    findings += [f for item in items for f in pins.unknown_keys(item, wanted, installed)]
+    findings += [f for item in items for f in verifying.unknown_keys(item, wanted, installed)]
     if found is None and not versions:
         findings.append(against.none_found(python))
     output.print_findings(findings)
     if output.verdict(findings, strict=False):
         raise GuardError("nothing is pinned: a check failed", exit_code=FAILED)
-    files, new = pins.copies(items, root, folder, wanted)
+    files, new = pins.copies(items, root, folder, wanted, old)
     if not force:
         _refuse_edited(root, files, old)
     kept = [row for row in old if row.file not in files]
@@ -86,8 +89,8 @@ def verify(outdated: bool, python: str | None, strict: bool, form: str) -> int:
     root = pins.root_here()
     rows = _lock(root)
     found = against.vllm(python)
-    placed = list(pins.verify(root, rows, os.environ, against.names(found)))
-    placed += pins.outdated(rows) if outdated else ()
+    placed = list(verifying.verify(root, rows, os.environ, against.names(found)))
+    placed += verifying.outdated(rows) if outdated else ()
     findings = [finding for _, finding in placed]
     with output.readable():
         if form == "json":
@@ -118,6 +121,12 @@ def diff(names: tuple[str, ...]) -> int:
             for line in _diff(root, row):
                 click.echo(screen.printable(line))
     return 0
+
+
+def _refuse_no_version(word: str) -> None:
+    if not pins.is_version(word):
+        hint = "for example --vllm 0.12.0"
+        raise GuardError(f"--vllm {word!r} is no version", hint, exit_code=USAGE)
 
 
 def _lock(root: str) -> Sequence[Pin]:
