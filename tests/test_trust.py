@@ -178,6 +178,50 @@ def test_a_part_for_other_versions_and_a_removal_count(repository: Path) -> None
     ]
 
 
+@pytest.mark.parametrize("probe", ["collective", "shared-memory"])
+def test_a_probe_is_asked_about(probe: str, repository: Path) -> None:
+    assert reasons(more=f'preflight = {{ probes = ["{probe}"] }}') == [
+        f"it asks for the probe {probe}, which may run code of your environment"
+    ]
+
+
+def test_the_worst_is_named_first(repository: Path) -> None:
+    quiet = "\n".join(f'MINE_{number} = "1"' for number in range(20))
+    first, second, *_ = reasons(f'MAX_JOBS = "2"\n{quiet}\nHF_TOKEN = "x"\nLD_PRELOAD = "x"')
+    (*_, last) = reasons('MAX_JOBS = "2"\nHF_TOKEN = "x"')
+
+    assert (first, "MINE_0" in second, "MAX_JOBS" in last) == (
+        "it sets LD_PRELOAD, which can execute code",
+        True,
+        True,
+    )
+
+
+#: Text by nature, which is printed; and what Python asks only whether it is empty.
+FREE = {
+    "VLLM_LOGGING_PREFIX",
+    *("PYTHONUNBUFFERED", "PYTHONDEBUG", "PYTHONFAULTHANDLER"),
+}
+
+
+@pytest.mark.parametrize("name", sorted({n for n in ROWS if ROWS[n]["risk"] == "safe"} - FREE))
+def test_a_safe_variable_takes_no_other_value_than_its_types(name: str) -> None:
+    part = Part("", (Setting(name, "set", "no such value"),), (), (), doubted=True)
+
+    assert any(trust.reasons(Profile("p", "repository", "/p", "", "", "", "", "", (part,))))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONNOUSERSITE", "CUDA_COREDUMP_GENERATION_FLAGS"),
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "MAX_JOBS", "TORCH_NCCL_DUMP_ON_TIMEOUT"),
+    ],
+)
+def test_what_changes_more_than_what_is_printed_is_asked_about(name: str) -> None:
+    assert ROWS[name]["risk"] != "safe"
+
+
 @given(st.sampled_from(sorted(ROWS)), st.text(), st.sampled_from(["set", "default", "unset"]))
 def test_no_value_makes_a_variable_safe(name: str, value: str, kind: Any) -> None:
     part = Part("", (Setting(name, kind, value),), (), (), doubted=True)
@@ -345,7 +389,9 @@ def test_allow_shows_what_it_allows_and_deny_undoes_it(repository: Path) -> None
     blocked = guard("-p", "p q", "--", "true")
 
     assert allowed.returncode == 0
-    assert b"  LD_PRELOAD=./evil.so\n" in allowed.stdout
+    lines = allowed.stdout.decode().splitlines()
+    assert lines[1] == "  LD_PRELOAD=./evil.so   # it sets LD_PRELOAD, which can execute code"
+    assert "  LD_PRELOAD=./evil.so" in lines
     assert run.returncode == 0
     assert denied.returncode == 0
     assert blocked.returncode == GUARD_FAILED

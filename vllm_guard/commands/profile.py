@@ -15,11 +15,12 @@ from vllm_guard.model import Finding
 from vllm_guard.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from vllm_guard.model import Part, Profile, Setting
     from vllm_guard.profiles import Found
     from vllm_guard.target.install import VllmInstall
+    from vllm_guard.trust import Doubt
 
 
 _REMOVED = {
@@ -94,7 +95,9 @@ def allow(name: str) -> int:
         click.echo(f"no repository has a say in {trust.quoted(item.path)}: nothing to allow")
         return 0
     trust.allow(item, os.environ)
-    _print_parts(_masked(item))
+    shown = _masked(item)
+    _print_doubted(shown, trust.doubts(item))
+    _print_parts(shown)
     click.echo(f"allowed, until a byte of it changes: {trust.quoted(item.path)}")
     return 0
 
@@ -189,6 +192,25 @@ def _trust_rows(item: Profile) -> Iterator[tuple[str, str]]:
         yield "trust", _TRUST[trust.state(item, os.environ)]
         yield from (("because", reason) for reason in trust.reasons(item))
         yield "for CI", f"--trust {trust.PREFIX}{trust.key(item)}"
+
+
+def _print_doubted(item: Profile, doubts: Sequence[Doubt]) -> None:
+    """What is not known to be safe, the worst first, each with the reason beside it."""
+    if doubts:
+        click.echo("not known to be safe:")
+    for doubt in doubts:
+        words = [words for part in item.parts for words in _words_of(doubt.name, part)]
+        for line in dict.fromkeys(words):
+            click.echo(screen.printable(f"  {line}   # {doubt.phrase}"))
+    if doubts:
+        click.echo("all that it does:")
+
+
+def _words_of(name: str, part: Part) -> Iterator[str]:
+    yield from (_setting_words(setting) for setting in part.settings if setting.name == name)
+    yield from (f"[engine] {name} = {value!r}" for option, value in part.engine if option == name)
+    yield from (f"[preflight] {probe}" for probe in part.probes if probe == name)
+    yield from (f"[remove] {_REMOVED[what]}" for what in part.remove if what == name)
 
 
 def _print_parts(item: Profile) -> None:
