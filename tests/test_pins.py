@@ -243,6 +243,23 @@ def test_outside_a_repository_nothing_is_pinned(tmp_path: Path, monkeypatch: Any
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_users_secret_is_neither_copied_nor_printed(repository: Path, capsys: Any) -> None:
+    own = Path(os.environ["HOME"], ".config/vllm-guard/profiles")
+    write(own, {"mine.toml": MIRROR})
+    assert profile("pin", "mine", *VERSIONS) == 0
+    before = (repository / ".vllm-guard/mine.toml").read_bytes()
+    write(own, {"mine.toml": MIRROR + 'HF_TOKEN = """\ns3\\u0063ret"""\n'})
+
+    with pytest.raises(GuardError, match="holds secrets: HF_TOKEN"):
+        group.main(["profile", "pin", "mine", *VERSIONS])
+    assert (repository / ".vllm-guard/mine.toml").read_bytes() == before
+    capsys.readouterr()
+    assert profile("diff", "mine") == 0
+    text = capsys.readouterr().out
+    assert "+  HF_TOKEN=[masked] (6 characters)" in text.splitlines()
+    assert "s3" not in text
+
+
 # ---- verify and diff
 
 

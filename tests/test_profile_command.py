@@ -23,6 +23,8 @@ OTHER = "bearer abcdefgh12345678"
 
 [engine]
 hf_token = "s3cr3t-no-shape"
+api_key = ["s3cr3t-no-shape", 424242]
+hf_overrides = { token = "s3cr3t-no-shape", more = [{ password = "s3cr3t-no-shape" }] }
 load_format = "dummy"
 enforce_eager = true
 
@@ -64,7 +66,20 @@ def test_no_secret_is_shown(
 
     assert "s3cr3t" not in text
     assert "abcdefgh12345678" not in text
-    assert text.count("[masked]") == 4
+    assert "424242" not in text
+    assert text.count("[masked]") == 8
+
+
+def test_what_a_repository_would_execute_is_shown_though_it_looks_like_a_token(tmp_path) -> None:
+    (tmp_path / ".git").mkdir()
+    name = "hf_abcdefghijklmnopqrstuvwxyz"
+    text = f'schema = 1\nsummary = "s"\n[env]\nLD_PRELOAD = "{name}"\nHF_TOKEN = "{name}"\n'
+    (tmp_path / "p.toml").write_text(text)
+
+    result = guard("profile", "show", "./p.toml", cwd=tmp_path)
+
+    assert f"  LD_PRELOAD={name}\n".encode() in result.stdout
+    assert b"  HF_TOKEN=[masked]" in result.stdout
 
 
 def test_json_holds_the_profile(file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,12 +137,12 @@ def write(root: str, files: Mapping[str, bytes]) -> None:
                 os.unlink(new)
 
 
-def upstream(pin: Pin, env: Mapping[str, str]) -> Source | None:
+def upstream(pin: Pin, env: Mapping[str, str]) -> Profile | None:
     """The profile that a copy was made of, as it is now; None for what was written in the repository."""
     if pin.origin not in ("builtin", "user"):
         return None
     try:
-        return profiles.load_own(pin.name, env).sources[-1]
+        return profiles.load_own(pin.name, env)
     except GuardError:
         return None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_guard import pins, profiles, report, repository, screen, verifying
-from vllm_guard.commands import against, output
+from vllm_guard.commands import against, output, shown
 from vllm_guard.errors import FAILED, USAGE, GuardError
 from vllm_guard.unguarded import Placed
 
@@ -52,6 +52,8 @@ def pin(
     root = pins.root_here()
     old = pins.read_lock(root)
     items = [_wanted(name, old) for name in names]
+    for item in items:
+        _refuse_secrets(item, root)
     found = against.vllm(python)
     wanted = tuple(dict.fromkeys((*((found.version,) if found else ()), *versions)))
     findings = [f for item in items for f in against.findings(item, found)]
@@ -169,7 +171,28 @@ def _diff(root: str, row: Pin) -> Iterator[str]:
     if source is None:
         yield f"{row.file}: written here; nothing to compare with"
         return
-    own = profiles.load_profile(os.path.join(root, row.file), os.environ).sources[-1]
-    pinned, now = (profiles.content_of(s).decode("utf-8-sig").splitlines() for s in (own, source))
+    own = profiles.load_profile(os.path.join(root, row.file), os.environ)
+    is_secret = any(shown.secrets(item) for item in (own, source))
+    if is_secret:
+        yield f"{row.name} holds secrets: what it does is compared, and not its text"
+    pinned, now = (_settings(item) if is_secret else _text(item) for item in (own, source))
     label = f"{row.name} ({source.origin})"
     yield from difflib.unified_diff(pinned, now, row.file, label, lineterm="")
+
+
+def _text(item: Profile) -> list[str]:
+    text = profiles.content_of(item.sources[-1]).decode("utf-8-sig")
+    return shown.text(text).splitlines()  # a comment can hold a secret, too
+
+
+def _settings(item: Profile) -> list[str]:
+    return [line for part in shown.masked(item).parts for line in shown.part_lines(part)]
+
+
+def _refuse_secrets(item: Profile, root: str) -> None:
+    """Raise GuardError where a secret of the user's own would come into the repository."""
+    is_copied = any(not pins.place_of(source, root) for source in item.sources)
+    names = shown.secrets(item) if is_copied else ()
+    if names:
+        fact = f"nothing is pinned: profile {item.name} holds secrets: {', '.join(names)}"
+        raise GuardError(fact, f'ask for it instead: {names[0]} = {{ required = "..." }}')
