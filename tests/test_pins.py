@@ -33,6 +33,7 @@ from = "user"
 vllm_guard = "1"
 vllm = []
 """
+MANY = "9" * 4000 + "\\\n" + "9" * 4000  #: more digits than Python reads, on two lines
 VERSIONS = ("--vllm", "0.12.0", "--vllm", "0.33.0")
 
 
@@ -336,6 +337,18 @@ def test_an_image_without_git_is_verified_in_the_folder_of_the_lock(
     assert (found(capsys), profile("verify", "--strict")) == ([], 0)
 
 
+def test_a_version_that_python_cannot_read_is_one_that_the_samples_do_not_have(
+    repository: Path, capsys: Any
+) -> None:
+    profile("pin", "nccl", *VERSIONS)
+    text = HEAD + '[env]\nVLLM_USE_V1 = "1"\n[[when]]\nvllm = ">1"\nenv.VLLM_PORT = "1"\n'
+    write(repository, {".vllm-guard/nccl.toml": text})
+    file = repository / pins.LOCK
+    file.write_text(file.read_text().replace('"0.12.0"', f'"""{MANY}"""'))
+
+    assert "unknown pin-unknown-key .vllm-guard/nccl.toml" in found(capsys)
+
+
 def test_github_shows_it_beside_the_file(repository: Path, capsys: Any) -> None:
     profile("pin", "nccl", *VERSIONS)
     capsys.readouterr()
@@ -361,6 +374,8 @@ def test_github_shows_it_beside_the_file(repository: Path, capsys: Any) -> None:
         ROW.replace('"user"', '"me"'),
         ROW.replace('"1"', '"?"'),
         ROW.replace("[]", "[1]"),
+        ROW.replace('"1"', f'"""{MANY}"""'),
+        ROW.replace('"1"', f'"""1+{MANY}"""'),
         "version = 1\n" + "a." * 16000 + "a=1",
         "x" * 40000,
     ],

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_guard import (
     __version__,
@@ -24,6 +24,7 @@ from vllm_guard import (
     profiles,
     repository,
     schema,
+    screen,
 )
 from vllm_guard.errors import USAGE, GuardError
 
@@ -207,7 +208,9 @@ def _pin(row: Mapping[str, Any]) -> Pin:
     name, file, digest, origin, guard = map(str, texts)
     found = _FILE.fullmatch(file)
     if not found or found[1] != name or origin not in _ORIGINS or not is_version(guard):
-        raise GuardError(f"{file!r}: no row of ours", "pin the profiles again")
+        raise GuardError(
+            f"{screen.shortened(file, 200)!r}: no row of ours", "pin the profiles again"
+        )
     return Pin(name, file, digest, origin, guard, tuple(versions))  # type: ignore[arg-type]
 
 
@@ -215,6 +218,6 @@ def is_version(text: str) -> bool:
     """Is it a version by PEP 440?"""
     try:
         Version(text)
-    except InvalidVersion:
+    except ValueError:  # also of a number that is too long for Python
         return False
     return True
