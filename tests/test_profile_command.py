@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kit import guard
-from vllm_guard.commands import group
+from vllm_guard import profiles
+from vllm_guard.commands import against, group
 
 PROFILE = """
 schema = 1
@@ -97,6 +99,31 @@ def test_check_of_an_interpreter_that_is_none_is_a_usage_error(tmp_path) -> None
 
     assert result.returncode == 2
     assert f"error: --python: {none}: not found".encode() in result.stderr
+
+
+def test_check_finds_misspelt_names_where_there_is_no_vllm(
+    tmp_path: Path,
+) -> None:
+    """By the names of the sampled releases, and by what else is known of the stack."""
+    text = 'schema = 1\nsummary = "s"\n[env]\nVLLM_LOGING_LEVEL = "INFO"\nNCCL_DEBUGG = "INFO"\n'
+    (tmp_path / "p.toml").write_text(text + "[engine]\nenforce_eagr = true\nswap_space = 1\n")
+    item = profiles.load_profile(str(tmp_path / "p.toml"), os.environ)
+
+    found = [(f.status, f.subject, f.fix) for f in against.findings(item, None)]
+
+    assert sorted(found) == [
+        ("warn", "profile p: NCCL_DEBUGG", "did you mean NCCL_DEBUG?"),
+        ("warn", "profile p: VLLM_LOGING_LEVEL", "did you mean VLLM_LOGGING_LEVEL?"),
+        ("warn", "profile p: [engine] enforce_eagr", "did you mean enforce_eager?"),
+    ]
+
+
+def test_a_file_that_is_only_a_suffix_has_a_name(tmp_path) -> None:
+    (tmp_path / ".toml").write_text('schema = 1\nsummary = "s"\n')
+
+    result = guard("profile", "show", "./.toml", cwd=tmp_path)
+
+    assert result.stdout.startswith(b"profile   .toml (path: ./.toml)\n")
 
 
 def test_check_names_a_probe_that_there_is_not(tmp_path) -> None:

@@ -540,6 +540,20 @@ def test_bases_come_first_in_their_order_and_a_relative_one_lies_beside(write) -
     assert profile.vllm == ">=0.10.2,>=0.9"
 
 
+def test_what_a_profile_makes_of_what_it_extends_is_no_override(write) -> None:
+    write(HEAD + '[env]\nA = "1"\n', "base.toml")
+    path = write(HEAD + 'extends = ["./base.toml"]\n[env]\nA = "2"\n', "team.toml")
+    other = write(HEAD + '[env]\nA = "3"\n', "other.toml")
+
+    _, alone = make_plan({}, profiles.settings_for([load(path)], None))
+    _, both = make_plan({}, profiles.settings_for([load(path), load(other)], None))
+
+    assert alone == []
+    assert [finding.fact for finding in both] == [
+        "profile other (set) overrides profile team (set)"
+    ]
+
+
 def test_what_several_extend_counts_once_where_it_comes_first(write) -> None:
     for name, bases in (("d", []), ("c", ["d"]), ("b", ["d", "d"]), ("a", ["b", "b", "c"])):
         extends = json.dumps([f"./{base}.toml" for base in bases])

@@ -134,7 +134,8 @@ def _find(
         path = os.path.join(beside, name)
         if not os.path.lexists(path):
             raise GuardError(f"no such profile: {name}", "check the path", exit_code=USAGE)
-        return Found(os.path.basename(path).removesuffix(SUFFIX), _origin_of(path, env), path)
+        file = os.path.basename(path)
+        return Found(file.removesuffix(SUFFIX) or file, _origin_of(path, env), path)
     for origin, folder in reversed(folders):
         if name in _stems(folder):
             return Found(name, origin, _file(folder, name))
