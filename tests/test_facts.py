@@ -53,6 +53,7 @@ ONE_OF = {
         *(
             "flag",
             "int",
+            "number",
             "text",
             "path",
             "choice",

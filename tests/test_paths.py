@@ -213,7 +213,7 @@ def nothing(path: Path) -> None:
         (link, "is a symbolic link", "/target"),
         (broken_link, "is a symbolic link", "/nowhere"),
         (link_to_itself, "is a symbolic link", ""),
-        (anybodys, "can be written by every user", "chmod o-w "),
+        (anybodys, "can be written by other users", "chmod go-w "),
         (nothing, "No such file", ""),
     ],
 )
@@ -252,6 +252,28 @@ def test_a_user_reads_their_own_files_and_roots(owner: int, status: int, clean_w
     clean_world.chmod(0o755)
 
     assert in_child(lambda: print(paths.read_regular(str(path), 10))) == status
+
+
+@as_root
+def test_root_reads_no_other_users_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    os.chown(path, NOBODY, NOBODY)
+
+    with pytest.raises(GuardError, match=f"belongs to uid {NOBODY}, not to you or root"):
+        paths.read_regular(str(path), 10)
+
+
+@as_root
+def test_a_shared_group_is_somebody_else_and_a_private_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    path.chmod(0o664)
+    assert paths.read_regular(str(path), 10) == b"x"
+
+    os.chown(path, -1, NOBODY)
+    with pytest.raises(GuardError, match="can be written by other users"):
+        paths.read_regular(str(path), 10)
 
 
 @as_root

@@ -33,6 +33,7 @@ from = "user"
 vllm_guard = "1"
 vllm = []
 """
+MANY = "9" * 4000 + "\\\n" + "9" * 4000  #: more digits than Python reads, on two lines
 VERSIONS = ("--vllm", "0.12.0", "--vllm", "0.33.0")
 
 
@@ -103,6 +104,57 @@ def test_what_was_written_in_the_repository_is_locked_in_place(repository: Path)
     }
     assert not (repository / ".vllm-guard").exists()
     assert profile("verify") == 0
+
+
+@pytest.mark.parametrize("extends", ["debug", "mirror", "./base.toml", "base.toml"])
+def test_what_a_pinned_profile_extends_is_locked_beside_it(
+    extends: str, repository: Path, capsys: Any
+) -> None:
+    own = Path(os.environ["HOME"], ".config/vllm-guard/profiles")
+    write(own, {"mirror.toml": MIRROR})
+    write(repository, {"profiles/base.toml": HEAD})
+    write(repository, {"profiles/team.toml": HEAD + f'extends = ["{extends}"]\n'})
+    assert profile("pin", "team", *VERSIONS) == 0
+    assert found(capsys, "--strict") == (
+        [] if "base" in extends else ["warn pin-unlocked profiles/base.toml"]
+    )
+    base = next(row["file"] for row in lock(repository).values() if row["name"] != "team")
+    assert base.startswith("profiles/")
+
+    write(own, {"debug.toml": HEAD, "mirror.toml": HEAD})
+    assert "fail" not in str(found(capsys)), "it does not go by what the user has"
+    write(repository, {base: HEAD + '[env]\nNEW = "1"\n'})
+    assert f"fail pin-drift {base}" in found(capsys)
+
+
+def test_a_base_that_is_not_in_the_lock_is_drift(repository: Path, capsys: Any) -> None:
+    write(repository, {"profiles/team.toml": HEAD + 'extends = ["nccl"]\n'})
+    profile("pin", "team", *VERSIONS)
+    (repository / "profiles/nccl.toml").unlink()
+
+    assert "fail pin-drift profiles/team.toml" in found(capsys)
+
+
+@pytest.mark.parametrize("path", ["../base/b.toml", "../.vllm-guard/b.toml", "/x/b.toml"])
+def test_a_path_that_leads_elsewhere_cannot_be_locked(path: str, repository: Path) -> None:
+    write(repository, {"base/b.toml": HEAD, ".vllm-guard/b.toml": HEAD})
+    path = path.replace("/x", str(repository / "base"))
+    write(repository, {"profiles/team.toml": HEAD + f'extends = ["{path}"]\n'})
+
+    assert profile("pin", "team", *VERSIONS) == 125
+    assert not (repository / pins.LOCK).exists()
+
+
+def test_a_copy_that_is_pinned_anew_in_its_place_is_still_a_copy(repository: Path) -> None:
+    profile("pin", "nccl", *VERSIONS)
+
+    assert profile("pin", ".vllm-guard/nccl.toml", *VERSIONS) == 0
+    assert lock(repository)["nccl"]["from"] == "builtin"
+
+
+def test_a_version_that_is_none_is_a_usage_error(repository: Path) -> None:
+    assert profile("pin", "nccl", "--vllm", "banana") == 2
+    assert not (repository / pins.LOCK).exists()
 
 
 def test_a_second_pin_adds_to_the_lock_and_renews_what_it_names(repository: Path) -> None:
@@ -192,6 +244,23 @@ def test_outside_a_repository_nothing_is_pinned(tmp_path: Path, monkeypatch: Any
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_users_secret_is_neither_copied_nor_printed(repository: Path, capsys: Any) -> None:
+    own = Path(os.environ["HOME"], ".config/vllm-guard/profiles")
+    write(own, {"mine.toml": MIRROR})
+    assert profile("pin", "mine", *VERSIONS) == 0
+    before = (repository / ".vllm-guard/mine.toml").read_bytes()
+    write(own, {"mine.toml": MIRROR + 'HF_TOKEN = """\ns3\\u0063ret"""\n'})
+
+    with pytest.raises(GuardError, match="holds secrets: HF_TOKEN"):
+        group.main(["profile", "pin", "mine", *VERSIONS])
+    assert (repository / ".vllm-guard/mine.toml").read_bytes() == before
+    capsys.readouterr()
+    assert profile("diff", "mine") == 0
+    text = capsys.readouterr().out
+    assert "+  HF_TOKEN=[masked] (6 characters)" in text.splitlines()
+    assert "s3" not in text
+
+
 # ---- verify and diff
 
 
@@ -268,6 +337,18 @@ def test_an_image_without_git_is_verified_in_the_folder_of_the_lock(
     assert (found(capsys), profile("verify", "--strict")) == ([], 0)
 
 
+def test_a_version_that_python_cannot_read_is_one_that_the_samples_do_not_have(
+    repository: Path, capsys: Any
+) -> None:
+    profile("pin", "nccl", *VERSIONS)
+    text = HEAD + '[env]\nVLLM_USE_V1 = "1"\n[[when]]\nvllm = ">1"\nenv.VLLM_PORT = "1"\n'
+    write(repository, {".vllm-guard/nccl.toml": text})
+    file = repository / pins.LOCK
+    file.write_text(file.read_text().replace('"0.12.0"', f'"""{MANY}"""'))
+
+    assert "unknown pin-unknown-key .vllm-guard/nccl.toml" in found(capsys)
+
+
 def test_github_shows_it_beside_the_file(repository: Path, capsys: Any) -> None:
     profile("pin", "nccl", *VERSIONS)
     capsys.readouterr()
@@ -293,6 +374,8 @@ def test_github_shows_it_beside_the_file(repository: Path, capsys: Any) -> None:
         ROW.replace('"user"', '"me"'),
         ROW.replace('"1"', '"?"'),
         ROW.replace("[]", "[1]"),
+        ROW.replace('"1"', f'"""{MANY}"""'),
+        ROW.replace('"1"', f'"""1+{MANY}"""'),
         "version = 1\n" + "a." * 16000 + "a=1",
         "x" * 40000,
     ],

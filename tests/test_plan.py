@@ -151,26 +151,27 @@ KEPT = st.sets(st.sampled_from(NAMES), max_size=2)
 def by_the_rules(env, parts, asked, keep) -> tuple[dict[str, str], list[str]]:
     """The design's precedence, word by word: what the environment holds, and names overridden."""
     held = dict(env)
-    spoken: dict[str, str | None] = {}
+    spoken: dict[str, tuple[str, str | None]] = {}
     overridden = []
 
-    def speak(name: str, value: str | None) -> None:
-        if name in spoken and spoken[name] != value:
+    def speak(origin: str, name: str, value: str | None) -> None:
+        by, earlier = spoken.get(name, (origin, value))
+        if earlier != value and (by != origin or origin == "-e"):
             overridden.append(name)
-        spoken[name] = value
+        spoken[name] = origin, value
         held.pop(name, None)
         if value is not None:
             held[name] = value
 
-    for _, one in parts:
+    for origin, one in parts:
         for setting in one.settings:
             if setting.name in keep or setting.kind == "required":
                 continue
             if setting.kind == "default" and setting.name in held:
                 continue
-            speak(setting.name, None if setting.kind == "unset" else setting.value)
+            speak(origin, setting.name, None if setting.kind == "unset" else setting.value)
     for name, value in asked:
-        speak(name, value)
+        speak("-e", name, value)
     return held, overridden
 
 

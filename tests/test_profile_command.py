@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kit import guard
-from vllm_guard.commands import group
+from vllm_guard import profiles
+from vllm_guard.commands import against, group
 
 PROFILE = """
 schema = 1
@@ -23,6 +25,8 @@ OTHER = "bearer abcdefgh12345678"
 
 [engine]
 hf_token = "s3cr3t-no-shape"
+api_key = ["s3cr3t-no-shape", 424242]
+hf_overrides = { token = "s3cr3t-no-shape", more = [{ password = "s3cr3t-no-shape" }] }
 load_format = "dummy"
 enforce_eager = true
 
@@ -64,7 +68,20 @@ def test_no_secret_is_shown(
 
     assert "s3cr3t" not in text
     assert "abcdefgh12345678" not in text
-    assert text.count("[masked]") == 4
+    assert "424242" not in text
+    assert text.count("[masked]") == 8
+
+
+def test_what_a_repository_would_execute_is_shown_though_it_looks_like_a_token(tmp_path) -> None:
+    (tmp_path / ".git").mkdir()
+    name = "hf_abcdefghijklmnopqrstuvwxyz"
+    text = f'schema = 1\nsummary = "s"\n[env]\nLD_PRELOAD = "{name}"\nHF_TOKEN = "{name}"\n'
+    (tmp_path / "p.toml").write_text(text)
+
+    result = guard("profile", "show", "./p.toml", cwd=tmp_path)
+
+    assert f"  LD_PRELOAD={name}\n".encode() in result.stdout
+    assert b"  HF_TOKEN=[masked]" in result.stdout
 
 
 def test_json_holds_the_profile(file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,6 +99,31 @@ def test_check_of_an_interpreter_that_is_none_is_a_usage_error(tmp_path) -> None
 
     assert result.returncode == 2
     assert f"error: --python: {none}: not found".encode() in result.stderr
+
+
+def test_check_finds_misspelt_names_where_there_is_no_vllm(
+    tmp_path: Path,
+) -> None:
+    """By the names of the sampled releases, and by what else is known of the stack."""
+    text = 'schema = 1\nsummary = "s"\n[env]\nVLLM_LOGING_LEVEL = "INFO"\nNCCL_DEBUGG = "INFO"\n'
+    (tmp_path / "p.toml").write_text(text + "[engine]\nenforce_eagr = true\nswap_space = 1\n")
+    item = profiles.load_profile(str(tmp_path / "p.toml"), os.environ)
+
+    found = [(f.status, f.subject, f.fix) for f in against.findings(item, None)]
+
+    assert sorted(found) == [
+        ("warn", "profile p: NCCL_DEBUGG", "did you mean NCCL_DEBUG?"),
+        ("warn", "profile p: VLLM_LOGING_LEVEL", "did you mean VLLM_LOGGING_LEVEL?"),
+        ("warn", "profile p: [engine] enforce_eagr", "did you mean enforce_eager?"),
+    ]
+
+
+def test_a_file_that_is_only_a_suffix_has_a_name(tmp_path) -> None:
+    (tmp_path / ".toml").write_text('schema = 1\nsummary = "s"\n')
+
+    result = guard("profile", "show", "./.toml", cwd=tmp_path)
+
+    assert result.stdout.startswith(b"profile   .toml (path: ./.toml)\n")
 
 
 def test_check_names_a_probe_that_there_is_not(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -452,6 +453,22 @@ def test_each_key_takes_its_own_type_and_no_other(place: str, value: str) -> Non
     assert taken == (value in PLACES[place])
 
 
+_MANY = "9" * 4000 + "\\\n" + "9" * 4000  #: more digits than Python reads, on two lines
+HOSTILE = (
+    *(f'"""{start}{_MANY}"""' for start in ("", "==", "==1.", "==1!", "==1+", ">=1.0.post")),
+    *("9" * 4000, "0x" + "f" * 4000, "inf", "-nan", "07:32:00", '"\\u0000"', '"\\uD800"'),
+    *("[" * 14 + "]" * 14, "{a={a={a={a=1}}}}", '"' + ">=1," * 900 + '"'),
+)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_no_value_is_too_odd_for_an_error_of_one_line(value: str, write) -> None:
+    for place in (*PLACES, '[[when]]\nvllm = ">1"\nengine.a = [{}]'):
+        path = write(place.format(value))
+        with contextlib.suppress(GuardError):
+            profiles.settings_for([load(path)], "0.33.0")
+
+
 # ---- lookup, extends, versions
 
 
@@ -497,10 +514,11 @@ def test_a_name_that_is_not_utf8_is_a_file_like_any_other(tmp_path) -> None:
 
 
 def test_the_widest_family_of_files_is_read_at_once(write) -> None:
-    for level in range(4):
-        bases = [f"./{level + 1}.toml"] * 4 if level < 3 else []
-        path = write(HEAD + f"extends = {json.dumps(bases)}\n", f"{level}.toml")
-    top = str(Path(path).with_name("0.toml"))
+    for depth in range(3, -1, -1):
+        for number in range(4**depth):
+            bases = [f"./{depth + 1}-{4 * number + each}.toml" for each in range(4)]
+            extends = json.dumps(bases if depth < 3 else [])
+            top = write(HEAD + f"extends = {extends}\n", f"{depth}-{number}.toml")
 
     def seconds() -> float:
         start = time.process_time()
@@ -520,6 +538,31 @@ def test_bases_come_first_in_their_order_and_a_relative_one_lies_beside(write) -
     assert {change.origin for change in plan.changes} == {"profile own"}
     assert profile.cost.endswith("much")
     assert profile.vllm == ">=0.10.2,>=0.9"
+
+
+def test_what_a_profile_makes_of_what_it_extends_is_no_override(write) -> None:
+    write(HEAD + '[env]\nA = "1"\n', "base.toml")
+    path = write(HEAD + 'extends = ["./base.toml"]\n[env]\nA = "2"\n', "team.toml")
+    other = write(HEAD + '[env]\nA = "3"\n', "other.toml")
+
+    _, alone = make_plan({}, profiles.settings_for([load(path)], None))
+    _, both = make_plan({}, profiles.settings_for([load(path), load(other)], None))
+
+    assert alone == []
+    assert [finding.fact for finding in both] == [
+        "profile other (set) overrides profile team (set)"
+    ]
+
+
+def test_what_several_extend_counts_once_where_it_comes_first(write) -> None:
+    for name, bases in (("d", []), ("c", ["d"]), ("b", ["d", "d"]), ("a", ["b", "b", "c"])):
+        extends = json.dumps([f"./{base}.toml" for base in bases])
+        path = write(f'{HEAD}extends = {extends}\n[env]\nORDER = "{name}"\n', f"{name}.toml")
+
+    profile = load(path)
+
+    assert [setting.value for part in profile.parts for setting in part.settings] == list("dbca")
+    assert [Path(source.path).stem for source in profile.sources] == list("dbca")
 
 
 def test_circles_missing_bases_and_long_chains_are_refused(write) -> None:

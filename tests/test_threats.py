@@ -231,6 +231,29 @@ def test_a_profile_in_a_shared_folder_above_is_refused_and_beyond_a_mount_not_fo
     assert (done.returncode, b"no such profile: p" in done.stderr) == (2, True)
 
 
+@as_root
+def test_root_refuses_a_path_of_another_users_file(tmp_path: Path) -> None:
+    write(tmp_path, {"theirs.toml": SAFE})
+    given_away(tmp_path / "theirs.toml")
+
+    assert "belongs to uid" in refused(str(tmp_path / "theirs.toml"))
+
+
+@as_root
+def test_a_strangers_defaults_in_a_shared_folder_above_stop_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {".git/x": "", "vllm-guard.toml": 'profiles = ["evil"]\n', "mine/x": ""})
+    given_away(tmp_path / "vllm-guard.toml")
+    monkeypatch.chdir(tmp_path / "mine")
+
+    done = guard("--", "echo", "runs")
+
+    assert (done.returncode, done.stdout) == (0, b"runs\n")
+    assert b"warn repository-defaults: " in done.stderr
+    assert b"not used: " in done.stderr
+
+
 # ---- T7: what is no file
 
 

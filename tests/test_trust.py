@@ -178,6 +178,50 @@ def test_a_part_for_other_versions_and_a_removal_count(repository: Path) -> None
     ]
 
 
+@pytest.mark.parametrize("probe", ["collective", "shared-memory"])
+def test_a_probe_is_asked_about(probe: str, repository: Path) -> None:
+    assert reasons(more=f'preflight = {{ probes = ["{probe}"] }}') == [
+        f"it asks for the probe {probe}, which may run code of your environment"
+    ]
+
+
+def test_the_worst_is_named_first(repository: Path) -> None:
+    quiet = "\n".join(f'MINE_{number} = "1"' for number in range(20))
+    first, second, *_ = reasons(f'MAX_JOBS = "2"\n{quiet}\nHF_TOKEN = "x"\nLD_PRELOAD = "x"')
+    (*_, last) = reasons('MAX_JOBS = "2"\nHF_TOKEN = "x"')
+
+    assert (first, "MINE_0" in second, "MAX_JOBS" in last) == (
+        "it sets LD_PRELOAD, which can execute code",
+        True,
+        True,
+    )
+
+
+#: Text by nature, which is printed; and what Python asks only whether it is empty.
+FREE = {
+    "VLLM_LOGGING_PREFIX",
+    *("PYTHONUNBUFFERED", "PYTHONDEBUG", "PYTHONFAULTHANDLER"),
+}
+
+
+@pytest.mark.parametrize("name", sorted({n for n in ROWS if ROWS[n]["risk"] == "safe"} - FREE))
+def test_a_safe_variable_takes_no_other_value_than_its_types(name: str) -> None:
+    part = Part("", (Setting(name, "set", "no such value"),), (), (), doubted=True)
+
+    assert any(trust.reasons(Profile("p", "repository", "/p", "", "", "", "", "", (part,))))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONNOUSERSITE", "CUDA_COREDUMP_GENERATION_FLAGS"),
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "MAX_JOBS", "TORCH_NCCL_DUMP_ON_TIMEOUT"),
+    ],
+)
+def test_what_changes_more_than_what_is_printed_is_asked_about(name: str) -> None:
+    assert ROWS[name]["risk"] != "safe"
+
+
 @given(st.sampled_from(sorted(ROWS)), st.text(), st.sampled_from(["set", "default", "unset"]))
 def test_no_value_makes_a_variable_safe(name: str, value: str, kind: Any) -> None:
     part = Part("", (Setting(name, kind, value),), (), (), doubted=True)
@@ -345,7 +389,9 @@ def test_allow_shows_what_it_allows_and_deny_undoes_it(repository: Path) -> None
     blocked = guard("-p", "p q", "--", "true")
 
     assert allowed.returncode == 0
-    assert b"  LD_PRELOAD=./evil.so\n" in allowed.stdout
+    lines = allowed.stdout.decode().splitlines()
+    assert lines[1] == "  LD_PRELOAD=./evil.so   # it sets LD_PRELOAD, which can execute code"
+    assert "  LD_PRELOAD=./evil.so" in lines
     assert run.returncode == 0
     assert denied.returncode == 0
     assert blocked.returncode == GUARD_FAILED
@@ -417,8 +463,50 @@ def test_decisions_that_came_with_a_clone_are_not_believed(
     monkeypatch.setenv(name, str(repository / ("state" if name == "XDG_STATE_HOME" else "home")))
 
     assert refused("evil") is not None
-    with pytest.raises(GuardError, match="lies in a repository"):
+    with pytest.raises(GuardError, match="no decision is kept there"):
         trust.allow(load("evil"), os.environ)
+
+
+@pytest.mark.parametrize("name", ["XDG_STATE_HOME", "HOME"])
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_decisions_that_came_with_an_archive_are_not_believed(
+    name: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has no `.git`: the folder it was unpacked in, and those below it."""
+    archive = tmp_path / "archive"
+    write(archive, {"profiles/evil.toml": EVIL, "sub/x": ""})
+    monkeypatch.chdir(archive / below)
+    trust.allow(load("evil"), os.environ)
+    assert refused("evil") is None
+    planted = archive / ("state" if name == "XDG_STATE_HOME" else "home/.local/state")
+    shutil.copytree(Path(os.environ["HOME"], ".local/state/vllm-guard"), planted / "vllm-guard")
+    monkeypatch.setenv(name, str(archive / planted.relative_to(archive).parts[0]))
+
+    assert refused("evil") is not None
+    with pytest.raises(GuardError, match="no decision is kept there") as caught:
+        trust.allow(load("evil"), os.environ)
+    assert caught.value.hint.startswith(f"{name} put it there")
+
+
+def test_a_users_folder_below_this_one_is_not_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"conf/vllm-guard/profiles/debug.toml": EVIL})
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "conf"))
+    assert refused("debug") is None
+
+    monkeypatch.chdir(tmp_path)
+    assert refused("debug") is not None
+
+
+def test_who_works_in_a_home_that_a_variable_names_has_their_own_folders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = Path(os.environ["HOME"])
+    write(home, {".config/vllm-guard/profiles/debug.toml": EVIL})
+    monkeypatch.chdir(home)
+
+    assert refused("debug") is None
 
 
 @pytest.mark.parametrize("name", ["XDG_CONFIG_HOME", "HOME"])

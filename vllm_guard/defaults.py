@@ -26,7 +26,16 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def applied(
     options: RunOptions, path: str, env: Mapping[str, str]
 ) -> tuple[RunOptions, list[Finding]]:
-    """The options with what the file at `path` adds, and a note that says so. Raises GuardError (125)."""
+    """The options with what the file at `path` adds, and a note that says so. Raises GuardError (125).
+
+    A file that others own or can write is left out with a warning: one above, in a shared folder, would
+    otherwise stop the launches of everybody below it.
+    """
+    try:
+        repository.refuse_foreign(path)
+    except GuardError as error:
+        fact = f"not used: {error.message}"
+        return options, [Finding("repository-defaults", "warn", path, fact, fix=error.hint)]
     names, ignored = _read(path)
     if options.profiles:
         names = ()  # the user has chosen
@@ -43,7 +52,6 @@ def applied(
 
 def _read(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Profiles and ids."""
-    repository.refuse_foreign(path)
     content = paths.read_regular(path, profile_schema.LIMIT)
     try:
         data = profile_schema.toml(content)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 _PROJECT_MAX = 32 << 10  #: bytes
+TAKE_IT = "as git's safe.directory: chown it, or copy the file to your own folder"
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -139,7 +140,8 @@ def read_regular(path: str, limit: int, own: bool = False) -> bytes:
     """The bytes of a regular file of at most `limit` bytes; opened once, no symlink followed.
 
     Raises GuardError for everything that is not such a file: it never blocks on a fifo or a device,
-    and never reads more than `limit`. `own`: it must be this user's, even for root.
+    and never reads more than `limit`. It must be this user's or root's (`own`: this user's), and nobody else
+    may write it; root reads no other user's either, for with what it says that user would be root.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -186,11 +188,20 @@ def read_fd(fd: int, limit: int) -> bytes:
     return b"".join(chunks)
 
 
+def is_open(info: os.stat_result) -> bool:
+    """Can users other than its owner write it?
+
+    A user's private group (its id is the user's: Debian's and Fedora's default) is nobody else.
+    """
+    by_group = info.st_mode & 0o020 and info.st_gid != info.st_uid
+    return bool(by_group or info.st_mode & 0o002)
+
+
 def _refuse_foreign(path: str, info: os.stat_result, own: bool) -> None:
-    """Another user's file could change under us or on purpose: git's rule of CVE-2022-24765."""
+    """Another user's file could change under us or on purpose: git's rule of CVE-2022-24765, root's too."""
     me = os.geteuid()
-    if info.st_mode & 0o002:
-        raise GuardError(f"{path} can be written by every user", f"chmod o-w {path}")
-    if info.st_uid != me and (own or (me != 0 and info.st_uid != 0)):
+    if is_open(info):
+        raise GuardError(f"{path} can be written by other users", f"chmod go-w {path}")
+    if info.st_uid != me and (own or info.st_uid != 0):
         whose = "you" if own else "you or root"
-        raise GuardError(f"{path} belongs to uid {info.st_uid}, not to {whose}")
+        raise GuardError(f"{path} belongs to uid {info.st_uid}, not to {whose}", TAKE_IT)

@@ -15,29 +15,24 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from vllm_guard import (
     __version__,
-    facts,
     paths,
     profile_schema,
     profiles,
     repository,
     schema,
-    vllm_names,
+    screen,
 )
 from vllm_guard.errors import USAGE, GuardError
-from vllm_guard.model import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from vllm_guard.model import Origin, Part, Profile, Source
-
-    #: Names that an installed vLLM knows: its version, variables, engine arguments.
-    Installed = tuple[str, Mapping[str, Any], Mapping[str, Any]]
+    from vllm_guard.model import Origin, Profile, Source
 
 LOCK = "vllm-guard.lock"
 _FORMAT = 1
@@ -94,25 +89,28 @@ def lock_text(pins: Iterable[Pin]) -> bytes:
 
 
 def copies(
-    items: Iterable[Profile], root: str, folder: str, versions: Sequence[str]
+    items: Iterable[Profile], root: str, folder: str, versions: Sequence[str], old: Iterable[Pin]
 ) -> tuple[dict[str, bytes], list[Pin]]:
     """What pinning these profiles writes: file (relative) -> its bytes, and the rows of the lock.
 
-    Raises GuardError for what would not be the same profile there.
+    What a file that stays in its place extends is copied beside it, where it is found first. Raises
+    GuardError for what would not be the same profile there.
     """
     files: dict[str, bytes] = {}
     pins: dict[str, Pin] = {}
-    for source in (source for item in items for source in item.sources):
+    locked = {row.file: row for row in old}
+    for own, source in ((item.sources[-1], each) for item in items for each in item.sources):
         name = os.path.basename(source.path).removesuffix(profiles.SUFFIX)
-        file = _place(source, root) or f"{folder}/{name}{profiles.SUFFIX}"
+        beside = os.path.dirname(place_of(own, root)) or folder
+        file = place_of(source, root) or f"{beside}/{name}{profiles.SUFFIX}"
         if not _FILE.fullmatch(file):
             raise GuardError(f"profile {source.path}: its name is no plain word", "rename it")
         content = profiles.content_of(source)
         if files.setdefault(file, content) != content:
             raise GuardError(f"two profiles would be {file}", "rename one of them")
-        if not _place(source, root):
-            _refuse_paths(source, content)
-        pins[file] = Pin(name, file, source.digest, source.origin, __version__, tuple(versions))
+        _refuse_paths(source, content, root)
+        origin = _first_origin(source, locked.get(file))
+        pins[file] = Pin(name, file, source.digest, origin, __version__, tuple(versions))
     return files, list(pins.values())
 
 
@@ -140,98 +138,38 @@ def write(root: str, files: Mapping[str, bytes]) -> None:
                 os.unlink(new)
 
 
-def verify(
-    root: str, pins: Sequence[Pin], env: Mapping[str, str], installed: Installed | None
-) -> Iterator[tuple[str, Finding]]:
-    """(file, finding) for each pin that is not as the lock says, and for what the lock does not have."""
-    for pin in pins:
-        path = os.path.join(root, pin.file)
-        try:
-            item = profiles.load_profile(path, env)
-        except GuardError as error:
-            gone = "pin-invalid" if os.path.lexists(path) else "pin-missing"
-            yield pin.file, Finding(gone, "fail", pin.name, error.message, fix=error.hint)
-            continue
-        if item.digest != pin.sha256:
-            fact = f"its sha256 is {item.digest[:12]}.., the lock has {pin.sha256[:12]}.."
-            fix = f"git checkout {pin.file}; or, if it is meant: vllm-guard profile pin {pin.file}"
-            yield pin.file, Finding("pin-drift", "fail", pin.name, fact, fix=fix)
-        for finding in unknown_keys(item, pin.vllm, installed):
-            yield pin.file, finding
-    known = {pin.file for pin in pins}
-    for file in _files(root, known):
-        fix = f"vllm-guard profile pin {file}"
-        yield file, Finding("pin-unlocked", "warn", file, "is not in the lock", fix=fix)
-
-
-def outdated(pins: Iterable[Pin]) -> Iterator[tuple[str, Finding]]:
-    """(file, finding) for each copy of a built-in profile that this vllm-guard has another version of."""
-    for pin in pins:
-        if pin.origin != "builtin":
-            continue
-        if Version(pin.vllm_guard) > Version(__version__):
-            fact = f"pinned with vllm-guard {pin.vllm_guard}; this is {__version__}"
-            yield pin.file, Finding("pin-guard-older", "note", pin.name, fact)
-        elif profiles.builtin_digest(pin.name) != pin.sha256:
-            fact = f"pinned with vllm-guard {pin.vllm_guard}; that of {__version__} is another"
-            fix = f"vllm-guard profile diff {pin.name}; vllm-guard profile pin {pin.name}"
-            yield pin.file, Finding("pin-outdated", "fail", pin.name, fact, fix=fix)
-
-
-def unknown_keys(
-    item: Profile, versions: Iterable[str], installed: Installed | None
-) -> Iterator[Finding]:
-    """A finding for each variable of vLLM's and engine option that one of these versions does not know."""
-    table = facts.load("vllm_names")
-    for version in versions:
-        own = installed if installed and installed[0] == version else None
-        parts = [part for _, part in profiles.settings_for((item,), version)]
-        for kind, name in dict.fromkeys(_names(parts)):
-            if own is not None:
-                known: bool | None = name in own[1 if kind == "variables" else 2]
-            else:
-                known = vllm_names.knows(name, kind, version, table)
-            if known is False:
-                fact = f"vLLM {version} does not know {name}"
-                yield Finding("pin-unknown-key", "fail", f"profile {item.name}", fact)
-            elif known is None:
-                fact = f"whether vLLM {version} knows {name} was not checked: not among the samples"
-                yield Finding("pin-unknown-key", "unknown", f"profile {item.name}", fact)
-
-
-def upstream(pin: Pin, env: Mapping[str, str]) -> Source | None:
+def upstream(pin: Pin, env: Mapping[str, str]) -> Profile | None:
     """The profile that a copy was made of, as it is now; None for what was written in the repository."""
     if pin.origin not in ("builtin", "user"):
         return None
     try:
-        return profiles.load_own(pin.name, env).sources[-1]
+        return profiles.load_own(pin.name, env)
     except GuardError:
         return None
 
 
-def _names(parts: Iterable[Part]) -> Iterator[tuple[vllm_names.Kind, str]]:
-    """What only some versions know; unsetting a variable that is gone does no harm."""
-    rows = facts.variables()["rows"]
-    for part in parts:
-        for setting in part.settings:
-            internal = rows.get(setting.name, {}).get("internal", False)
-            is_set = setting.kind in ("set", "default")
-            if is_set and setting.name.startswith("VLLM_") and not internal:
-                yield "variables", setting.name
-        yield from (("engine", name) for name, _ in part.engine)
-
-
-def _place(source: Source, root: str) -> str:
-    """The file's path from the root, where it lies among the repository's profiles already; else empty."""
+def place_of(source: Source, root: str) -> str:
+    """The file's path from the root, where it lies where pins do; else empty."""
     relative = os.path.relpath(source.path, os.path.realpath(root))
     return relative if source.origin == "repository" and _FILE.fullmatch(relative) else ""
 
 
-def _refuse_paths(source: Source, content: bytes) -> None:
+def _first_origin(source: Source, row: Pin | None) -> Origin:
+    """Where a file came from: pinned anew in its place, a copy is still one."""
+    if source.origin == "repository" and row is not None and row.sha256 == source.digest:
+        return row.origin
+    return source.origin
+
+
+def _refuse_paths(source: Source, content: bytes, root: str) -> None:
+    """A path may only lead to a file beside, of one that stays where it is: no copy would find it."""
+    stays = bool(place_of(source, root))
     for word in profile_schema.parse(content)["extends"]:
-        if "/" in word or word.endswith(profiles.SUFFIX):
-            fact = f"profile {source.path} extends the path {word}, which a copy would not find"
-            raise GuardError(fact, "extend it by its name")
+        is_path = "/" in word or word.endswith(profiles.SUFFIX)
+        beside = stays and os.path.basename(word) == os.path.normpath(word)
+        if is_path and not beside:
+            fact = f"profile {source.path} extends the path {word}, which cannot be locked with it"
+            raise GuardError(fact, "put that file beside it, and extend it by its name")
 
 
 def _make_folder(path: str) -> None:
@@ -239,16 +177,6 @@ def _make_folder(path: str) -> None:
         os.mkdir(path)
     if os.path.islink(path) or not os.path.isdir(path):
         raise NotADirectoryError(None, "is no folder", path)
-
-
-def _files(root: str, known: Iterable[str]) -> Iterator[str]:
-    """Profiles that lie where pins do, and are none."""
-    folders = {repository.FOLDERS[0], *(os.path.dirname(file) for file in known)}
-    for folder in sorted(folders):
-        place = os.path.join(root, folder)
-        names = sorted(os.listdir(place)) if os.path.isdir(place) else ()
-        files = (f"{folder}/{name}" for name in names if name.endswith(profiles.SUFFIX))
-        yield from (file for file in files if file not in known)
 
 
 def _row_text(pin: Pin) -> str:
@@ -279,14 +207,17 @@ def _pin(row: Mapping[str, Any]) -> Pin:
         raise GuardError(f"a [[profile]] needs {', '.join(_KEYS)}", "pin the profiles again")
     name, file, digest, origin, guard = map(str, texts)
     found = _FILE.fullmatch(file)
-    if not found or found[1] != name or origin not in _ORIGINS or not _is_version(guard):
-        raise GuardError(f"{file!r}: no row of ours", "pin the profiles again")
+    if not found or found[1] != name or origin not in _ORIGINS or not is_version(guard):
+        raise GuardError(
+            f"{screen.shortened(file, 200)!r}: no row of ours", "pin the profiles again"
+        )
     return Pin(name, file, digest, origin, guard, tuple(versions))  # type: ignore[arg-type]
 
 
-def _is_version(text: str) -> bool:
+def is_version(text: str) -> bool:
+    """Is it a version by PEP 440?"""
     try:
         Version(text)
-    except InvalidVersion:
+    except ValueError:  # also of a number that is too long for Python
         return False
     return True

@@ -74,7 +74,7 @@ def _want(wanted: dict[str, Change], findings: list[Finding], change: Change | N
     earlier = wanted.pop(
         change.name, None
     )  # popped, so that the order is the order of the last word
-    if earlier is not None and earlier.after != change.after:
+    if earlier is not None and earlier.after != change.after and not _is_its_own(earlier, change):
         findings.append(
             Finding(
                 "variable-overridden",
@@ -84,6 +84,11 @@ def _want(wanted: dict[str, Change], findings: list[Finding], change: Change | N
             )
         )
     wanted[change.name] = change
+
+
+def _is_its_own(earlier: Change, change: Change) -> bool:
+    """Is it what a profile makes of what it extends, or says for some versions?"""
+    return earlier.origin == change.origin != ON_THE_COMMAND_LINE
 
 
 def _from(change: Change) -> str:

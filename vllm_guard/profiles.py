@@ -49,7 +49,7 @@ def load_profile(name: str, env: Mapping[str, str]) -> Profile:
 
 def load_found(found: Found, env: Mapping[str, str]) -> Profile:
     """A profile that `list_profiles` named. Raises GuardError (125) when it cannot be used."""
-    return _load(found, env, (), doubted=False)
+    return _load(found, env, (), set(), doubted=False)
 
 
 def find(name: str, env: Mapping[str, str]) -> Found:
@@ -134,7 +134,8 @@ def _find(
         path = os.path.join(beside, name)
         if not os.path.lexists(path):
             raise GuardError(f"no such profile: {name}", "check the path", exit_code=USAGE)
-        return Found(os.path.basename(path).removesuffix(SUFFIX), _origin_of(path, env), path)
+        file = os.path.basename(path)
+        return Found(file.removesuffix(SUFFIX) or file, _origin_of(path, env), path)
     for origin, folder in reversed(folders):
         if name in _stems(folder):
             return Found(name, origin, _file(folder, name))
@@ -157,9 +158,12 @@ def _hint(name: str, env: Mapping[str, str]) -> str:
     return f"did you mean {near[0]}?" if near else "see vllm-guard profile list"
 
 
-def _load(found: Found, env: Mapping[str, str], above: Sequence[str], doubted: bool) -> Profile:
+def _load(
+    found: Found, env: Mapping[str, str], above: Sequence[str], seen: set[str], doubted: bool
+) -> Profile:
     """`above`: the files that extend this one, so that a circle ends; `doubted`: one is a repository's.
 
+    `seen`: the files so far: one that several extend counts once, where it comes first.
     What a repository makes of a user's own profile is as doubtful as what it writes itself.
     """
     real = os.path.realpath(found.path)
@@ -167,16 +171,18 @@ def _load(found: Found, env: Mapping[str, str], above: Sequence[str], doubted: b
         raise GuardError(f"profile {found.path} extends itself", "take it out of `extends`")
     if len(above) >= _DEEPEST:
         raise GuardError(f"profile {above[0]} extends through more than {_DEEPEST} files in a row")
+    seen.add(real)
     digest, rows = _read(found)
     in_repository = found.origin == "repository"
     folders = _own_folders(env)
     if in_repository:
         folders.append(("repository", os.path.dirname(found.path)))
     doubted = doubted or in_repository
-    bases = [
-        _load(_base(name, folders, env, found), env, (*above, real), doubted)
-        for name in rows["extends"]
-    ]
+    bases = []
+    for base in (_base(name, folders, env, found) for name in rows["extends"]):
+        there = os.path.realpath(base.path)
+        if there not in seen or there in (*above, real):
+            bases.append(_load(base, env, (*above, real), seen, doubted))
     known = found.origin == "builtin" or (in_repository and digest == builtin_digest(found.name))
     own = tuple(_part(row, doubted and not known) for row in rows["parts"])
     return Profile(
@@ -243,11 +249,10 @@ def _matches(specifier: str, version: str) -> bool:
 
     def compute() -> bool:
         from packaging.specifiers import SpecifierSet
-        from packaging.version import InvalidVersion
 
         try:
             return SpecifierSet(specifier).contains(version, prereleases=True)
-        except InvalidVersion:
+        except ValueError:
             return False
 
     key = (specifier, version)

@@ -76,20 +76,27 @@ def holds(path: str) -> bool:
 
 
 def is_planted(kind: str, env: Mapping[str, str]) -> bool:
-    """Do `XDG_*` or `HOME` move the guard's own folder into a repository?
+    """Do `XDG_*` or `HOME` move the guard's own folder into a repository, or an archive unpacked here?
 
-    What lies there came with a clone, and the environment cannot make it the user's. A home folder that is
+    What lies there came with it, and the environment cannot make it the user's. A home folder that is
     itself a repository (dotfiles) is where the password database says, not where a variable does.
     """
-    folder = paths.base_dir(kind, env)
-    return bool(root_of(folder)) and folder != paths.base_dir(kind, {})
+    given = paths.base_dir(kind, env)
+    folder = os.path.realpath(given)
+    came = root_of(folder) or any(folder.startswith(f"{place}/") for place in _unpacked(env))
+    return bool(came) and given != paths.base_dir(kind, {})
+
+
+def _unpacked(env: Mapping[str, str]) -> Iterator[str]:
+    """Folders that may be of an archive, which has no `.git`: this one, and those above with profiles."""
+    here = paths.cwd()
+    if here != os.path.realpath(paths.home(env)):
+        yield here
+    yield from (os.path.dirname(place) for place in profile_folders(env) if os.path.isdir(place))
 
 
 def refuse_foreign(path: str) -> None:
-    """Raise GuardError unless the profile and its folder are this user's or root's, and only they can write.
-
-    A user's private group (its id is the user's: Debian's and Fedora's default) is nobody else.
-    """
+    """Raise GuardError unless file and folder are this user's or root's, and only they can write."""
     for place in (os.path.dirname(path) or ".", path):
         try:
             info = os.lstat(place)
@@ -98,8 +105,7 @@ def refuse_foreign(path: str) -> None:
         if stat.S_ISLNK(info.st_mode):
             raise GuardError(f"{place} is a symbolic link", "name the file itself")
         if info.st_uid not in (os.geteuid(), 0):
-            hint = "as git's safe.directory: chown it, or copy the profile to your own folder"
-            raise GuardError(f"{place} belongs to uid {info.st_uid}, not to you or root", hint)
-        by_group = info.st_mode & 0o020 and info.st_gid != info.st_uid
-        if by_group or info.st_mode & 0o002:
+            fact = f"{place} belongs to uid {info.st_uid}, not to you or root"
+            raise GuardError(fact, paths.TAKE_IT)
+        if paths.is_open(info):
             raise GuardError(f"{place} can be written by other users", f"chmod go-w {place}")

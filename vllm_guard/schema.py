@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+_LONGEST = 200  #: characters of a version specifier
+
 
 def only(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     """Refuse a key that the schema does not have."""
@@ -43,6 +45,8 @@ def check_specifier(specifier: str, place: str) -> None:
     """Refuse what is no PEP 440 version specifier; empty is one."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+    if len(specifier) > _LONGEST:  # Python reads no number of more than 4300 digits
+        raise GuardError(f"{place}: a version specifier of more than {_LONGEST} characters")
     try:
         SpecifierSet(specifier)
     except InvalidSpecifier:

@@ -5,12 +5,13 @@ Decisions lie in the guard's state folder, one file each:
 <state>/trust/<sha256 of the path>.deny      of the file, whatever is in it; wins
 
 Nothing that lies in a repository grants trust, and neither does the environment: a state folder that a
-variable moves into a repository is not believed.
+variable moves into a repository, or below the current folder, is not believed.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vllm_guard import facts, paths, repository, screen, values
@@ -36,6 +37,16 @@ _RISKS = {
     "privacy": "can send or store what is private",
     "perf": "changes how vLLM works",
 }
+_WORST_FIRST = ("exec", "unknown", "network", "secret", "privacy", "value", "perf")
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One change that is not known to be safe."""
+
+    risk: str  #: of `_WORST_FIRST`
+    name: str  #: of the variable, engine option, probe or removal
+    phrase: str
 
 
 def key(profile: Profile) -> str:
@@ -61,7 +72,7 @@ def state(profile: Profile, env: Mapping[str, str], given: Collection[str] = ())
         return "given"
     if _is_kept(_allow_file(own, env)) and not _is_planted(env):
         return "allowed"
-    return "blocked" if any(reasons(profile)) else "safe"
+    return "blocked" if doubts(profile) else "safe"
 
 
 def refusal(
@@ -79,28 +90,34 @@ def refusal(
         return None
     allow = f"vllm-guard profile allow {quoted(profile.path)}"
     shown = screen.shortened(profile.path, 200)
-    named = list(reasons(profile))
+    named = reasons(profile)
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     why = "; ".join(named[:_MOST_NAMED])
     hint = f"read it (vllm-guard profile show {quoted(profile.path)}), then: {allow}"
     return GuardError(f"profile {shown} is not allowed: {why}{more}", hint)
 
 
-def reasons(profile: Profile) -> Iterator[str]:
-    """What a repository's profile would change that is not known to be safe, one phrase each."""
+def reasons(profile: Profile) -> list[str]:
+    """What a repository's profile would change that is not known to be safe, in phrases, the worst first."""
+    return list(dict.fromkeys(doubt.phrase for doubt in doubts(profile)))
+
+
+def doubts(profile: Profile) -> list[Doubt]:
+    """The same, with what each is about."""
     doubted = [part for part in profile.parts if part.doubted]
-    if doubted:
-        yield from dict.fromkeys(_reasons(doubted, facts.variables(), facts.load("engine_risks")))
+    if not doubted:
+        return []
+    found = _doubts(doubted, facts.variables(), facts.load("engine_risks"))
+    return sorted(dict.fromkeys(found), key=lambda doubt: _WORST_FIRST.index(doubt.risk))
 
 
 def allow(profile: Profile, env: Mapping[str, str]) -> None:
     """Remember that these bytes at this path may be used. Raises GuardError where that cannot be kept."""
     if _is_planted(env):
         folder = screen.printable(_folder(env))
-        raise GuardError(
-            f"{folder} lies in a repository: no decision is kept there",
-            "unset XDG_STATE_HOME",
-        )
+        name = "XDG_STATE_HOME" if os.path.isabs(env.get("XDG_STATE_HOME", "")) else "HOME"
+        fact = f"{folder} lies in a repository or below this folder: no decision is kept there"
+        raise GuardError(fact, f"{name} put it there: unset that, or name another folder")
     _keep(_allow_file(key(profile), env), profile.path)
     _forget(_deny_file(profile.sources[-1].path, env))
 
@@ -118,29 +135,37 @@ def quoted(path: str) -> str:
     return screen.printable(quote(path))
 
 
-def _reasons(parts: Iterable[Part], known: Variables, engine: Mapping[str, Any]) -> Iterator[str]:
+def _doubts(parts: Iterable[Part], known: Variables, engine: Mapping[str, Any]) -> Iterator[Doubt]:
     for part in parts:
         for setting in part.settings:
             if setting.kind != "required":  # that changes nothing
                 yield from _about_setting(setting, known["rows"].get(setting.name))
         for name, value in part.engine:
             if not _is_safe_option(name, value, engine):
-                yield f"engine option {name} is not known to be safe"
+                phrase = f"engine option {name} is not known to be safe"
+                yield Doubt("unknown", name, phrase)
+        for probe in part.probes:
+            phrase = f"it asks for the probe {probe}, which may run code of your environment"
+            yield Doubt("unknown", probe, phrase)
         for what in part.remove:
-            yield f'remove "{what}" unsets what your environment holds'
+            phrase = f'remove "{what}" unsets what your environment holds'
+            yield Doubt("perf", what, phrase)
 
 
-def _about_setting(setting: Setting, fact: Mapping[str, Any] | None) -> Iterator[str]:
+def _about_setting(setting: Setting, fact: Mapping[str, Any] | None) -> Iterator[Doubt]:
     verb = "unsets" if setting.kind == "unset" else "sets"
+    name = setting.name
     if fact is None:
-        yield f"it {verb} {setting.name}, which is not known"
+        yield Doubt("unknown", name, f"it {verb} {name}, which is not known")
     elif fact["risk"] != "safe":
-        yield f"it {verb} {setting.name}, which {_RISKS[fact['risk']]}"
+        yield Doubt(fact["risk"], name, f"it {verb} {name}, which {_RISKS[fact['risk']]}")
     elif setting.kind != "unset":
         wrong = values.problem(setting.value, fact, None)
         if wrong or "/" in setting.value or not setting.value.isprintable():
             shown = screen.shortened(setting.value, 60)
-            yield f"it sets {setting.name} to '{shown}', which is not known to be safe"
+            yield Doubt(
+                "value", name, f"it sets {name} to '{shown}', which is not known to be safe"
+            )
 
 
 def _is_safe_option(name: str, value: Any, engine: Mapping[str, Any]) -> bool:

@@ -133,6 +133,8 @@ def _of_fact(value: str, fact: Mapping[str, Any]) -> str:
         return "" if _integer(value) is not None else f"{value!r} is neither 0 nor 1"
     if kind == "int":
         return _number_problem(value, fact)
+    if kind == "number" and not _is_number(value, fact["min"]):
+        return f"{value!r} is not a number of {fact['min']} or more"
     if kind == "choice" or kind in _LISTS:
         unknown = [word for word in _words(value, kind, fact) if not _is_one_of(word, fact)]
         return f"{unknown[0]!r} is none of {', '.join(fact['values'])}" if unknown else ""
@@ -178,6 +180,10 @@ def _integer(value: str) -> int | None:
         return int(value, base) if value.isascii() and not set("_o") & set(digits) else None
     except ValueError:
         return None
+
+
+def _is_number(value: str, low: float) -> bool:
+    return _is(float, value) and low <= float(value) < float("inf")
 
 
 def _is(kind: type, value: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Literal
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ def knows(name: str, kind: Kind, version: str, table: Mapping[str, Any]) -> bool
     samples = [Version(release) for release in table[kind]["releases"]]
     try:
         asked = Version(Version(version).base_version)
-    except InvalidVersion:
+    except ValueError:  # also of a number that is too long for Python
         return None
     bases = [Version(sample.base_version) for sample in samples]
     if not bases[0] <= asked <= bases[-1]:

@@ -14,9 +14,9 @@ from vllm_guard.target import install
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vllm_guard.model import Profile
-    from vllm_guard.pins import Installed
+    from vllm_guard.model import Part, Profile
     from vllm_guard.target.install import VllmInstall
+    from vllm_guard.verifying import Installed
 
 
 def vllm(python: str | None) -> VllmInstall | None:
@@ -40,7 +40,31 @@ def findings(item: Profile, found: VllmInstall | None) -> Iterator[Finding]:
         if not profiles.meant_for(item, found.version):
             fact = f"is written for vLLM {item.vllm}; this is {found.version}"
             yield Finding("profile-version", "warn", f"profile {item.name}", fact)
+    else:
+        parts = [(f"profile {item.name}", part) for part in item.parts]
+        yield from audit.check_parts(parts, None, None, facts.variables())
+        for origin, part in parts:
+            yield from _never_known(origin, part)
     yield from probes.unknown([(f"profile {item.name}", part) for part in item.parts])
+
+
+def _never_known(origin: str, part: Part) -> Iterator[Finding]:
+    """What no sampled release has; a newer one may, so that is a warning."""
+    table, known = facts.load("vllm_names"), facts.variables()
+    variables, options = (table[kind]["known"] for kind in ("variables", "engine"))
+    elsewhere = {*known["rows"], *known["removed"]}
+    text = f"no vLLM up to {table['engine']['releases'][-1]} that was looked at has it"
+    for setting in part.settings:
+        name = setting.name
+        if name.startswith("VLLM_") and name not in variables and name not in elsewhere:
+            fix = audit.did_you_mean(name, variables)
+            yield Finding("variable-unknown", "warn", f"{origin}: {name}", text, fix=fix)
+    for name, _ in part.engine:
+        if name not in options:
+            fix = audit.did_you_mean(name, options)
+            yield Finding(
+                "engine-option-unknown", "warn", f"{origin}: [engine] {name}", text, fix=fix
+            )
 
 
 def names(found: VllmInstall | None) -> Installed | None:

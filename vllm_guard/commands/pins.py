@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import pins, profiles, report, repository, screen
-from vllm_guard.commands import against, output
+from vllm_guard import pins, profiles, report, repository, screen, verifying
+from vllm_guard.commands import against, output, shown
 from vllm_guard.errors import FAILED, USAGE, GuardError
 from vllm_guard.unguarded import Placed
 
@@ -44,22 +44,27 @@ def pin(
 ) -> int:
     """Copy profiles into this repository, with what they extend, and lock them in vllm-guard.lock.
 
-    A FILE in the repository's .vllm-guard/ or profiles/ is locked as it is.
+    A FILE in the repository's .vllm-guard/ or profiles/ is locked as it is. Exit status: 0 pinned, 1 a check
+    failed, 2 no repository or no such profile, 125 it cannot be pinned.
     """
+    for version in versions:
+        _refuse_no_version(version)
     root = pins.root_here()
     old = pins.read_lock(root)
     items = [_wanted(name, old) for name in names]
+    for item in items:
+        _refuse_secrets(item, root)
     found = against.vllm(python)
     wanted = tuple(dict.fromkeys((*((found.version,) if found else ()), *versions)))
     findings = [f for item in items for f in against.findings(item, found)]
     installed = against.names(found)
-    findings += [f for item in items for f in pins.unknown_keys(item, wanted, installed)]
+    findings += [f for item in items for f in verifying.unknown_keys(item, wanted, installed)]
     if found is None and not versions:
         findings.append(against.none_found(python))
     output.print_findings(findings)
     if output.verdict(findings, strict=False):
         raise GuardError("nothing is pinned: a check failed", exit_code=FAILED)
-    files, new = pins.copies(items, root, folder, wanted)
+    files, new = pins.copies(items, root, folder, wanted, old)
     if not force:
         _refuse_edited(root, files, old)
     kept = [row for row in old if row.file not in files]
@@ -86,8 +91,8 @@ def verify(outdated: bool, python: str | None, strict: bool, form: str) -> int:
     root = pins.root_here()
     rows = _lock(root)
     found = against.vllm(python)
-    placed = list(pins.verify(root, rows, os.environ, against.names(found)))
-    placed += pins.outdated(rows) if outdated else ()
+    placed = list(verifying.verify(root, rows, os.environ, against.names(found)))
+    placed += verifying.outdated(rows) if outdated else ()
     findings = [finding for _, finding in placed]
     with output.readable():
         if form == "json":
@@ -118,6 +123,12 @@ def diff(names: tuple[str, ...]) -> int:
             for line in _diff(root, row):
                 click.echo(screen.printable(line))
     return 0
+
+
+def _refuse_no_version(word: str) -> None:
+    if not pins.is_version(word):
+        hint = "for example --vllm 0.12.0"
+        raise GuardError(f"--vllm {word!r} is no version", hint, exit_code=USAGE)
 
 
 def _lock(root: str) -> Sequence[Pin]:
@@ -160,7 +171,28 @@ def _diff(root: str, row: Pin) -> Iterator[str]:
     if source is None:
         yield f"{row.file}: written here; nothing to compare with"
         return
-    own = profiles.load_profile(os.path.join(root, row.file), os.environ).sources[-1]
-    pinned, now = (profiles.content_of(s).decode("utf-8-sig").splitlines() for s in (own, source))
+    own = profiles.load_profile(os.path.join(root, row.file), os.environ)
+    is_secret = any(shown.secrets(item) for item in (own, source))
+    if is_secret:
+        yield f"{row.name} holds secrets: what it does is compared, and not its text"
+    pinned, now = (_settings(item) if is_secret else _text(item) for item in (own, source))
     label = f"{row.name} ({source.origin})"
     yield from difflib.unified_diff(pinned, now, row.file, label, lineterm="")
+
+
+def _text(item: Profile) -> list[str]:
+    text = profiles.content_of(item.sources[-1]).decode("utf-8-sig")
+    return shown.text(text).splitlines()  # a comment can hold a secret, too
+
+
+def _settings(item: Profile) -> list[str]:
+    return [line for part in shown.masked(item).parts for line in shown.part_lines(part)]
+
+
+def _refuse_secrets(item: Profile, root: str) -> None:
+    """Raise GuardError where a secret of the user's own would come into the repository."""
+    is_copied = any(not pins.place_of(source, root) for source in item.sources)
+    names = shown.secrets(item) if is_copied else ()
+    if names:
+        fact = f"nothing is pinned: profile {item.name} holds secrets: {', '.join(names)}"
+        raise GuardError(fact, f'ask for it instead: {names[0]} = {{ required = "..." }}')

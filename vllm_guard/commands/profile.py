@@ -7,25 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import facts, profiles, report, screen, trust
-from vllm_guard.commands import against, output, pins
+from vllm_guard import profiles, report, screen, trust
+from vllm_guard.commands import against, output, pins, shown
 from vllm_guard.errors import USAGE, GuardError
-from vllm_guard.frozen import plain, replace
+from vllm_guard.frozen import plain
 from vllm_guard.model import Finding
-from vllm_guard.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from vllm_guard.model import Part, Profile, Setting
+    from vllm_guard.model import Profile
     from vllm_guard.profiles import Found
     from vllm_guard.target.install import VllmInstall
+    from vllm_guard.trust import Doubt
 
 
-_REMOVED = {
-    "debugging": "every debugging variable that is set",
-    "service-links": "the variables that Kubernetes sets for a Service called vllm",
-}
 _TRUST = {
     "denied": "denied: it is never used",
     "allowed": "allowed by you, as long as it stays as it is",
@@ -68,7 +64,7 @@ def show(name: str, as_json: bool) -> int:
     """Show what a profile does, with the reason for each change."""
     item = profiles.load_profile(name, os.environ)
     if as_json:
-        output.print_json("", profile=_masked(item), trust=_trust(item), findings=[])
+        output.print_json("", profile=shown.masked(item), trust=_trust(item), findings=[])
         return 0
     for label, text in (
         ("profile", f"{item.name} ({item.origin}: {item.path})"),
@@ -81,7 +77,7 @@ def show(name: str, as_json: bool) -> int:
     ):
         if text:
             click.echo(screen.printable(f"{label:9} {text}"))
-    _print_parts(_masked(item))
+    _print_parts(shown.masked(item))
     return 0
 
 
@@ -94,7 +90,9 @@ def allow(name: str) -> int:
         click.echo(f"no repository has a say in {trust.quoted(item.path)}: nothing to allow")
         return 0
     trust.allow(item, os.environ)
-    _print_parts(_masked(item))
+    masked = shown.masked(item)
+    _print_doubted(masked, trust.doubts(item))
+    _print_parts(masked)
     click.echo(f"allowed, until a byte of it changes: {trust.quoted(item.path)}")
     return 0
 
@@ -157,24 +155,6 @@ def _summary(row: Found) -> str:
         return "cannot be used: see `vllm-guard profile check`"
 
 
-def _masked(item: Profile) -> Profile:
-    """The profile as it may be shown: a value, not the hint of a `required` one, may be a secret."""
-    mask = Redactor(facts.load("redact"))
-
-    def shown(part: Part) -> Part:
-        settings = tuple(
-            replace(s, value=mask.value(s.name, s.value)) if s.kind in ("set", "default") else s
-            for s in part.settings
-        )
-        engine = tuple(
-            (name, mask.value(name, value) if isinstance(value, str) else value)
-            for name, value in part.engine
-        )
-        return replace(part, settings=settings, engine=engine)  # type: ignore[no-any-return]
-
-    return replace(item, parts=tuple(map(shown, item.parts)))  # type: ignore[no-any-return]
-
-
 def _trust(item: Profile) -> dict[str, object] | None:
     """What is decided about a profile in which a repository has a say; None for every other."""
     if not item.is_doubted:
@@ -191,30 +171,19 @@ def _trust_rows(item: Profile) -> Iterator[tuple[str, str]]:
         yield "for CI", f"--trust {trust.PREFIX}{trust.key(item)}"
 
 
+def _print_doubted(item: Profile, doubts: Sequence[Doubt]) -> None:
+    """What is not known to be safe, the worst first, each with the reason beside it."""
+    if doubts:
+        click.echo("not known to be safe:")
+    for doubt in doubts:
+        words = [words for part in item.parts for words in shown.words_of(doubt.name, part)]
+        for line in dict.fromkeys(words):
+            click.echo(screen.printable(f"  {line}   # {doubt.phrase}"))
+    if doubts:
+        click.echo("all that it does:")
+
+
 def _print_parts(item: Profile) -> None:
     for part in item.parts:
-        for line in _part_lines(part):
+        for line in shown.part_lines(part):
             click.echo(screen.printable(line))
-
-
-def _part_lines(part: Part) -> Iterator[str]:
-    if part.vllm:
-        yield f"when vLLM {part.vllm}:"
-    indent = "    " if part.vllm else "  "
-    yield from (f"{indent}[remove] {_REMOVED[what]}" for what in part.remove)
-    for setting in part.settings:
-        why = f"   # {setting.why}" if setting.why else ""
-        yield f"{indent}{_setting_words(setting)}{why}"
-    for name, value in part.engine:
-        yield f"{indent}[engine] {name} = {value!r}"
-    for probe in part.probes:
-        yield f"{indent}[preflight] {probe}"
-
-
-def _setting_words(setting: Setting) -> str:
-    return {
-        "set": f"{setting.name}={setting.value}",
-        "default": f"{setting.name}={setting.value} (only if unset)",
-        "required": f"{setting.name} must be set: {setting.value}",
-        "unset": f"unset {setting.name}",
-    }[setting.kind]
