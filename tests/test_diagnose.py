@@ -56,6 +56,15 @@ TRACEBACK = (
     "    ^^^^^^^^^^^^^^^^^",
 )
 SIGNATURES = signatures.parse(ROWS)
+READY = "INFO:     Application startup complete."
+ASGI = (
+    "ERROR:    Exception in ASGI application",
+    TRACEBACK[0],
+    '  File "/opt/site-packages/starlette/routing.py", line 7, in app',
+    "    await f()",
+    "    ^^^^^^^^^",
+    "OddError: 1",
+)
 START = "(APIServer pid=1) INFO 11-12 12:12:12 [api_server.py:1839] vLLM API server version 0.11.0"
 BANNER = "(APIServer pid=1) INFO 11-28 22:08:13 [api_utils.py:347]  ▄▄ ▄█ █     █     █ ▀▄▀ █  version 0.32.0"
 
@@ -163,6 +172,34 @@ def incidents(*lines: str, outcome: Outcome | None = None) -> tuple[Incident, ..
             ["alpha W pid=1:3"],
         ),
         (["[shutdown] API server: shutdown triggered", "alpha broke at 1"], []),
+        # several servers in one log: none is healed by another, each has its own life
+        (["a-1 | alpha broke at 1", "b-1 | INFO:     Application startup complete."], ["alpha :1"]),
+        ([f"a-1 | {START}", "a-1 | alpha broke at 1", f"b-1 | {START}"], ["alpha :2"]),
+        (["a-1 | INFO:     Shutting down", "b-1 | alpha broke at 1"], ["alpha :2"]),
+        (["a-1 | long before", "b-1 | beta broke"], []),
+        (["a-1 | others failed", "b-1 | (W pid=3) OddError: 2"], ["? b-1: W pid=3:2", "wrapped a-1:1"]),
+        (
+            ["a-1 | alpha broke at 1: no room", "b-1 | alpha broke at 1: no room"],
+            ["alpha a-1:1", "alpha b-1:2"],
+        ),
+        (["[pod/a/b] alpha broke at 1", "[pod/c/d] Uvicorn running on http"], ["alpha :1"]),
+        # what a ready server survives is named where nothing else is
+        ([READY, *ASGI], ["? :7"]),
+        ([READY, *ASGI, "others failed"], ["wrapped :8"]),
+        ([READY, *ASGI, "(EngineCore pid=2) OddError: 1", "EvenError: 9"], ["? EngineCore pid=2:8"]),
+        ([READY, *ASGI[:-1], "alpha broke at 7", "(W pid=2) EvenError: 1"], ["? W pid=2:8"]),
+        (
+            [READY, "(APIServer pid=1) OddError: 2", "(EngineCore pid=2) EvenError: 3"],
+            ["? EngineCore pid=2:3"],
+        ),
+        ([READY, "(APIServer pid=1) OddError: 2", "(APIServer pid=1) alpha broke at 3"],
+         ["alpha APIServer pid=1:3"]),
+        ([READY, TRACEBACK[0], "OddError: 1", "others failed"], ["? :3"]),
+        # who only says that a subprocess failed has an envelope
+        (["subprocess.CalledProcessError: Command 'x' returned 1", "OddError: 1"], ["? :2"]),
+        (["subprocess.CalledProcessError: Command 'x' returned 1"], ["? :1"]),
+        # too short a message is in many a line
+        (["E: alpha broke at 1: 7", "(V pid=2) soon to break 7"], ["alpha :1", "warned V pid=2:2"]),
         # several runs: the last one that failed
         ([START, "alpha broke at 1", START, "OddError: 1"], ["? :4"]),
         ([START, "alpha broke at 1", START, "no such thing"], ["alpha :2"]),
@@ -270,6 +307,21 @@ def test_how_the_log_comes_makes_no_difference(data: st.DataObject) -> None:
 @given(st.binary(max_size=3000))
 def test_no_bytes_break_the_diagnosis(log: bytes) -> None:
     assert all(incident.lines for incident in diagnosed(log))
+
+
+def test_errors_that_nobody_knows_do_not_crowd_out_a_known_one() -> None:
+    odd = [f"(W{number} pid=1) OddError: {number}" for number in range(600)]
+
+    assert of(*odd, "alpha broke at 1")[0] == "alpha :601"
+
+
+def test_so_many_servers_are_told_apart_and_no_more() -> None:
+    diagnosis = Diagnosis(SIGNATURES, str)
+    for number in range(200):
+        diagnosis.feed(b"web-%d | OddError: %d\n" % (number, number))
+
+    assert len(diagnosis._servers) == 64
+    assert diagnosis.finish()[0].process == "web-0"
 
 
 def test_a_log_of_nothing_but_errors_takes_bounded_memory() -> None:

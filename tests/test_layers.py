@@ -46,7 +46,7 @@ LAYERS = (
     ),
     (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
-        *("removal", "effects", "diagnose", "causes", "signatures"),
+        *("removal", "effects", "diagnose", "servers", "causes", "signatures"),
         "phases",
         *("trust", "pins", "verifying", "defaults"),
     ),

@@ -38,6 +38,9 @@ def docker(text: str) -> bytes:
         (b"bad \xff\x00 bytes\n", [(1, b"bad \xff\x00 bytes")]),
         (docker("a \"b\" <c>\n") + docker("\x1b[31mred\n"), [(1, b'a "b" <c>'), (2, b"red")]),
         (docker("10%\r100%\r") + docker("\u00e4\ud800\n"), [(1, b"100%"), (2, b"\xc3\xa4?")]),
+        (b'{"stream": "stderr", "log": "a b\\n"}\n', [(1, b"a b")]),
+        (b'{"_HOSTNAME": "node", "MESSAGE": "a b"}\n', [(1, b"node journal[0]: a b")]),
+        (b'{"MESSAGE": [97, 27, 91, 109, 98]}\n{"MESSAGE": null}\n', [(1, b"ab"), (2, b'{"MESSAGE": null}')]),
         (b'{"log":"cut\n{"log":7}\n{"log":"a"}\n', [(1, b'{"log":"cut'), (2, b'{"log":7}'), (3, b"a")]),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_guard.prefixes import Line, parse
+from vllm_guard.prefixes import Line, Parser
 
 TEXT = "ValueError: (1, 2) is not [3]: no"
 TIME = "2026-11-12T12:12:12.123456789Z"
@@ -49,12 +49,68 @@ PREFIXES = [
     (f"[pod/a/b] {TIME} (Worker pid=7) ", "Worker pid=7", ""),
     ("vllm-1  | (Worker pid=7) ", "Worker pid=7", ""),
     (" 3: [rank3]: ", "rank3", ""),
+    ("\ufeff", "", ""),
+    ("<30>Jan  2 03:04:05 node-1 vllm[12]: ", "", ""),
+    ("[2026-11-12 12:12:12] ", "", ""),
+    ("[2026-11-12T12:12:12.123Z]", "", ""),
+    ("2026-11-12 12:12:12 ", "", ""),
+    ("Nov 12 12:12:12 ", "", ""),
+    ("Nov 12 12:12:12 node-1 kernel: ", "", ""),
+    ("Nov 12 12:12:12.123456 node-1 vllm[12]: ", "", ""),
+    ("Thu 2026-11-12 12:12:12 UTC node-1 vllm[12]: ", "", ""),
+    ("[   12.345678] node-1 vllm[12]: ", "", ""),
+    ("[12.345678] ", "", ""),
+    ("1762949532.123456 node-1 vllm[12]: ", "", ""),
+    ("[1,0]<stderr>:", "", ""),
+    ("[1,13]<stdout>: ", "", ""),
+    ("[0] ", "", ""),
+    ("slurmstepd: ", "", ""),
+    (f"vllm\tStart server\t{TIME} ", "", ""),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("prefix", "process", "level"), PREFIXES)
 def test_what_stands_before_a_line(prefix: str, process: str, level: str) -> None:
-    assert parse(7, (prefix + TEXT).encode()) == Line(7, process, level, TEXT)
+    found = Parser().parse(7, (prefix + TEXT).encode())
+
+    assert (found.number, found.process, found.level, found.text) == (7, process, level, TEXT)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "source"),
+    [
+        ("[pod/vllm-0/server] ", "pod/vllm-0/server"),
+        (f"[pod/vllm-0/server] {TIME} ", "pod/vllm-0/server"),
+        ("web-1  | ", "web-1"),
+        ("Nov  2 12:12:12 node-1 vllm[1]: ", "node-1"),
+        ("Nov  2 12:12:12 node-1 kernel: ", "node-1"),
+        ("2026-11-12T12:12:12+0100 node-1 vllm[12]: ", "node-1"),
+        (" 3: ", ""),
+        ("[1,0]<stderr>:", ""),
+    ],
+)
+def test_who_passes_a_line_on_is_its_source(prefix: str, source: str) -> None:
+    assert Parser().parse(7, (prefix + TEXT).encode()) == Line(7, "", "", TEXT, source)
+
+
+@pytest.mark.parametrize(
+    ("column", "source"),
+    [
+        ("node1: ", "node1"),
+        ("vllm-0 server ", "vllm-0 server"),
+        ("gpu-7.example.com  ", "gpu-7.example.com"),
+    ],
+)
+def test_a_column_is_learnt_from_vllms_own_prefix(column: str, source: str) -> None:
+    parser = Parser()
+    raw = f"{column}{TEXT}".encode()
+    before = parser.parse(1, raw)
+    own = parser.parse(2, f"{TIME} {column}(Worker pid=7) ERROR 11-12 12:12:12 [a.py:1] x".encode())
+    after = parser.parse(3, raw)
+
+    assert (before.text, before.source) == (column + TEXT, "")
+    assert (own.process, own.level, own.text, own.source) == ("Worker pid=7", "ERROR", "x", source)
+    assert (after.text, after.source) == (TEXT, source)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +128,8 @@ def test_what_stands_before_a_line(prefix: str, process: str, level: str) -> Non
     ],
 )
 def test_what_is_a_lines_own_stays(text: str) -> None:
-    assert parse(1, f"(Worker pid=7) {text}".encode()).text == text
-    assert parse(1, text.encode()).text == text
+    assert Parser().parse(1, f"(Worker pid=7) {text}".encode()).text == text
+    assert Parser().parse(1, text.encode()).text == text
 
 
 @pytest.mark.parametrize(
@@ -87,11 +143,11 @@ def test_what_is_a_lines_own_stays(text: str) -> None:
 )
 @pytest.mark.parametrize("text", ["NCCL WARN x", "misc/socket.cc:58 NCCL WARN x"])
 def test_nccl_tells_the_process_by_its_number(prefix: str, process: str, text: str) -> None:
-    assert parse(7, (prefix + text).encode()) == Line(7, process, "", text)
+    assert Parser().parse(7, (prefix + text).encode()) == Line(7, process, "", text)
 
 
 @given(st.binary(max_size=4096))
 def test_every_line_has_an_end_of_prefixes(line: bytes) -> None:
     text = line.decode("utf-8", "replace")
 
-    assert text.endswith(parse(1, line).text)
+    assert text.endswith(Parser().parse(1, line).text)

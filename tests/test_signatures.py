@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.kit import ROOT
 from tests.kit.logs import CLEAN, ROUTINE, corpus, known
-from vllm_guard import checkup, diagnose, prefixes, schema, signatures
+from vllm_guard import checkup, prefixes, schema, servers, signatures
 from vllm_guard.errors import GuardError
 from vllm_guard.lines import LIMIT
 from vllm_guard.prefixes import Line
@@ -39,7 +39,7 @@ each = pytest.mark.parametrize("signature", KNOWN, ids=IDS)
 
 
 def parsed(line: str) -> Line:
-    return prefixes.parse(1, line.encode())
+    return prefixes.Parser().parse(1, line.encode())
 
 
 def said_in(signature: Signature) -> Callable[[str], bool]:
@@ -59,7 +59,7 @@ def healthy() -> list[Line]:
     return [
         line
         for lines in logs
-        for line in takewhile(lambda line: not line.text.startswith(diagnose._ENDING), lines)
+        for line in takewhile(lambda line: not line.text.startswith(servers.ENDING), lines)
     ]
 
 

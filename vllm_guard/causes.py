@@ -24,6 +24,9 @@ _DEPTHS = {
     **dict.fromkeys(("APIServer", "ApiServer", "DPCoordinator"), 1),
 }
 _TELLING = 40  #: characters of a message that stand for all of it, for who hands it on may cut it
+_SHORTEST = 8  #: characters of a message; a shorter one is in many a line
+#: Errors that only say that another process failed, whose own words are elsewhere.
+_RELAYED = ("subprocess.CalledProcessError:", "RuntimeError: Error raised in subprocess:")
 #: Better ones first: a request that was refused never was the end of a process.
 _KINDS = ("cause", "", "envelope", "request")
 _UNKNOWN = Incident(
@@ -47,11 +50,15 @@ class Event:
     match: Match | None
     quoted: tuple[str, ...]
     late: bool  #: another process had said by then that one failed
+    served: bool = False  #: in a request to a server that was ready
 
     @property
     def kind(self) -> str:
-        """That of its signature; empty for an error that is not known."""
-        return self.match.signature.kind if self.match else ""
+        """Its signature's; empty for an unknown error. What a server survives is a request's."""
+        kind = self.match.signature.kind if self.match else ""
+        if self.served and kind in ("cause", ""):
+            return "request"
+        return "envelope" if self.match is None and self.line.text.startswith(_RELAYED) else kind
 
 
 def ordered(events: Iterable[Event], killed: Sequence[Event]) -> Iterator[Event]:
@@ -59,7 +66,7 @@ def ordered(events: Iterable[Event], killed: Sequence[Event]) -> Iterator[Event]
 
     `killed`: what ended a process without a word, for where no cause is told.
     """
-    ranked = sorted(events, key=_rank)
+    ranked = sorted(events, key=rank)
     told = [event for event in ranked if event.kind != "hint"]
     firsts = [event for event in told if event.kind == "cause" and not event.late]
     firsts = firsts or [*killed] or told[:1]
@@ -79,9 +86,17 @@ def exit_statuses(events: Iterable[Event]) -> Iterator[int]:
             yield int(code)
 
 
-def incident(event: Event, redact: Callable[[str], str]) -> Incident:
-    """What is said of it, redacted."""
+def depth(process: str) -> int:
+    """How deep it is: a Worker 3, EngineCore 2, the API server 1; 0 where that is not known."""
+    return next((depth for name, depth in _DEPTHS.items() if process.startswith(name)), 0)
+
+
+def incident(event: Event, where: str, redact: Callable[[str], str]) -> Incident:
+    """What is said of it, redacted; `where`: the source that is named before the process, if any."""
     found = _known(event) if event.match else _unknown(event)
+    found = replace(found, process=": ".join(filter(None, (where, found.process))))
+    if event.served:
+        found = replace(found, title=f"{found.title}, in a request, which a server survives")
     texts = {key: redact(getattr(found, key)) for key in ("process", "cause", "fix")}
     lists = {
         key: tuple(map(redact, getattr(found, key)))
@@ -90,18 +105,23 @@ def incident(event: Event, redact: Callable[[str], str]) -> Incident:
     return replace(found, **texts, **lists)  # type: ignore[no-any-return]
 
 
-def _rank(event: Event) -> tuple[bool, bool, int, int, int]:
+def rank(event: Event) -> tuple[bool, bool, int, int, int]:
     """The first cause is the least."""
-    depth = next((d for name, d in _DEPTHS.items() if event.line.process.startswith(name)), 0)
     kind = "" if event.kind == "hint" else event.kind
     last = kind in ("envelope", "request")
-    return last, event.late and not last, _KINDS.index(kind), -depth, event.line.number
+    return (
+        last,
+        event.late and not last,
+        _KINDS.index(kind),
+        -depth(event.line.process),
+        event.line.number,
+    )
 
 
 def _relays(event: Event, first: Event) -> bool:
     """Does it hand on what the first cause says? `RuntimeError: Worker failed with error '...'`."""
     _, _, message = first.line.text.partition(": ")
-    return bool(message) and message[:_TELLING] in event.line.text
+    return len(message) >= _SHORTEST and message[:_TELLING] in event.line.text
 
 
 def _unknown(event: Event) -> Incident:

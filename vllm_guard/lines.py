@@ -9,12 +9,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from dataclasses import dataclass
+    from typing import Any
 else:
     from vllm_guard.frozen import dataclass
 
 LIMIT = 4096  #: bytes that are kept of a line
 _RAW = 2 * LIMIT  #: with its escapes, or as JSON
-_DOCKER = b'{"log":"'  #: so begins each line of Docker's json-file driver
+_OBJECT = b'{"'  #: so begins a line that may be JSON
+_JSON_KEYS = (b'"log"', b'"MESSAGE"')  #: Docker's json-file driver; journalctl -o json
 #: ECMA-48: control sequences (CSI), operating system commands (OSC), what is one letter; ECMA-35: its sets
 _ESCAPES = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)|[()][0AB]|[@-Z\\^_])"
@@ -64,7 +66,7 @@ class Lines:
         lines.pop()  # what follows the last end
         if max(map(len, lines)) > LIMIT:
             lines = [self._cut(line, _RAW) for line in lines]
-        if b"\x1b" in whole or _DOCKER in whole:
+        if b"\x1b" in whole or _OBJECT in whole:
             lines = [_plain(line) for line in lines]
         if max(map(len, lines)) > LIMIT:
             lines = [self._cut(line, LIMIT) for line in lines]
@@ -76,17 +78,27 @@ class Lines:
 
 
 def _plain(line: bytes) -> bytes:
-    """What was written: out of Docker's JSON, without escapes."""
-    if line.startswith(_DOCKER):
+    """What was written: out of the JSON of Docker or of journald, without escapes."""
+    if line.startswith(_OBJECT) and any(key in line for key in _JSON_KEYS):
         line = _unpacked(line)
     return _ESCAPES.sub(b"", line) if b"\x1b" in line else line
 
 
 def _unpacked(line: bytes) -> bytes:
-    """The text of one of Docker's lines, of a progress bar its last state; another line as it is."""
+    """The text of a line in JSON, of a progress bar its last state; another line as it is."""
     try:
-        text = str(json.loads(line)["log"])
-    except (ValueError, KeyError, RecursionError):
+        row = json.loads(line)
+        text: str = row["log"] if "log" in row else _journal(row)
+        shown = text.rstrip("\r\n").rpartition("\r")[2]
+    except (AttributeError, ValueError, KeyError, TypeError, RecursionError):
         return line
-    shown = text.rstrip("\r\n").rpartition("\r")[2]
     return shown.replace("\n", " ").encode("utf-8", "replace")
+
+
+def _journal(row: dict[str, Any]) -> Any:
+    """As journalctl shows it by default; a message that is no text is a list of its bytes."""
+    message = row["MESSAGE"]
+    if isinstance(message, list):
+        message = bytes(message).decode("utf-8", "replace")
+    host = row.get("_HOSTNAME")
+    return f"{host} journal[0]: {message}" if host else message

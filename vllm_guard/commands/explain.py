@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import importlib
 import os
 import re
+import stat
 import time
 import zlib
 from difflib import get_close_matches
@@ -13,27 +13,41 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import closing, facts, paths, report, screen, signatures, voice
+from vllm_guard import closing, facts, log, paths, phases, report, screen, signatures, voice
 from vllm_guard.commands import output, runs
 from vllm_guard.diagnose import Diagnosis
 from vllm_guard.errors import FAILED, USAGE, GuardError
+from vllm_guard.lines import LIMIT
 from vllm_guard.model import Outcome
 from vllm_guard.record import Shelf
 from vllm_guard.redact import Redactor
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it
+    LZMAError = EOFError  # type: ignore[assignment, misc]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
+    from typing import BinaryIO
 
     from vllm_guard.model import Incident
     from vllm_guard.signatures import Signature
 
 _STDIN = "-"
-_GZIP = b"\x1f\x8b"
+#: The first bytes of a packed file, and the module of the standard library that unpacks it.
+_PACKED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "lzma", b"BZh": "bz2"}
 _BLOCK = 1 << 18  #: bytes
 _TICK = 0.2  #: seconds between two looks at the progress
 _WIDTH = 400  #: characters of a quoted line
 _ALSO = 3  #: incidents that are named beside the first
-_DAMAGE = (EOFError, OSError, zlib.error)  #: what reading raises, of a gzip file also in the middle
+_DAMAGE = (
+    EOFError,
+    OSError,
+    zlib.error,
+    LZMAError,
+)  #: what reading raises, of a gzip file also in the middle
 _RUN = re.compile(r"\d{8}[0-9a-f-]*")  #: the id of a run, or its beginning
 
 
@@ -43,51 +57,63 @@ _RUN = re.compile(r"\d{8}[0-9a-f-]*")  #: the id of a run, or its beginning
 def explain(what: str | None, as_json: bool) -> int:
     """Say why it failed, by a log of any vLLM (default: that of the last run); or what an ID means.
 
-    LOG is a file, also one of gzip, or - for stdin; Docker, Kubernetes, Slurm, Ray or journald may have put
-    something before its lines. ID is that of a recorded run, of a signature, or of a finding.
+    LOG is a file, also one of gzip, xz or bzip2, or - for stdin; Docker, Kubernetes, Slurm, Ray or journald
+    may have put something before its lines. ID is that of a recorded run, of a signature, or of a finding.
 
     Exit status: 0 no failure in the log, 1 a failure, 2 it could not be read.
     """
-    if what == _STDIN or (what and os.path.exists(what)):
+    if what is None and stat.S_ISFIFO(os.fstat(0).st_mode):
+        voice.say("note stdin is not read; for that: vllm-guard explain -", "note")
+    if what in facts.signatures():
+        (known,) = signatures.parse({what: facts.signatures()[what]})
+        return _describe(known, as_json)
+    if what == _STDIN or (what and os.path.exists(what) and what not in finding_rows()):
         return _tell(what, *_read(what), as_json)
     if what is None or _RUN.fullmatch(what):
         return _tell_run(what or "", as_json)
-    for signature in signatures.parse(facts.signatures()):
-        if signature.id == what:
-            return _describe(signature, as_json)
     return _describe_finding(what, as_json)
 
 
-def _read(name: str) -> tuple[tuple[Incident, ...], Diagnosis]:
-    """The incidents of a log, and what has read it. Raises GuardError where nothing can be read."""
+def _read(name: str) -> tuple[tuple[Incident, ...], Diagnosis, str]:
+    """The incidents of a log, what has read it, and the phase of a start that it ends in, if any.
+
+    Raises GuardError where nothing can be read.
+    """
     mask = Redactor(facts.load("redact")).knowing(os.environ)
     diagnosis = Diagnosis(signatures.parse(facts.signatures()), mask.line)
-    problem, is_binary = "", False
+    start = phases.Phases()
+    problem, is_binary, is_empty = "", False, True
     try:
         for block in _blocks(name):
             is_binary = is_binary or b"\0" in block
+            is_empty = False
             diagnosis.feed(block)
+            start.feed(block)
     except _DAMAGE as error:
         problem = getattr(error, "strerror", None) or str(error)
     found = diagnosis.finish()
+    if is_empty and not problem:
+        raise GuardError(f"{name}: is empty", exit_code=USAGE)
     if problem and not found:
         raise GuardError(f"{name}: {problem}", exit_code=USAGE)
     if is_binary and not found:
-        hint = "unpack it first (only gzip is unpacked here), or iconv -f UTF-16 -t UTF-8"
+        hint = "unpack it first (gzip, xz and bzip2 are unpacked here), or iconv -f UTF-16 -t UTF-8"
         raise GuardError(f"{name}: is no text: it holds zero bytes", hint, exit_code=USAGE)
     if problem:
         voice.say(f"warn {screen.printable(name)}: read in part: {problem}", "warn")
     if diagnosis.dropped:
         voice.say(f"note {diagnosis.dropped} bytes of overlong lines were not looked at", "note")
-    return found, diagnosis
+    under_way = start.seen and not start.is_ready and start.name != phases.SHUTDOWN
+    return found, diagnosis, start.name if under_way else ""
 
 
 def _blocks(name: str) -> Iterator[bytes]:
     """The bytes of a file or of stdin, unpacked; how far it is, on a terminal."""
     with open(0 if name == _STDIN else name, "rb", closefd=name != _STDIN) as file:
         size = os.fstat(file.fileno()).st_size
-        packed = file.peek(len(_GZIP)).startswith(_GZIP)
-        source: gzip.GzipFile | io.BufferedReader = gzip.GzipFile(fileobj=file) if packed else file
+        first = file.peek(8)
+        module = next((name for magic, name in _PACKED.items() if first.startswith(magic)), "")
+        source = _unpacked(file, module) if module else file
         begun = shown = time.monotonic()
         done = 0
         while block := source.read1(_BLOCK):
@@ -99,24 +125,47 @@ def _blocks(name: str) -> Iterator[bytes]:
         voice.progress("", 0.0)
 
 
+def _unpacked(file: BinaryIO, module: str) -> BufferedReader:
+    """Raises GuardError where this Python was built without the module."""
+    try:
+        return importlib.import_module(module).open(file)  # type: ignore[no-any-return]
+    except ImportError:
+        text = f"this Python cannot unpack it: it has no module {module}"
+        raise GuardError(text, exit_code=USAGE) from None
+
+
 def _progress(name: str, done: int, size: int) -> str:
     far = f"{100 * done // size} %" if size else f"{done >> 20} MiB"
     return f"reading {screen.shortened(name, 40)}: {far}"
 
 
-def _tell(name: str, found: tuple[Incident, ...], diagnosis: Diagnosis, as_json: bool) -> int:
+def _tell(
+    name: str, found: tuple[Incident, ...], diagnosis: Diagnosis, phase: str, as_json: bool
+) -> int:
     """Print what a log tells, and return the exit status."""
     before = diagnosis.failed_before if found else 0
     with output.readable():
         _print(name, found, (diagnosis.count, before), as_json)
+        if not (found or as_json):
+            for line in _doubts(diagnosis, phase):
+                click.echo(line)
     return FAILED if found else 0
+
+
+def _doubts(diagnosis: Diagnosis, phase: str) -> Iterator[str]:
+    """Why a log without a failure is not that of a healthy server."""
+    if phase:
+        yield f"not ready: the log ends in phase {phase}; if nothing more comes, it hangs there"
+        yield "next: vllm-guard -p debug -- COMMAND"
+    if diagnosis.dropped:
+        yield f"not looked at: {diagnosis.dropped} bytes, in lines longer than {LIMIT} bytes"
 
 
 def _print(name: str, found: tuple[Incident, ...], counts: tuple[int, int], as_json: bool) -> None:
     lines, before = counts
     if as_json:
-        log = {"name": name, "lines": lines, "failed_before": before}
-        output.print_json("", findings=(), incidents=found, log=log)
+        row = {"name": name, "lines": lines, "failed_before": before}
+        output.print_json("", findings=(), incidents=found, log=row)
     elif not found:
         click.echo(f"no failure found: {screen.printable(name)}, {lines} lines")
     else:
@@ -134,19 +183,26 @@ def _tell_run(wanted: str, as_json: bool) -> int:
     try:
         path, outcome = str(document["log"]), document["outcome"]
         ended = Outcome(**outcome) if outcome else None
-        phases = [str(row["name"]) for row in document.get("phases", ())]
+        seen = [str(row["name"]) for row in document.get("phases", ())]
+        told = bool(document.get("incidents"))
     except runs.GARBAGE:
         raise GuardError(f"the record of {run_id} cannot be read", exit_code=USAGE) from None
     mask = Redactor(facts.load("redact")).knowing(os.environ)
-    found, diagnosis = closing.incidents(path, ended, phases, mask.line)
+    found, diagnosis = closing.incidents(path, ended, seen, mask.line)
+    if path and not log.parts(path):
+        voice.say(f"warn its log is gone: {screen.printable(path)}", "warn")
     failed = ended is not None and (ended.kind, ended.code) != ("exited", 0)
-    if found or not failed:
-        return _tell(run_id, found, diagnosis, as_json)
-    assert ended is not None
+    if ended is not None and not failed and not told:  # it ended well, whatever its log holds
+        found = ()
     if as_json:
-        _tell(run_id, found, diagnosis, as_json)
-        return FAILED
-    where = f" in phase {phases[-1]}" if phases else ""
+        _tell(run_id, found, diagnosis, "", as_json)
+        return FAILED if found or failed else 0
+    if found or not failed:
+        if found:
+            click.echo(f"run: {run_id}")
+        return _tell(run_id, found, diagnosis, "", as_json)
+    assert ended is not None
+    where = f" in phase {seen[-1]}" if seen else ""
     click.echo(f"{run_id} {report.outcome_words(ended)}{where}")
     click.echo(f"not explained: none of the {diagnosis.count} lines of its log tells why")
     for row in document["findings"]:
