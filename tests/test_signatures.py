@@ -26,7 +26,7 @@ FILES = sorted((ROOT / "vllm_guard/data/signatures").glob("*.toml"))
 KNOWN = known()
 IDS = [signature.id for signature in KNOWN]
 QUICK = 0.005  #: seconds for the longest line
-FILLERS = ("a", "0", " ", ".", "(", "Error: ", "1.5 GiB ")
+FILLERS = ("a", "0", " ", ".", "(", "'", '"', "Error: ", "1.5 GiB ")
 ROW = {
     "kind": "cause",
     "needles": ["a needle"],
@@ -168,6 +168,10 @@ def _adversaries(signature: Signature) -> Iterator[str]:
     """Lines of the greatest length that look right for as long as possible."""
     for start in (*signature.needles, *(parsed(line).text for line in signature.examples)):
         yield (start * LIMIT)[:LIMIT]
+        for filler in FILLERS:  # a run that ends in what no expression wants
+            run = (filler * LIMIT)[: LIMIT - len(start) - 1]
+            yield f"{start}{run}\0"
+            yield f"{run}{start}\0"
         for part in (start, start[:-1], start[: len(start) // 2]):
             for filler in FILLERS:
                 yield (signature.needles[:1] or ("",))[0] + (part + filler * LIMIT)[:LIMIT]
@@ -211,6 +215,7 @@ def test_a_row_of_the_schema_is_a_signature() -> None:
         ({"needles": None}, "either needles or a signal"),
         ({"signal": 9}, "either needles or a signal"),
         ({"signal": "9", "needles": None}, "signal is text, not a number"),
+        ({"last": 1}, "last is a number, not true or false"),
         ({"regex": "("}, "regex: "),
         ({"fix": "less than {length}"}, "fix names the group 'length'"),
         ({"confirm": ["{size/limit}"]}, "confirm names the group 'limit'"),

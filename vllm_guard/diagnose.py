@@ -91,6 +91,7 @@ class Diagnosis:
         self._started = self._ending = False
         self._looked: dict[tuple[str, str], int] = {}  #: (process, text): how often since the start
         self._version = ""
+        self._end = 0  #: the number of the last line that is not empty
         self.failed_before = 0  #: how many earlier runs in this log failed as well
 
     @property
@@ -110,6 +111,11 @@ class Diagnosis:
     def finish(self, outcome: Outcome | None = None) -> tuple[Incident, ...]:
         """The incidents; none where nothing failed. `outcome`: how the command ended, where that is known."""
         self._read(self._lines.finish())
+        self._events = {
+            key: event
+            for key, event in self._events.items()
+            if not event.match or not event.match.signature.last or event.line.number == self._end
+        }
         if not _has_failed(self._events) and self._before_start:
             self._events = self._before_start | self._events
             self.failed_before = max(0, self.failed_before - 1)
@@ -137,6 +143,8 @@ class Diagnosis:
         if not rows.lines:
             return
         self._recent.append(rows)
+        backwards = zip(reversed(rows.numbers), reversed(rows.lines), strict=True)
+        self._end = next((number for number, line in backwards if line.strip()), self._end)
         for index in self._needles.hits(rows.lines):
             self._look(rows, index)
         held = sum(len(rows.lines) for rows in self._recent)
@@ -160,7 +168,8 @@ class Diagnosis:
         if match is None and not _is_error(line):
             return
         name, kind = (match.signature.id, match.signature.kind) if match else ("", "")
-        if kind == "noise" or (name, line.process) in self._events:
+        known = (name, line.process) in self._events and not (match and match.signature.last)
+        if kind == "noise" or known:
             return
         quoted = (*self._frame(line, index), line.text)
         late = self._envelope not in (None, line.process)
