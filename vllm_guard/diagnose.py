@@ -43,14 +43,14 @@ _ERRORS = (
     "panicked at",
 )
 _ERROR = re.compile(
-    r"(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Expired)(?::|$)"
+    r"(?: *\| )?(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Expired)(?::|$)"
     r"|Fatal Python error:|[Ff]atal error[: ]|terminate called |thread '[^']*' panicked at"
 )
 #: A process was asked to end, or says that it ends because another one did: no error of its own.
 _ENDED = re.compile(r"[\w.]*\b(?:CancelledError|BrokenPipeError|ConnectionResetError)\b")
 _QUIET = ("DEBUG", "INFO", "WARNING")
 _FRAME = re.compile(r'[ |]*File "')  #: of a traceback, also of one in an exception group
-_CODE = re.compile(r"[ |]{4}")  #: so begins what a frame quotes of the source
+_CODE = re.compile(r"(?:[ |]*\|)? {4}(?! *\|)")  #: so begins what a frame quotes of the source
 #: A server that has come so far has survived what was said until then.
 _READY = ("Application startup complete", "Uvicorn running on")
 #: Asked to: what is said from then on is no cause. vLLM's own is from 0.2x on, and before uvicorn's.
@@ -74,7 +74,8 @@ class Diagnosis:
         redact: Callable[[str], str],
         finder: Callable[[list[str]], Finder] = needles.finder,
     ) -> None:
-        self._known = [signature for signature in known if signature.needles]
+        self._known = [s for s in known if s.needles and not s.last]
+        self._last = [s for s in known if s.last]
         self._fitting = self._known  #: by vLLM's version
         self._others: list[Signature] = []
         self._by_signal = {signature.signal: signature for signature in known if signature.signal}
@@ -91,7 +92,6 @@ class Diagnosis:
         self._started = self._ending = False
         self._looked: dict[tuple[str, str], int] = {}  #: (process, text): how often since the start
         self._version = ""
-        self._end = 0  #: the number of the last line that is not empty
         self.failed_before = 0  #: how many earlier runs in this log failed as well
 
     @property
@@ -111,11 +111,7 @@ class Diagnosis:
     def finish(self, outcome: Outcome | None = None) -> tuple[Incident, ...]:
         """The incidents; none where nothing failed. `outcome`: how the command ended, where that is known."""
         self._read(self._lines.finish())
-        self._events = {
-            key: event
-            for key, event in self._events.items()
-            if not event.match or not event.match.signature.last or event.line.number == self._end
-        }
+        self._look_at_end()
         if not _has_failed(self._events) and self._before_start:
             self._events = self._before_start | self._events
             self.failed_before = max(0, self.failed_before - 1)
@@ -143,8 +139,6 @@ class Diagnosis:
         if not rows.lines:
             return
         self._recent.append(rows)
-        backwards = zip(reversed(rows.numbers), reversed(rows.lines), strict=True)
-        self._end = next((number for number, line in backwards if line.strip()), self._end)
         for index in self._needles.hits(rows.lines):
             self._look(rows, index)
         held = sum(len(rows.lines) for rows in self._recent)
@@ -168,14 +162,27 @@ class Diagnosis:
         if match is None and not _is_error(line):
             return
         name, kind = (match.signature.id, match.signature.kind) if match else ("", "")
-        known = (name, line.process) in self._events and not (match and match.signature.last)
-        if kind == "noise" or known:
+        if kind == "noise" or (name, line.process) in self._events:
             return
         quoted = (*self._frame(line, index), line.text)
         late = self._envelope not in (None, line.process)
         self._events[name, line.process] = Event(line, match, quoted, late)
         if kind == "envelope" and self._envelope is None:
             self._envelope = line.process
+
+    def _look_at_end(self) -> None:
+        """Take note of what a shell says in the last line: such words mean that there only."""
+        numbered = (
+            pair
+            for rows in reversed(self._recent)
+            for pair in zip(reversed(rows.numbers), reversed(rows.lines), strict=True)
+        )
+        line = prefixes.parse(*next((pair for pair in numbered if pair[1].strip()), (0, b"")))
+        match = signatures.best(self._last, line, lambda _: False)
+        if match and not self._ending:
+            late = self._envelope not in (None, line.process)
+            event = Event(line, match, (line.text,), late)
+            self._events[match.signature.id, line.process] = event
 
     def _best(self, line: Line, index: int) -> Match | None:
         """The signature that tells most of the line: of those for this version, else of the others."""
