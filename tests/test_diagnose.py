@@ -44,6 +44,7 @@ ROWS = {
     "oom": {"kind": "cause", "signal": 9, "cause": "killed"},
     "refused": {"kind": "request", "needles": ["no such thing"]},
     "warned": {"kind": "cause", "needles": ["soon to break"], "level": "WARNING"},
+    "ended": {"kind": "cause", "needles": ["delta broke"], "last": True},
     "old": {"kind": "cause", "needles": ["gamma broke"], "regex": "broke", "vllm": "<0.9"},
     "new": {"kind": "cause", "needles": ["gamma broke"], "vllm": ">=0.9"},
 }  # fmt: skip
@@ -91,6 +92,17 @@ def incidents(*lines: str, outcome: Outcome | None = None) -> tuple[Incident, ..
         # the deepest process, then the earliest line
         (["(APIServer pid=1) alpha broke at 1", "(Worker pid=3) alpha broke at 2"], ["alpha Worker pid=3:2"]),
         (["(W pid=2) alpha broke at 1", "(W pid=2) alpha broke at 2"], ["alpha W pid=2:1"]),
+        # some words mean something as the last line only
+        (["delta broke", "", "  "], ["ended :1"]),
+        (["delta broke", "delta broke"], ["ended :2"]),
+        (["delta broke", "means this"], []),
+        (["INFO:     Shutting down", "delta broke"], []),
+        # a line of a request quotes what somebody asked
+        (['{"messages": [{"content": "alpha broke at 1"}]}'], []),
+        (["request: {'prompt': 'alpha broke at 1'}"], []),
+        # an error in an exception group, and what stands before it of the source
+        (['    |   File "x.py", line 1, in f', "    |     alpha broke at 1", "    | OddError: 1"], ["? :3"]),
+        (['    |   File "x.py", line 1, in f', "    |     f()", "    | E: alpha broke at 3"], ["alpha :3"]),
         # what is known comes first, what only wraps it last
         (["OddError: 1", "alpha broke at 2"], ["alpha :2"]),
         (["others failed", "OddError: 1"], ["? :2"]),

@@ -64,7 +64,6 @@ PREFIXES = [
     ("[1,0]<stderr>:", "", ""),
     ("[1,13]<stdout>: ", "", ""),
     ("[0] ", "", ""),
-    ("slurmstepd: ", "", ""),
     (f"vllm\tStart server\t{TIME} ", "", ""),
 ]  # fmt: skip
 

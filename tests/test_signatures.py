@@ -26,7 +26,8 @@ FILES = sorted((ROOT / "vllm_guard/data/signatures").glob("*.toml"))
 KNOWN = known()
 IDS = [signature.id for signature in KNOWN]
 QUICK = 0.005  #: seconds for the longest line
-FILLERS = ("a", "0", " ", ".", "(", "Error: ", "1.5 GiB ")
+FILLERS = ("a", "0", " ", ".", "(", "'", '"', "Error: ", "1.5 GiB ")
+UNWANTED = "\0" * 512
 ROW = {
     "kind": "cause",
     "needles": ["a needle"],
@@ -142,7 +143,7 @@ def test_the_needles_of_a_signature_are_in_no_routine_line(signature: Signature)
 
 @each
 def test_a_signature_claims_no_line_of_a_healthy_server(signature: Signature) -> None:
-    if signature.kind in ("hint", "noise"):
+    if signature.kind in ("hint", "noise") or signature.last:  # those are for a log's end only
         return
     claimed = [
         line
@@ -168,6 +169,12 @@ def _adversaries(signature: Signature) -> Iterator[str]:
     """Lines of the greatest length that look right for as long as possible."""
     for start in (*signature.needles, *(parsed(line).text for line in signature.examples)):
         yield (start * LIMIT)[:LIMIT]
+        for (
+            filler
+        ) in FILLERS:  # a run, and behind it more of what no expression wants than any skips
+            run = (filler * LIMIT)[: LIMIT - len(start) - len(UNWANTED)]
+            yield f"{start}{run}{UNWANTED}"
+            yield f"{run}{start}{UNWANTED}"
         for part in (start, start[:-1], start[: len(start) // 2]):
             for filler in FILLERS:
                 yield (signature.needles[:1] or ("",))[0] + (part + filler * LIMIT)[:LIMIT]
@@ -211,6 +218,7 @@ def test_a_row_of_the_schema_is_a_signature() -> None:
         ({"needles": None}, "either needles or a signal"),
         ({"signal": 9}, "either needles or a signal"),
         ({"signal": "9", "needles": None}, "signal is text, not a number"),
+        ({"last": 1}, "last is a number, not true or false"),
         ({"regex": "("}, "regex: "),
         ({"fix": "less than {length}"}, "fix names the group 'length'"),
         ({"confirm": ["{size/limit}"]}, "confirm names the group 'limit'"),

@@ -10,7 +10,7 @@ import re
 from collections import deque
 from itertools import chain, islice
 
-from vllm_guard import causes, needles, prefixes, servers
+from vllm_guard import causes, needles, prefixes, servers, signatures
 from vllm_guard.causes import Event
 from vllm_guard.frozen import replace
 from vllm_guard.lines import Lines
@@ -42,7 +42,7 @@ _ERRORS = (
     "panicked at",
 )
 _ERROR = re.compile(
-    r"(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Expired)(?::|$)"
+    r"(?: *\| )?(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Expired)(?::|$)"
     r"|Fatal Python error:|[Ff]atal error[: ]|terminate called |thread '[^']*' panicked at"
 )
 #: A process was asked to end, or says that it ends because another one did: no error of its own.
@@ -51,7 +51,7 @@ _ENDED = re.compile(r"[\w.]*\b(?:CancelledError|BrokenPipeError|ConnectionResetE
 _LIFE = (*servers.READY, *servers.ENDING, *servers.STARTING, servers.ENGINE)
 _QUIET = ("DEBUG", "INFO", "WARNING")
 _FRAME = re.compile(r'[ |]*File "')  #: of a traceback, also of one in an exception group
-_CODE = re.compile(r"[ |]{4}")  #: so begins what a frame quotes of the source
+_CODE = re.compile(r"(?:[ |]*\|)? {4}(?! *\|)")  #: so begins what a frame quotes of the source
 #: Who answers requests: such a frame is in the traceback of one that failed, and the server lives on.
 _HANDLERS = ("/starlette/", "/uvicorn/protocols/", "/entrypoints/")
 _PID = re.compile(r"pid=\d+")
@@ -66,7 +66,8 @@ class Diagnosis:
         redact: Callable[[str], str],
         finder: Callable[[list[str]], Finder] = needles.finder,
     ) -> None:
-        self._known = [signature for signature in known if signature.needles]
+        self._known = [s for s in known if s.needles and not s.last]
+        self._last = [s for s in known if s.last]
         self._by_signal = {signature.signal: signature for signature in known if signature.signal}
         self._redact = redact
         literals = [needle for signature in self._known for needle in signature.needles]
@@ -98,6 +99,7 @@ class Diagnosis:
     def finish(self, outcome: Outcome | None = None) -> tuple[Incident, ...]:
         """The incidents; none where nothing failed. `outcome`: how the command ended, where that is known."""
         self._read(self._lines.finish())
+        self._look_at_end()
         told = self._told(outcome)
         incidents: dict[tuple[str, str], Incident] = {}
         for event in chain.from_iterable(told):
@@ -158,6 +160,20 @@ class Diagnosis:
         if source not in self._servers and len(self._servers) < _MOST_SERVERS:
             self._servers[source] = Server(self._known)
         return self._servers.get(source) or self._servers[""]
+
+    def _look_at_end(self) -> None:
+        """Take note of what a shell says in the last line: such words mean that there only."""
+        numbered = (
+            pair
+            for rows in reversed(self._recent)
+            for pair in zip(reversed(rows.numbers), reversed(rows.lines), strict=True)
+        )
+        number, raw = next((pair for pair in numbered if pair[1].strip()), (0, b""))
+        line = self._prefixes.parse(number, raw)
+        server = self._server(line.source)
+        match = signatures.best(self._last, line, lambda _: False)
+        if match and not server.is_done_with(line):
+            server.take(Event(line, match, (line.text,), server.is_late(line)))
 
     def _was_said(self, line: Line, index: int, text: str) -> bool:
         """Did the process say this shortly before?"""

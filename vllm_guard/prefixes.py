@@ -31,7 +31,6 @@ _CARRIERS = (
     r"(?P<container>[\w.-]+) *\| ",  # docker compose
     r" *\d+: ",  # srun --label
     r"\[\d+,\d+\]<std\w+>: ?|\[\d+\] (?!NCCL )",  # mpirun --tag-output; mpiexec -l of Hydra
-    r"(?:slurmstepd|srun): ",
     r"##\[error\]",  # GitHub Actions
     rf"(?:{_ANY_LEVEL}) {_TIME} \[resource\.labels\.[^\]]+\] ",  # GKE's log explorer
 )

@@ -33,6 +33,17 @@ _KINDS = {
     "hint": "contributes to a failure; is none by itself",
     "noise": "looks like a failure and is none",
 }
+#: So begins what somebody asked in a line without a level, as proxies log it: it may quote any error.
+_REQUESTS = (
+    '"messages":',
+    '"prompt":',
+    '"content":',
+    "'messages':",
+    "'prompt':",
+    "'content':",
+    "prompt: '",
+    'prompt: "',
+)
 #: The lowest level of a line that counts, unless a signature says otherwise: prompts are logged at INFO.
 _LEVELS = {
     "cause": "ERROR",
@@ -66,6 +77,7 @@ class Signature:
         str, ...
     ]  #: one of them stood in the last lines of the same process, if any are named
     regex: str  #: searched in the line; empty for none
+    last: bool  #: it counts only where no other line stands behind it, but empty ones
     signal: int  #: an exit by this signal that no line explains, instead of needles; 0 for none
     cause: str
     fix: str
@@ -155,6 +167,8 @@ def expression(signature: Signature) -> re.Pattern[str]:
 def _match(signature: Signature, line: Line, was_said: Callable[[str], bool]) -> Match | None:
     text = line.text
     held = [len(needle) for needle in signature.needles if needle in text]  # not one in most
+    if held and not line.level and any(mark in text for mark in _REQUESTS):
+        return None
     if not held or any(absent in text for absent in signature.absent):
         return None
     groups: Mapping[str, str | None] = {}
@@ -189,14 +203,17 @@ def _signature(name: str, row: Mapping[str, Any]) -> Signature:
     place = f"signatures.{name}"
     if not _ID.fullmatch(name):
         raise GuardError(f"{place}: the id is not in lower case with hyphens")
-    schema.only(row, (*_TEXTS, *_LISTS, "signal"), f"{place}.")
+    schema.only(row, (*_TEXTS, *_LISTS, "signal", "last"), f"{place}.")
     texts = {key: schema.line(row.get(key, ""), f"{place}.{key}") for key in _TEXTS}
     texts["level"] = texts["level"] or _LEVELS.get(texts["kind"], "")
     lists = {key: schema.words(row.get(key, []), f"{place}.{key}") for key in _LISTS}
     signal = row.get("signal", 0)
     if not isinstance(signal, int):
         raise GuardError(f"{place}.signal is {schema.kind(signal)}, not a number")
-    signature = Signature(id=name, signal=signal, **texts, **lists)  # type: ignore[arg-type]
+    last = row.get("last", False)
+    if not isinstance(last, bool):
+        raise GuardError(f"{place}.last is {schema.kind(last)}, not true or false")
+    signature = Signature(id=name, signal=signal, last=last, **texts, **lists)  # type: ignore[arg-type]
     for problem in _problems(signature):
         raise GuardError(f"{place}: {problem}")
     return signature
