@@ -48,7 +48,7 @@ LAYERS = (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
         *("removal", "effects", "diagnose", "causes", "signatures"),
         "phases",
-        *("trust", "pins", "defaults"),
+        *("trust", "pins", "defaults", "finding_ids"),
     ),
     (
         *(

@@ -16,7 +16,7 @@ import yaml
 
 from dev import cli_docs, docs_site
 from tests.kit import ROOT, pages
-from vllm_guard import checkup, facts
+from vllm_guard import checkup, facts, finding_ids, probes
 from vllm_guard.model import SEVERITY
 
 PAGE_FILES = {page.relative_to(ROOT).as_posix(): page for page in pages.PAGES}
@@ -28,7 +28,7 @@ EXAMPLES = {"team", "ci"}  #: profiles that readers may have
 #: What a name in capitals stands for in an id of docs/checks.md.
 CAPITALS = {
     "probe-NAME": r"probe-[a-z0-9-]+",
-    "NAME": "(torch|platform|compile|inspect|collective|load)",
+    "NAME": f"({'|'.join(finding_ids.FULL)})",
     "PART": r"[a-z0-9-]+",
 }
 
@@ -104,6 +104,10 @@ def test_every_page_is_in_the_navigation() -> None:
 
     assert written - named == set(), "add it to `nav` in mkdocs.yml"
     assert named - written - {uri for uri in docs_site.made() if uri.endswith(".md")} == set()
+
+
+def test_the_full_checks_whose_parts_have_ids_are_all_of_them() -> None:
+    assert sorted(finding_ids.FULL) == sorted(map(probes.id_of, probes.names(probes.FULL)))
 
 
 def test_every_id_has_a_page() -> None:
