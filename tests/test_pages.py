@@ -8,10 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 import pytest
+import tomli
 import yaml
 
 from dev import cli_docs, docs_site
@@ -68,6 +69,35 @@ def test_every_command_on_a_page_is_one(name) -> None:
     told = list(pages.own_words(PAGE_FILES[name].read_text()))
 
     assert [(words, why) for words in told if (why := pages.problem(words))] == []
+
+
+@pytest.mark.parametrize("name", PAGE_FILES)
+def test_every_block_is_what_it_says_it_is(name) -> None:
+    text = PAGE_FILES[name].read_text()
+
+    for language, read in READERS.items():
+        for block in pages.fenced(text, language):
+            read(block)
+
+
+def test_blocks_that_are_not_what_they_say_are_seen() -> None:
+    for language, read in READERS.items():
+        with pytest.raises(Exception, match=r"\S"):
+            read("'{\n")
+        assert any(pages.fenced(file.read_text(), language) for file in pages.PAGES), language
+
+
+def _sound_bash(block: str) -> None:
+    subprocess.run(["bash", "-n", "-c", block], check=True, capture_output=True)
+
+
+#: How a block of each language is read; each raises where it cannot.
+READERS: dict[str, Callable[[str], object]] = {
+    "bash": _sound_bash,
+    "python": ast.parse,
+    "toml": tomli.loads,
+    "yaml": lambda block: list(yaml.safe_load_all(block)),
+}
 
 
 @pytest.mark.parametrize("name", PAGE_FILES)

@@ -28,6 +28,11 @@ def consoles(text: str) -> list[str]:
     return [body for body in _FENCED.findall(text) if body.startswith("$ ")]
 
 
+def fenced(text: str, language: str) -> list[str]:
+    """The blocks that say they are of that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 def indented(text: str) -> list[str]:
     """The commands in indented blocks, without their comments."""
     return [_COMMENT.sub("", line) for line in _INDENTED.findall(_FENCED.sub("", text))]
