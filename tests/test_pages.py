@@ -100,6 +100,16 @@ READERS: dict[str, Callable[[str], object]] = {
 }
 
 
+def test_the_examples_of_the_action_have_its_inputs() -> None:
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+    blocks = (b for page in pages.PAGES for b in pages.fenced(page.read_text(), "yaml"))
+    steps = [step for block in blocks if "/vllm-guard@" in block for step in yaml.safe_load(block)]
+    ours = [step["with"] for step in steps if "/vllm-guard@" in step["uses"]]
+
+    assert {name: row["default"] for name, row in inputs.items()} in ours
+    assert [name for given in ours for name in given if name not in inputs] == []
+
+
 @pytest.mark.parametrize("name", PAGE_FILES)
 def test_every_check_and_profile_on_a_page_is_one(name) -> None:
     checks = {check.id for check in checkup.catalogue()}
