@@ -19,7 +19,8 @@ _INDENTED = re.compile(r"^    (\S.*)$", re.MULTILINE)
 _INLINE = re.compile(r"(?<![`\\])`([^`\n]+)`(?!`)")
 _COMMENT = re.compile(r"\s+#.*$|\s{2,}.*$")
 _SYNOPSIS = re.compile(r"\[|\.\.\.|->")
-#: Where a command of ours begins, and its words up to the end of a quotation, substitution, pipeline or redirection.
+#: Where a command of ours begins, and its words: up to the end of a quotation, substitution or pipeline, or
+#: to a redirection.
 _OWN = re.compile(r"(?:^|\$ |\(|exec |=\S+ )vllm-guard ((?:'[^'\n]*'|[^|)>'\n])*)", re.MULTILINE)
 
 
