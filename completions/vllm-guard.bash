@@ -259,13 +259,13 @@ _vllm_guard_named() {
               pin-invalid pin-missing pin-outdated pin-unknown-key pin-unlocked port-busy port-free
               port-invalid port-privileged port-shared port-unknown probe-unknown profile-invalid
               profile-valid profile-version prompts-in-log proxy-local ptrace-scope ptxas
-              python-headers ray-not-copied ray-own rdma repository-defaults script-missing
-              script-unreadable server-ended service-link shared-memory shell-active shm-missing
-              shm-size shm-stale socket-ifname stall subcommand-unknown torch-build torch-import
-              variable-changed variable-deprecated variable-inert variable-kept variable-name
-              variable-overridden variable-removed variable-required variable-unknown variable-value
-              visible-devices vllm-address vllm-found vllm-metadata vllm-not-found vllm-port
-              vllm-shadowed'
+              python-headers ray-not-copied ray-own rdma repository-defaults repository-ignore
+              script-missing script-unreadable server-ended service-link shared-memory shell-active
+              shm-missing shm-size shm-stale socket-ifname stall subcommand-unknown torch-build
+              torch-import variable-changed variable-deprecated variable-inert variable-kept
+              variable-name variable-overridden variable-removed variable-required variable-unknown
+              variable-value visible-devices vllm-address vllm-found vllm-metadata vllm-not-found
+              vllm-port vllm-shadowed'
             ;;
         check)
             words='api-key collective compile config-file dead-runs disk environment flag-files
@@ -360,7 +360,7 @@ _vllm_guard_named() {
               ray-no-placement ray-not-copied ray-out-of-memory ray-own ray-placement-waits
               ray-same-address ray-versions-differ rdma read-only-disk reasoning-parser-unknown
               rendezvous-incomplete rendezvous-port-busy rendezvous-timeout repository-defaults
-              repository-disabled revision-unknown rpc-timeout runner-unsupported
+              repository-disabled repository-ignore revision-unknown rpc-timeout runner-unsupported
               rust-frontend-missing safetensors-cut-off safetensors-not-one sampler-out-of-memory
               script-missing script-unreadable server-ended service-link serving-out-of-memory
               shard-missing sharded-state-missing shared-memory shell-active shm-bus-error

@@ -180,9 +180,9 @@ function __vllm_guard_named
             'package-mismatch packages pin-drift pin-guard-older pin-invalid pin-missing pin-outdated' \
             'pin-unknown-key pin-unlocked port-busy port-free port-invalid port-privileged port-shared' \
             'port-unknown probe-unknown profile-invalid profile-valid profile-version prompts-in-log proxy-local' \
-            'ptrace-scope ptxas python-headers ray-not-copied ray-own rdma repository-defaults script-missing' \
-            'script-unreadable server-ended service-link shared-memory shell-active shm-missing shm-size' \
-            'shm-stale socket-ifname stall subcommand-unknown torch-build torch-import variable-changed' \
+            'ptrace-scope ptxas python-headers ray-not-copied ray-own rdma repository-defaults repository-ignore' \
+            'script-missing script-unreadable server-ended service-link shared-memory shell-active shm-missing' \
+            'shm-size shm-stale socket-ifname stall subcommand-unknown torch-build torch-import variable-changed' \
             'variable-deprecated variable-inert variable-kept variable-name variable-overridden variable-removed' \
             'variable-required variable-unknown variable-value visible-devices vllm-address vllm-found' \
             'vllm-metadata vllm-not-found vllm-port vllm-shadowed'
@@ -268,19 +268,19 @@ function __vllm_guard_named
             'ray-no-cluster ray-no-gpu-here ray-no-placement ray-not-copied ray-out-of-memory ray-own' \
             'ray-placement-waits ray-same-address ray-versions-differ rdma read-only-disk' \
             'reasoning-parser-unknown rendezvous-incomplete rendezvous-port-busy rendezvous-timeout' \
-            'repository-defaults repository-disabled revision-unknown rpc-timeout runner-unsupported' \
-            'rust-frontend-missing safetensors-cut-off safetensors-not-one sampler-out-of-memory script-missing' \
-            'script-unreadable server-ended service-link serving-out-of-memory shard-missing' \
-            'sharded-state-missing shared-memory shell-active shm-bus-error shm-bus-error-reported shm-full' \
-            'shm-missing shm-read-only shm-size shm-stale shm-too-small size-not-divisible sleep-mode-unsupported' \
-            'socket-ifname spawn-forced speculative-tokens-missing speculative-tokens-too-many stale-file-handle' \
-            'stall stopped-while-starting subcommand-unknown swap-space-too-large token-invalid' \
-            'tokenizer-class-unknown tokenizer-library-missing tokenizer-not-json tokenizer-not-loaded' \
-            'too-many-open-files tool-choice-flags tool-parser-not-given tool-parser-unknown torch-build' \
-            'torch-import torch-not-installed torch-shm torch-without-cuda torchrun-child-failed' \
-            'torchvision-mismatch transformers-incompatible triton-mismatch triton-out-of-resource' \
-            'trust-remote-code undefined-symbol unguarded-script variable-changed variable-choice' \
-            'variable-deprecated variable-inert variable-kept variable-name variable-not-a-number' \
+            'repository-defaults repository-disabled repository-ignore revision-unknown rpc-timeout' \
+            'runner-unsupported rust-frontend-missing safetensors-cut-off safetensors-not-one' \
+            'sampler-out-of-memory script-missing script-unreadable server-ended service-link' \
+            'serving-out-of-memory shard-missing sharded-state-missing shared-memory shell-active shm-bus-error' \
+            'shm-bus-error-reported shm-full shm-missing shm-read-only shm-size shm-stale shm-too-small' \
+            'size-not-divisible sleep-mode-unsupported socket-ifname spawn-forced speculative-tokens-missing' \
+            'speculative-tokens-too-many stale-file-handle stall stopped-while-starting subcommand-unknown' \
+            'swap-space-too-large token-invalid tokenizer-class-unknown tokenizer-library-missing' \
+            'tokenizer-not-json tokenizer-not-loaded too-many-open-files tool-choice-flags tool-parser-not-given' \
+            'tool-parser-unknown torch-build torch-import torch-not-installed torch-shm torch-without-cuda' \
+            'torchrun-child-failed torchvision-mismatch transformers-incompatible triton-mismatch' \
+            'triton-out-of-resource trust-remote-code undefined-symbol unguarded-script variable-changed' \
+            'variable-choice variable-deprecated variable-inert variable-kept variable-name variable-not-a-number' \
             'variable-not-known variable-overridden variable-refused variable-removed variable-required' \
             'variable-unknown variable-value visible-devices visible-devices-contradict vllm-address' \
             'vllm-c-missing vllm-c-not-imported vllm-found vllm-metadata vllm-not-found vllm-not-installed' \

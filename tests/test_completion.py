@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -19,7 +20,7 @@ import pytest
 import tomli
 
 from dev.completion import names, tree, writing
-from tests.kit import ROOT, guard, plant_marker
+from tests.kit import GUARD, ROOT, guard, guard_env, pages, plant_marker
 from tests.test_shells import START
 from tests.test_terminal import Screen, screen
 from vllm_guard.commands.completion import FILES
@@ -49,6 +50,7 @@ HOSTILE = (
     "{a,b}*?~",
 )
 UNPRINTABLE = ("qz-new\nline", "qz-esc\x1b[2Jape", "qz-bell\x07", "qz-tab\tname", "qz-csi\x9b31m")
+PAGE = ROOT / "docs/completion.md"
 LIMIT = 0.15  #: seconds from TAB to what it inserted
 
 shells = pytest.mark.parametrize("shell", SHOW)
@@ -149,6 +151,38 @@ def test_the_ids_are_those_of_the_program() -> None:
     assert {"gpu-memory", "collective"} <= set(known["check"])
     assert {"flag-unknown", "model-cached", "service-link"} <= set(known["finding"])
     assert {*known["finding"], "engine-core-failed"} <= set(known["log"])
+
+
+# ---- as the page says
+
+
+#: What a new shell says of `vllm-guard` when its user did what the page says.
+LOADED = {
+    "bash": (
+        f"source {BASH_COMPLETION}; _completion_loader vllm-guard; complete -p vllm-guard",
+        "complete -F _vllm_guard ",
+    ),
+    "zsh": ("source ~/.zshrc; print $_comps[vllm-guard]", "_vllm-guard"),
+    "fish": ("complete -C 'vllm-guard profile sh'", "show\t"),
+}
+
+
+@shells
+def test_what_the_page_says_makes_a_new_shell_complete(shell, clean_world) -> None:
+    if not shutil.which(shell) or (shell == "bash" and not BASH_COMPLETION.exists()):
+        pytest.skip(f"{shell}, or its completions, are not installed")
+    (steps,) = (b for b in pages.fenced(PAGE.read_text(), "bash") if f"completion {shell} >" in b)
+    program = clean_world / "vllm-guard"  # fish completes only what is there
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(GUARD)} "$@"\n')
+    program.chmod(0o755)
+    env = guard_env(PATH=f"{clean_world}:{os.environ['PATH']}")
+    subprocess.run(["bash", "-ec", steps], env=env, check=True)
+
+    ask, said = LOADED[shell]
+    words = [shell, "-ic", ask] if shell == "zsh" else [shell, "-c", ask]
+    told = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+
+    assert told.stdout.startswith(said), told.stderr
 
 
 # ---- what is completed

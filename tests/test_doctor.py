@@ -147,10 +147,32 @@ def test_only_skip_and_ignore(tmp_path: Path) -> None:
 
 
 def test_full_checks_that_do_not_apply_say_why() -> None:
-    found = findings("--full", "--only", "load", "--only", "inspect", "--", "true")
+    words = ("--full", "--only", "command", "--only", "load", "--only", "inspect")
+    found = findings(*words, "--", "true")
 
     assert [f["status"] for f in found] == ["skip", "skip"]
     assert {f["fact"] for f in found} == {"no Python is known that could be asked"}
+
+
+@pytest.mark.parametrize(
+    ("form", "status"), [("text", 2), ("json", 2), ("nagios", 3), ("github", 2), ("junit", 2)]
+)
+def test_when_no_check_applies_that_is_said_and_is_no_success(form: str, status: int) -> None:
+    ran = guard("doctor", "--only", "port", "--only", "load", "--format", form, "--", "true")
+
+    told = ran.stdout if form == "nagios" else ran.stderr
+    assert b"nothing was checked: port: needs a `vllm serve` command; load: no Python" in told
+    assert ran.returncode == status
+    assert b"all ok" not in ran.stdout
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
+def test_without_a_gpu_its_checks_are_not_made() -> None:
+    found = findings("--only", "command", "--only", "gpu-health", "--only", "gpu-links")
+
+    reasons = {f["check"]: (f["status"], f["fact"]) for f in found if f["check"] != "command"}
+    none = ("skip", "no NVIDIA driver here (/dev/nvidiactl)")
+    assert reasons == {"gpu-health": none, "gpu-links": none}
 
 
 def test_secrets_and_controls_do_not_get_out() -> None:
@@ -173,11 +195,37 @@ def test_every_format_has_the_status_of_its_findings(form: str) -> None:
     assert (failing.stderr, fine.stderr) == (b"", b"")
 
 
-def test_wrong_usage_is_unknown_to_nagios() -> None:
-    ran = guard("doctor", "--format", "nagios", "--only", "colective")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--format", "nagios", "--only", "colective"], "--only: no such check: colective"),
+        (["--ignore", "port-busi", "--format=nagios"], "--ignore: no finding has the id port-busi"),
+        (["--format", "nagios", "--zz"], "No such option '--zz'."),
+        (["--zz", "--format=nagios", "--", "true"], "No such option '--zz'."),
+        (["--format", "nagios", "--only"], "Option '--only' requires an argument."),
+    ],
+)
+def test_wrong_usage_is_unknown_to_nagios(words: list[str], told: str) -> None:
+    ran = guard("doctor", *words)
 
     assert (ran.returncode, ran.stderr) == (3, b"")
-    assert ran.stdout == b"VLLM-GUARD UNKNOWN - --only: no such check: colective\n"
+    assert ran.stdout.decode() == f"VLLM-GUARD UNKNOWN - {told}\n"
+
+
+def test_nagios_in_the_command_is_the_commands() -> None:
+    ran = guard("doctor", "--zz", "--", "plugin", "--format", "nagios")
+
+    assert (ran.returncode, ran.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize("words", [["run"], ["doctor"]])
+def test_an_id_that_no_finding_has_is_not_ignored(words: list[str]) -> None:
+    wrong = guard(*words, "--ignore", "model-pathh", "--", "true")
+    right = guard(*words, "--ignore", "model-path", "--ignore", "collective-gloo", "--", "true")
+
+    assert (wrong.returncode, wrong.stdout, right.returncode) == (2, b"", 0)
+    assert b"--ignore: no finding has the id model-pathh" in wrong.stderr
+    assert b"did you mean model-path?" in wrong.stderr
 
 
 def test_on_a_terminal_the_areas_come_first_in_colour() -> None:
@@ -316,7 +364,7 @@ def test_a_torch_that_is_broken_fails_and_one_that_is_missing_is_skipped(torch_t
     env, words = torch_that("raise ImportError('libtorch_cuda.so: cannot open shared object')")
 
     (broken,) = findings("--only", "torch", *words, status=1, env=env)
-    (missing,) = findings("--only", "collective", *words)
+    (missing,) = findings("--only", "command", "--only", "collective", *words)
 
     assert (broken["id"], broken["status"]) == ("torch-import", "fail")
     assert "cannot open shared object" in broken["fact"]

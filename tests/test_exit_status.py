@@ -201,6 +201,18 @@ def test_dry_run_starts_nothing_and_prints_the_exact_command(tmp_path) -> None:
     assert result.stdout == b""
 
 
+def test_a_dry_run_without_a_vllm_shows_the_plan_and_says_what_is_missing() -> None:
+    env = guard_env(PATH="/usr/bin:/bin")
+
+    result = guard("-n", "-p", "debug", "--", "vllm", "serve", "m", env=env)
+
+    told = result.stderr.decode()
+    assert (result.returncode, result.stdout) == (127, b"")
+    assert "  VLLM_LOGGING_LEVEL=DEBUG   (was unset; profile debug;" in told
+    assert "executes nothing:\nvllm-guard:   vllm serve m\n" in told
+    assert "error: command not found: vllm on PATH: /usr/bin:/bin\n" in told
+
+
 def test_the_module_and_the_guard_agree() -> None:
     assert GUARD[1:] == ("-m", "vllm_guard")
     assert guard("--version").stdout.startswith(b"vllm-guard, version ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dev import cli_docs
-from tests.kit import ROOT, guard, plant_marker, schema
+from tests.kit import ROOT, guard, guard_env, pages, plant_marker, schema
 
+PAGE = ROOT / "docs/json.md"
 SCRIPT = "from vllm import LLM\n\nllm = LLM('m')\n"
 LOG = "ValueError: No available memory for the cache blocks\n"
 
@@ -143,8 +145,26 @@ def test_a_finding_that_is_none_is_seen(change) -> None:
     assert schema.problems("doctor", bad)
 
 
+def test_the_example_of_the_page_validates(world) -> None:
+    (example,) = pages.fenced(PAGE.read_text(), "python")
+
+    def tried(document: Any) -> subprocess.CompletedProcess[str]:
+        (world / "shown.json").write_text(json.dumps(document))
+        return subprocess.run(
+            [sys.executable, "-c", example],
+            env=guard_env(PYTHONPATH=str(ROOT)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    good = asked("env show --json")
+    assert (tried(good).returncode, tried(good).stderr) == (0, "")
+    assert "Unevaluated properties are not allowed ('more'" in tried({**good, "more": 1}).stderr
+
+
 def test_the_page_names_each_schema() -> None:
-    page = (ROOT / "docs/json.md").read_text()
+    page = PAGE.read_text()
 
     missing = [name for name in schema.FILES if f"schema/{name}.json)" not in page]
     assert missing == [], "add a row to docs/json.md"

@@ -106,3 +106,13 @@ def test_what_an_active_shell_has_set_was_asked_for(site: Path) -> None:
         0,
         {"debug-left-on NCCL_SHM_DISABLE": "warn"},
     )
+
+
+def test_of_a_vllm_for_the_cpu_the_variables_of_gpus_are_not_judged(site: Path) -> None:
+    left = {"CUDA_LAUNCH_BLOCKING": "1", "NCCL_P2P_DISABLE": "1", "VLLM_TRACE_FUNCTION": "1"}
+    for_gpus = launch(site, **left)[1]
+    metadata = site / "vllm-0.30.0.dist-info/METADATA"
+    metadata.write_text(metadata.read_text().replace("0.30.0", "0.30.0+cpu"))
+
+    assert set(for_gpus) == {f"debug-left-on {name}" for name in left}
+    assert launch(site, **left)[1] == {"debug-left-on VLLM_TRACE_FUNCTION": "warn"}

@@ -48,7 +48,7 @@ LAYERS = (
         *("plan", "audit", "contradictions", "engine", "config_file", "profiles", "profile_schema"),
         *("removal", "effects", "diagnose", "servers", "causes", "signatures"),
         "phases",
-        *("trust", "pins", "verifying", "defaults"),
+        *("trust", "pins", "verifying", "defaults", "finding_ids"),
     ),
     (
         *(

@@ -8,15 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 import pytest
+import tomli
 import yaml
 
 from dev import cli_docs, docs_site
 from tests.kit import ROOT, pages
-from vllm_guard import checkup, facts
+from vllm_guard import checkup, facts, finding_ids, probes
 from vllm_guard.model import SEVERITY
 
 PAGE_FILES = {page.relative_to(ROOT).as_posix(): page for page in pages.PAGES}
@@ -28,7 +29,7 @@ EXAMPLES = {"team", "ci"}  #: profiles that readers may have
 #: What a name in capitals stands for in an id of docs/checks.md.
 CAPITALS = {
     "probe-NAME": r"probe-[a-z0-9-]+",
-    "NAME": "(torch|platform|compile|inspect|collective|load)",
+    "NAME": f"({'|'.join(finding_ids.FULL)})",
     "PART": r"[a-z0-9-]+",
 }
 
@@ -71,6 +72,45 @@ def test_every_command_on_a_page_is_one(name) -> None:
 
 
 @pytest.mark.parametrize("name", PAGE_FILES)
+def test_every_block_is_what_it_says_it_is(name) -> None:
+    text = PAGE_FILES[name].read_text()
+
+    for language, read in READERS.items():
+        for block in pages.fenced(text, language):
+            read(block)
+
+
+def test_blocks_that_are_not_what_they_say_are_seen() -> None:
+    for language, read in READERS.items():
+        with pytest.raises(Exception, match=r"\S"):
+            read("'{\n")
+        assert any(pages.fenced(file.read_text(), language) for file in pages.PAGES), language
+
+
+def _sound_bash(block: str) -> None:
+    subprocess.run(["bash", "-n", "-c", block], check=True, capture_output=True)
+
+
+#: How a block of each language is read; each raises where it cannot.
+READERS: dict[str, Callable[[str], object]] = {
+    "bash": _sound_bash,
+    "python": ast.parse,
+    "toml": tomli.loads,
+    "yaml": lambda block: list(yaml.safe_load_all(block)),
+}
+
+
+def test_the_examples_of_the_action_have_its_inputs() -> None:
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+    blocks = (b for page in pages.PAGES for b in pages.fenced(page.read_text(), "yaml"))
+    steps = [step for block in blocks if "/vllm-guard@" in block for step in yaml.safe_load(block)]
+    ours = [step["with"] for step in steps if "/vllm-guard@" in step["uses"]]
+
+    assert {name: row["default"] for name, row in inputs.items()} in ours
+    assert [name for given in ours for name in given if name not in inputs] == []
+
+
+@pytest.mark.parametrize("name", PAGE_FILES)
 def test_every_check_and_profile_on_a_page_is_one(name) -> None:
     checks = {check.id for check in checkup.catalogue()}
     profiles = {path.stem for path in (ROOT / "profiles").glob("*.toml")} | EXAMPLES
@@ -104,6 +144,10 @@ def test_every_page_is_in_the_navigation() -> None:
 
     assert written - named == set(), "add it to `nav` in mkdocs.yml"
     assert named - written - {uri for uri in docs_site.made() if uri.endswith(".md")} == set()
+
+
+def test_the_full_checks_whose_parts_have_ids_are_all_of_them() -> None:
+    assert sorted(finding_ids.FULL) == sorted(map(probes.id_of, probes.names(probes.FULL)))
 
 
 def test_every_id_has_a_page() -> None:

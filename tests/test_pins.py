@@ -452,6 +452,10 @@ def test_defaults_are_used_where_no_profile_is_asked_for_and_are_told(repository
     assert (default.stdout, below.stdout, chosen.stdout) == (b"INFO", b"INFO", b"")
     told = f"note repository-defaults: {repository}/vllm-guard.toml: profile nccl, --ignore x-y"
     assert told.encode() in default.stderr
+    vain = (
+        f"{repository}/vllm-guard.toml: ignores what no finding of this vllm-guard is called: x-y"
+    )
+    assert f"note repository-ignore: {vain}".encode() in default.stderr
 
 
 def test_an_ignored_finding_becomes_a_warning_and_is_not_hidden(repository: Path) -> None:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from vllm_guard import aside, kept, prepare, probes, report, trial
+from vllm_guard import aside, kept, nvml, prepare, probes, report, trial
 from vllm_guard.errors import NOT_EXECUTABLE, NOT_FOUND, USAGE, GuardError
 from vllm_guard.frozen import plain
 from vllm_guard.model import SEVERITY, Finding
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     #: Is told which check is under way, and for how many seconds; empty when it is over.
     Progress = Callable[[str, float], None]
 
+#: They find nothing where there is no GPU, which is not as if it were well.
+_OF_GPUS = ("gpu-health", "gpu-links", "gpu-memory")
 _LIMIT = 5.0  #: seconds for a quick probe that does not say otherwise
 NEEDS = {
     "command": "nothing",
@@ -195,7 +197,11 @@ def _quick(
 def _look(check: Check, context: Context) -> tuple[list[Any], float]:
     """In the forked process: the findings as JSON has them, and the seconds it took."""
     begun = time.monotonic()
-    rows = [plain(finding) for finding in probes.run_one(check.area, check.name, context)]
+    if check.id in _OF_GPUS and nvml.survey(context.host) is None:
+        found: Iterable[Finding] = [_not_checked(check, nvml.NO_DRIVER)]
+    else:
+        found = probes.run_one(check.area, check.name, context)
+    rows = [plain(finding) for finding in found]
     return rows, time.monotonic() - begun
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vllm_guard import paths, profile_schema, profiles, repository, schema, screen
+from vllm_guard import finding_ids, paths, profile_schema, profiles, repository, schema, screen
 from vllm_guard.errors import GuardError
 from vllm_guard.frozen import replace
 from vllm_guard.model import Finding
@@ -47,7 +47,12 @@ def applied(
     given = replace(
         options, profiles=(*options.profiles, *names), ignore=(*options.ignore, *ignored)
     )
-    return given, [Finding("repository-defaults", "note", path, ", ".join(words))]
+    told = [Finding("repository-defaults", "note", path, ", ".join(words))]
+    vain = finding_ids.unknown(ignored)
+    if vain:
+        fact = f"ignores what no finding of this vllm-guard is called: {', '.join(vain)}"
+        told.append(Finding("repository-ignore", "note", path, fact))
+    return given, told
 
 
 def _read(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

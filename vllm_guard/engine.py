@@ -58,7 +58,7 @@ def not_applied(wanted: Mapping[str, tuple[Any, str]]) -> Finding:
         "engine-options-not-applied",
         "warn",
         origin,
-        f"{', '.join(wanted)}: the command is neither `vllm serve` nor a Python script",
+        f"{', '.join(wanted)}: no `vllm serve` whose vLLM was found, and no Python script",
         fix="pass them to LLM(...) there",
     )
 

@@ -62,6 +62,10 @@ class Survey:
     problem: str = ""  #: why NVML answers nothing
 
 
+#: Why nothing is known of GPUs where `survey` is None.
+NO_DRIVER = "no NVIDIA driver here (/dev/nvidiactl)"
+
+
 def survey(host: Host) -> Survey | None:
     """What there is; None where there is no NVIDIA driver. Asked once: several probes look at it."""
     if host.root not in _surveys:

@@ -179,6 +179,10 @@ def executable(prepared: Prepared) -> str:
 def _with_defaults(
     options: RunOptions, before: Mapping[str, str]
 ) -> tuple[RunOptions, list[Finding]]:
+    if options.ignore:
+        from vllm_guard import finding_ids
+
+        finding_ids.refuse_unknown(options.ignore)
     path = repository.defaults_file()
     if not path:
         return options, []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vllm_guard import facts, paths, probes
-from vllm_guard.commands import explain
+from vllm_guard import facts, finding_ids, paths, probes
 
 
 def named() -> dict[str, tuple[str, ...]]:
     """The words of each kind, sorted."""
-    findings = explain.finding_rows()
+    findings = finding_ids.rows()
     words = {
         "profile": {path.stem for path in Path(paths.shipped("profiles")).glob("*.toml")},
         "finding": {*findings},

@@ -19,13 +19,19 @@ _INDENTED = re.compile(r"^    (\S.*)$", re.MULTILINE)
 _INLINE = re.compile(r"(?<![`\\])`([^`\n]+)`(?!`)")
 _COMMENT = re.compile(r"\s+#.*$|\s{2,}.*$")
 _SYNOPSIS = re.compile(r"\[|\.\.\.|->")
-#: Where a command of ours begins, and its words up to the end of a quotation, substitution or pipeline.
-_OWN = re.compile(r"(?:^|\$ |\(|exec |=\S+ )vllm-guard ((?:'[^'\n]*'|[^|)'\n])*)", re.MULTILINE)
+#: Where a command of ours begins, and its words: up to the end of a quotation, substitution or pipeline, or
+#: to a redirection.
+_OWN = re.compile(r"(?:^|\$ |\(|exec |=\S+ )vllm-guard ((?:'[^'\n]*'|[^|)>'\n])*)", re.MULTILINE)
 
 
 def consoles(text: str) -> list[str]:
     """The blocks that show commands with what they print."""
     return [body for body in _FENCED.findall(text) if body.startswith("$ ")]
+
+
+def fenced(text: str, language: str) -> list[str]:
+    """The blocks that say they are of that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def indented(text: str) -> list[str]:

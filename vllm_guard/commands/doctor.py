@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,24 @@ if TYPE_CHECKING:
 _FORMS = ("text", "json", "nagios", "github", "junit")
 _MOST_NAMED = 7  #: checks that are not made for the same reason
 _NAGIOS_UNKNOWN = 3
+_NAGIOS = frozenset({"--format=nagios"})
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+class _Doctor(click.Command):
+    """For Nagios wrong usage is UNKNOWN, also that which click finds."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = args[: args.index("--")] if "--" in args else args
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.UsageError as error:
+            if not _NAGIOS & {*words}.union(map("=".join, itertools.pairwise(words))):
+                raise
+            _say_unknown(error.format_message())
+            ctx.exit(_NAGIOS_UNKNOWN)
+
+
+@click.command(cls=_Doctor, context_settings={"allow_interspersed_args": False})
 @click.option("--full", is_flag=True, help="Also the full checks: minutes, in the target's Python.")
 @click.option("--only", multiple=True, metavar="ID", help="Only this check (of any tier).")
 @click.option("--skip", multiple=True, metavar="ID", help="Not this check.")
@@ -46,8 +62,13 @@ def doctor(form: str, **asked: Any) -> int:
     except GuardError as error:
         if form != "nagios":
             raise
-        click.echo(f"VLLM-GUARD UNKNOWN - {screen.printable(error.message).replace('|', '/')}")
+        _say_unknown(error.message)
         return _NAGIOS_UNKNOWN
+
+
+def _say_unknown(text: str) -> None:
+    line = " ".join(screen.printable(text).split()).replace("|", "/")
+    click.echo(f"VLLM-GUARD UNKNOWN - {line}")
 
 
 def _doctor(form: str, asked: dict[str, Any]) -> int:
@@ -62,25 +83,37 @@ def _doctor(form: str, asked: dict[str, Any]) -> int:
             _print(done, asked["verbose"], time.monotonic() - start)
         elif form == "json":
             output.print_json(planned.version_of(prepared), **_sections(done))
+        elif form == "nagios":
+            _refuse_nothing(done)
+            return _print_for_nagios(done)
         else:
-            return _print_for_programs(done, form, asked["strict"])
-    return _verdict(done, asked["strict"])
+            _print_for_ci(done, form)
+    _refuse_nothing(done)
+    return output.verdict([f for item in done for f in item.findings], asked["strict"])
 
 
-def _verdict(done: Sequence[Checked], strict: bool) -> int:
-    return output.verdict([finding for item in done for finding in item.findings], strict)
+def _refuse_nothing(done: Sequence[Checked]) -> None:
+    """Raise GuardError 2 where none of the checks applied: nothing is known, which is not `all ok`."""
+    if any(item.status != "skip" for item in done):
+        return
+    reasons = (f"{', '.join(ids)}: {why}" for why, ids in _not_checked(done).items())
+    raise GuardError(f"nothing was checked: {'; '.join(reasons)}", exit_code=USAGE)
 
 
-def _print_for_programs(done: Sequence[Checked], form: str, strict: bool) -> int:
+def _print_for_nagios(done: Sequence[Checked]) -> int:
     from vllm_guard import formats  # its XML costs 15 ms
 
-    if form == "nagios":
-        line, status = formats.nagios(done)
-        click.echo(line)
-        return status
+    line, status = formats.nagios(done)
+    click.echo(line)
+    return status
+
+
+def _print_for_ci(done: Sequence[Checked], form: str) -> None:
+    from vllm_guard import formats
+
     lines = formats.github(done) if form == "github" else formats.junit(done)
-    click.echo("\n".join(lines))
-    return _verdict(done, strict)
+    for line in lines:
+        click.echo(line)
 
 
 def _prepared(asked: dict[str, Any]) -> Prepared:
@@ -153,6 +186,8 @@ def _print(done: Sequence[Checked], verbose: bool, seconds: float) -> None:
         click.echo()
         output.print_findings(shown, verbose)
     missing = [item for item in done if item.status == "skip"]
+    if len(missing) == len(done):
+        return  # the error says it
     if missing:
         click.echo()
         for why, ids in _not_checked(missing).items():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vllm_guard import closing, facts, log, paths, phases, report, screen, signatures, voice
+from vllm_guard import closing, facts, finding_ids, log, phases, report, screen, signatures, voice
 from vllm_guard.commands import output, runs
 from vllm_guard.diagnose import Diagnosis
 from vllm_guard.errors import FAILED, USAGE, GuardError
@@ -67,7 +67,7 @@ def explain(what: str | None, as_json: bool) -> int:
     if what in facts.signatures():
         (known,) = signatures.parse({what: facts.signatures()[what]})
         return _describe(known, as_json)
-    if what == _STDIN or (what and os.path.exists(what) and what not in finding_rows()):
+    if what == _STDIN or (what and os.path.exists(what) and what not in finding_ids.rows()):
         return _tell(what, *_read(what), as_json)
     if what is None or _RUN.fullmatch(what):
         return _tell_run(what or "", as_json)
@@ -245,7 +245,7 @@ def _describe(signature: Signature, as_json: bool) -> int:
 
 def _describe_finding(name: str, as_json: bool) -> int:
     """A row of docs/checks.md. Raises GuardError where nothing is called so."""
-    rows = finding_rows()
+    rows = finding_ids.rows()
     if name not in rows:
         near = get_close_matches(name, [*rows, *facts.signatures()], 1)
         hint = f"did you mean {near[0]}?" if near else "name a log, a run, or the id of a finding"
@@ -257,14 +257,3 @@ def _describe_finding(name: str, as_json: bool) -> int:
         return 0
     click.echo(f"{name} ({status}): {meaning}")
     return 0
-
-
-def finding_rows() -> dict[str, tuple[str, str]]:
-    """The (status, meaning) of each finding that a launch or the doctor may print."""
-    text = paths.peek(os.path.join(paths.shipped("docs"), "checks.md"), 1 << 20).decode()
-    found = re.findall(r"^\| (`.+?) \| ([a-z, ]+) \| (.+) \|$", text, re.MULTILINE)
-    return {
-        name: (status, meaning)
-        for ids, status, meaning in found
-        for name in re.findall(r"`([a-z0-9-]+)`", ids)
-    }

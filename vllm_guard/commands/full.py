@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def added(prepared: Prepared, start: Start) -> Prepared:
-    """With what they found; not where it is certain already that it would fail, and not for a dry run."""
-    if prepared.refused or prepared.options.dry_run:
+    """With what they found; not where it is certain already that it would fail."""
+    if prepared.refused:
         return prepared
     checks = checkup.select(prepared.full_probes, (), full=True)
     loud = not prepared.options.quiet

@@ -51,24 +51,30 @@ def run(options: RunOptions, closed_stdio: tuple[int, ...]) -> Outcome:
     prepared = prepare.prepare(options)
     sink = _open_json(options)
     try:
+        if options.dry_run:
+            return _dry_run(prepared, sink)
         path = prepare.executable(prepared)
         if prepared.full_probes:
             from vllm_guard.commands import full
 
             prepared = full.added(prepared, run)
         _say_before(prepared)
-        if options.dry_run:
-            _say_plan(prepared, path)
-            if prepared.refusal:
-                raise prepared.refusal
         if prepared.refused:
             return _refuse(prepared, sink)
-        if options.dry_run:
-            return _not_started(prepared, sink, 0, "--dry-run")
         return _launch(prepared, path, closed_stdio, sink)
     except GuardError as error:
         _not_started(prepared, sink, error.exit_code, error.message)
         raise
+
+
+def _dry_run(prepared: Prepared, sink: int | None) -> Outcome:
+    from vllm_guard.commands import dry
+
+    _say_before(prepared)
+    dry.show(prepared)
+    if prepared.refused:
+        return _refuse(prepared, sink)
+    return _not_started(prepared, sink, 0, "--dry-run")
 
 
 def _launch(
@@ -252,13 +258,6 @@ def _say_before(prepared: Prepared) -> None:
         voice.say(line)
     shown = [f for f in prepared.findings if f.status not in hidden]
     voice.say_findings(shown, options.verbose)
-
-
-def _say_plan(prepared: Prepared, path: str) -> None:
-    for line in report.plan_lines(prepared.plan, prepared.redactor):
-        voice.say(f"  {line}")
-    voice.say(f"executes {path}:")
-    voice.say(f"  {report.command_line(prepared.argv, prepared.redactor)}")
 
 
 def _say_after(prepared: Prepared, done: Run, result: Result, log: Log) -> None:

@@ -25,7 +25,7 @@ _URI = "https://docs.vllm.ai/en/latest/serving/parallelism_scaling/"
 def check(context: Context) -> Iterator[Finding]:
     survey = nvml.survey(context.host)
     if survey is None:
-        yield Finding("gpus", "skip", "GPUs", "no NVIDIA driver here (/dev/nvidiactl)")
+        yield Finding("gpus", "skip", "GPUs", nvml.NO_DRIVER)
         return
     if survey.problem or not survey.devices:
         yield _silent(survey)

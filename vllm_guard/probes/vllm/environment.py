@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TITLE = "the environment's variables"
 
+_OF_GPUS = ("cuda", "nccl", "rocm")
+
 
 def check(context: Context) -> Iterator[Finding]:
     assert context.target is not None
@@ -27,6 +29,8 @@ def check(context: Context) -> Iterator[Finding]:
     for finding in audit.check_environment(context.env, known, table, names):
         name = finding.subject.partition("=")[0]
         asked = name in changed or name in on_purpose
+        if vllm.is_for_cpu and facts.family_of(name, known["families"]) in _OF_GPUS:
+            continue  # nothing there reads it
         if not (name in of_profiles or (asked and finding.id == "debug-left-on")):
             yield finding
     yield from contradictions.find(
