@@ -65,7 +65,7 @@ class Lines:
         if max(map(len, lines)) > LIMIT:
             lines = [self._cut(line, _RAW) for line in lines]
         if b"\x1b" in whole or _DOCKER in whole:
-            lines = [_plain(line) for line in lines]
+            lines = [plain(line) for line in lines]
         if max(map(len, lines)) > LIMIT:
             lines = [self._cut(line, LIMIT) for line in lines]
         return Rows(numbers[: len(lines)], lines)
@@ -75,7 +75,7 @@ class Lines:
         return line[:room]
 
 
-def _plain(line: bytes) -> bytes:
+def plain(line: bytes) -> bytes:
     """What was written: out of Docker's JSON, without escapes."""
     if line.startswith(_DOCKER):
         line = _unpacked(line)
