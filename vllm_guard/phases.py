@@ -14,7 +14,9 @@ else:
 FIRST, LOAD, DOWNLOAD = "import", "load", "download"
 READY, SERVING, SHUTDOWN = "ready", "serving", "shutdown"
 _PREFIXES = 512  #: bytes of a line in which its own text has to begin
-_ASKED_BY = '- "'  #: in uvicorn's access log stands before it who asks: `192.0.2.7:51102 - "POST /v1/...`
+_ASKED_BY = (
+    '- "'  #: in uvicorn's access log stands before it who asks: `192.0.2.7:51102 - "POST /v1/...`
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ class Phases:
 
 def _first(text: bytes, old: int, step: Step) -> int:
     """Where the first literal of the step stands that does not end in the `old` bytes; -1 for nowhere."""
-    return min((place for says in step.says for place in _places(text, old, says, step)), default=-1)
+    return min(
+        (place for says in step.says for place in _places(text, old, says, step)), default=-1
+    )
 
 
 def _places(text: bytes, old: int, says: bytes, step: Step) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Where the processes of a run are: the Python stacks that py-spy reads, and what the kernel says of each."""
+"""Where the processes of a run are: their Python stacks, and what the kernel says of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_guard import paths, screen, tree
+from vllm_guard import dumps, paths, screen, tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ TOOL = "py-spy"
 _MAIN = "MainThread"
 _HARNESS = os.path.join(paths.PACKAGE, "inside", "harness.py")
 _EACH, _ALL = 10.0, 30.0  #: seconds for one process, and for all of them
+_OWN = 2.0  #: seconds for one that writes its stacks itself
 _TITLE = 80  #: characters
 _PATH = 4096  #: bytes, PATH_MAX
 
@@ -214,6 +215,24 @@ def _named(path: str, is_fifo: bool) -> str:
 
 
 def _threads(pid: int, tool: str, seconds: float) -> tuple[tuple[Thread, ...], str]:
+    """By py-spy; where there is none, or it may not, by the process itself."""
+    threads, problem = _by_tool(pid, tool, seconds)
+    if not problem:
+        return threads, ""
+    own = _by_itself(pid)
+    return own, "" if own else problem
+
+
+def _by_itself(pid: int) -> tuple[Thread, ...]:
+    found = list(dumps.threads(dumps.read(pid, _OWN)))
+    names = [""] * (len(found) - 1) + [_MAIN]
+    return tuple(
+        Thread(name, tuple(Frame(*frame) for frame in frames))
+        for name, frames in zip(names, found, strict=False)
+    )
+
+
+def _by_tool(pid: int, tool: str, seconds: float) -> tuple[tuple[Thread, ...], str]:
     """Not stopped while it is read: what is stopped already could not be otherwise."""
     if not tool:
         return (), f"its Python stack is not known: pip install {TOOL}"

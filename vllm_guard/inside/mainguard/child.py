@@ -5,13 +5,14 @@ import marshal
 import sys
 from importlib.util import find_spec
 
-from . import engine, errors, places, sending
+from . import engine, errors, places, sending, stacks
 from .received import FAILED, Received
 from .sending import CUTOFF, STANDARD
 
 
 def arrive(spawn, order, sent, modules):
     """Called while the preparation data are unpickled: make `spawn` prepare this process our way."""
+    stacks.offer()
     original = spawn.prepare
     parcel = sending.Parcel(marshal.loads(order), order, modules)
     if parcel.order["engine"]:

@@ -46,6 +46,7 @@ def run(words, harness):
     mode = given["--main-guard"]
     if given["--engine"]:
         _set_engine_defaults(given["--engine"])
+    load("stacks").offer()
     script, *arguments = words
     try:
         if script == "-m":
