@@ -544,7 +544,8 @@ def test_who_would_not_answer_is_not_asked(tmp_path, code) -> None:
         one, after = look(pid, ""), state(pid)
 
     assert one.threads == ()
-    assert one.problem == "its Python stack is not known: pip install py-spy"
+    lacks = "its Python stack is not known: pip install py-spy"
+    assert one.problem == ("" if "exec" in code else lacks)
     assert after["State"][0] in "ST"
     assert not (int(after["SigPnd"], 16) | int(after["ShdPnd"], 16)) >> 52 & 1
 
@@ -637,3 +638,12 @@ def test_a_gpu_that_computes_is_a_sign_of_life(nvml_library, tmp_path, monkeypat
         described.write_text(text)
         with nvml_from(nvml_library):
             assert gpu.Meter().busy() is busy
+
+
+def test_of_a_program_that_is_no_python_none_is_said_to_be_lacking() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        wait_for(lambda: look(process.pid, "").waits == "sleep", "it sleeps")
+        one = look(process.pid, "")
+        process.kill()
+
+    assert (one.title, one.threads, one.problem) == ("sleep 1000", (), "")

@@ -216,11 +216,24 @@ def _named(path: str, is_fifo: bool) -> str:
 
 def _threads(pid: int, tool: str, seconds: float) -> tuple[tuple[Thread, ...], str]:
     """By py-spy; where there is none, or it may not, by the process itself."""
+    if not _is_python(pid):
+        return (), ""
     threads, problem = _by_tool(pid, tool, seconds)
     if not problem:
         return threads, ""
     own = _by_itself(pid)
     return own, "" if own else problem
+
+
+def _is_python(pid: int) -> bool:
+    """Not known of a process that we may not look into: then it counts as one."""
+    try:
+        if "python" in os.path.basename(os.readlink(f"/proc/{pid}/exe")):
+            return True
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            return b"/libpython" in maps.read()
+    except OSError:
+        return True
 
 
 def _by_itself(pid: int) -> tuple[Thread, ...]:

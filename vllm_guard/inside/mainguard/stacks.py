@@ -8,7 +8,7 @@ import os
 
 NAME = "vllm-guard-stacks"  #: of the memory file
 DESCRIPTOR = 1000  #: where it is: above those that a program gets, below the usual limit of 1024
-#: A real-time signal (34 to 64) that neither CPython, torch nor vLLM handles (SigCgt after they are imported).
+#: A real-time signal (34 to 64) that neither CPython, torch nor vLLM handles (SigCgt, once imported).
 #: Others have what is next to either end: systemd the first, Valgrind the last.
 SIGNAL = 53
 
