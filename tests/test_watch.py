@@ -642,7 +642,7 @@ def test_a_live_line_is_drawn_only_where_escapes_are_wanted(name, value, drawn) 
     env = {"TERM": "xterm", "PATH": os.environ["PATH"], name: value}
     subprocess.run([sys.executable, "-c", code], stderr=theirs, env=env, check=True, cwd=ROOT)
     os.write(theirs, b"end")
-    said = os.read(ours, 4096)
+    said = Lines(ours).until(b"end")
     os.close(theirs)
     os.close(ours)
 
