@@ -501,11 +501,13 @@ if __name__ == "__main__":
 
 
 @contextmanager
-def by_harness(tmp_path: Path, code: str, *words: str) -> Iterator[int]:
+def by_harness(
+    tmp_path: Path, code: str, *words: str, options: tuple[str, ...] = ("--stacks", "yes")
+) -> Iterator[int]:
     """The pid that a script under the harness has told."""
     script = tmp_path / "script.py"
     script.write_text(code)
-    command = [sys.executable, HARNESS, str(script), *words]
+    command = [sys.executable, HARNESS, *options, str(script), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         try:
@@ -548,6 +550,15 @@ def test_who_would_not_answer_is_not_asked(tmp_path, code) -> None:
     assert one.problem == ("" if "exec" in code else lacks)
     assert after["State"][0] in "ST"
     assert not (int(after["SigPnd"], 16) | int(after["ShdPnd"], 16)) >> 52 & 1
+
+
+def test_a_script_that_nobody_watches_is_left_as_it_is(tmp_path) -> None:
+    with by_harness(tmp_path, LOCKS, "spawn", options=()) as pid:
+        wait_for(lambda: look(pid, "").waits == "lock", "it waits")
+        one, fds = look(pid, ""), os.listdir(f"/proc/{pid}/fd")
+
+    assert one.problem == "its Python stack is not known: pip install py-spy"
+    assert "1000" not in fds
 
 
 def state(pid: int) -> dict[str, str]:

@@ -45,7 +45,7 @@ def as_typed(words: Sequence[str]) -> list[str]:
     """Such words without the harness; that of another installation lies elsewhere."""
     at = next((n for n, word in enumerate(words) if word.endswith(_HARNESS)), len(words))
     rest = list(words[at + 1 :])
-    while rest and rest[0] in ("--engine", "--main-guard"):
+    while rest and rest[0] in ("--engine", "--main-guard", "--stacks"):
         del rest[:2]
     return [*words[:at], *(rest[1:] if rest[:1] == ["--"] else rest)]
 
@@ -72,7 +72,8 @@ def _by_harness(options: RunOptions, found: Target, engine: Words) -> Words:
     if mode == "off" and not engine:
         return options.command
     given = () if mode == "auto" else ("--main-guard", mode)
-    return found.script.run_by((HARNESS, *engine, *given))
+    stacks = ("--stacks", "yes") if found.vllm or options.watched else ()  # where `watch` may ask
+    return found.script.run_by((HARNESS, *engine, *given, *stacks))
 
 
 def _with_flags(

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_guard import dumps, paths, screen, tree
+from vllm_guard import command, dumps, screen, tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TOOL = "py-spy"
 _MAIN = "MainThread"
-_HARNESS = os.path.join(paths.PACKAGE, "inside", "harness.py")
 _EACH, _ALL = 10.0, 30.0  #: seconds for one process, and for all of them
 _OWN = 2.0  #: seconds for one that writes its stacks itself
 _TITLE = 80  #: characters
@@ -168,7 +167,7 @@ def _stack(pid: int, tool: str, until: float, redactor: Redactor) -> Stack | Non
 def _title(pid: int, redactor: Redactor) -> str:
     """Its command line, of whose program and script the names only, without our harness."""
     words = _read(pid, "cmdline").decode("utf-8", "replace").rstrip("\0 ").split("\0")
-    words = [word for word in words if word != _HARNESS]
+    words = command.as_typed(words)
     named = [os.path.basename(word) for word in words[:2]] + words[2:]
     title = " ".join(redactor.argv(named)) or _word(pid, "comm")
     return screen.shortened(title, _TITLE)

@@ -12,9 +12,10 @@ from .sending import CUTOFF, STANDARD
 
 def arrive(spawn, order, sent, modules):
     """Called while the preparation data are unpickled: make `spawn` prepare this process our way."""
-    stacks.offer()
     original = spawn.prepare
     parcel = sending.Parcel(marshal.loads(order), order, modules)
+    if parcel.order["stacks"]:
+        stacks.offer()
     if parcel.order["engine"]:
         engine.set_defaults(parcel.order["engine"], aloud=False)
     child = _Child(parcel.order, sent)
