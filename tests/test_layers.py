@@ -32,7 +32,7 @@ LAYERS = (
             "cgroup",
             "log",
             *("watch", "counters", "samples", "progress", "ready"),
-            *("stall", "stacks", "moving", "waiting"),
+            *("stall", "stacks", "dumps", "moving", "waiting"),
             *("gpu", "nvml", "oom", "proof", "sockets"),
             "terminal",
             "pump",

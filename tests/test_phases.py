@@ -61,7 +61,8 @@ def test_nothing_is_said_twice_however_often_the_lines_come() -> None:
 
 
 def test_each_literal_is_found_in_a_log_or_of_a_version_between_them() -> None:
-    said = "\n".join(param.values[0]["text"] for param in LOGS)
+    lines = "\n".join(param.values[0]["text"] for param in LOGS)
+    said = lines + lines.replace("\n", "\r\n")
     never = {
         says for row in facts.load("phases")["steps"] for says in row["says"] if says not in said
     }
@@ -88,7 +89,7 @@ def test_the_page_explains_each_phase_in_the_same_order() -> None:
 
 def test_the_rows_have_no_unknown_keys() -> None:
     for row in facts.load("phases")["steps"]:
-        assert set(row) <= {"phase", "kind", "says", "source"}
+        assert set(row) <= {"phase", "kind", "begins", "says", "source"}
         assert row.get("kind") in (None, "server", "script")
 
 
@@ -107,8 +108,73 @@ def test_a_download_is_a_phase_only_between_the_start_of_loading_and_the_weights
 def test_a_server_that_answers_is_ready_whoever_said_so() -> None:
     phases = Phases()
 
-    assert phases.feed(b'"POST /v1/completions HTTP/1.1" 200 OK\n') == ["ready", "serving"]
+    said = b'INFO:     192.0.2.7:51102 - "POST /v1/completions HTTP/1.1" 200 OK\n'
+    assert phases.feed(said) == ["ready", "serving"]
     assert phases.is_ready
+
+
+STARTUP = "Application startup complete"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"INFO 05-06 09:16:09 [x.py:39] request cmpl-1: prompt: '{STARTUP}.'",
+        "INFO 05-06 09:16:09 [wrapper.py:194] Shutting down profiler",
+        f"the log says {STARTUP}",
+        f"{'x' * 600} INFO:     {STARTUP}.",
+        "a client sends POST /v1/chat/completions",
+        "my script: init engine (profile",
+        "prompt: '[shutdown] now'",
+        "user: Adding requests: 1",
+    ],
+)
+@pytest.mark.parametrize("script", [False, True])
+@given(cut=st.integers(0, 700), more=st.integers(0, 700))
+def test_what_a_client_or_a_user_writes_in_a_line_is_no_phase(
+    line: str, script: bool, cut: int, more: int
+) -> None:
+    phases = Phases(script)
+    phases._enter(len(table(script)) - 4)  # the next ones are ready, serving, shutdown
+    data = f"\n{line}\n".encode()
+    first, second = sorted((cut, more))
+
+    parts = (data[:first], data[first:second], data[second:])
+    said = [name for part in parts for name in phases.feed(part)]
+
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "INFO:     ",
+        "\x1b[32mINFO\x1b[0m:     ",
+        "\x1b[0;36m(APIServer pid=12)\x1b[0;0m \x1b[32mINFO\x1b[0m:     ",
+        "0: (APIServer pid=12) INFO:     ",
+        "vllm-1  | INFO:     ",
+        "x\rINFO:     ",
+    ],
+)
+def test_ready_is_found_behind_the_known_prefixes(prefix: str) -> None:
+    assert Phases().feed(f"x\n{prefix}{STARTUP}.\n".encode()) == ["ready"]
+
+
+@pytest.mark.parametrize("asks", ["192.0.2.7:51102 - ", "2001:db8::1:8000 - ", "- "])
+def test_a_request_is_found_whoever_asks(asks: str) -> None:
+    phases = Phases()
+    phases.feed(f"INFO:     {STARTUP}.\n".encode())
+
+    assert phases.feed(f'INFO:     {asks}"\x1b[1mPOST /v1/x'.encode()) == ["serving"]
+
+
+def test_after_output_that_was_not_looked_at_a_line_has_no_known_beginning() -> None:
+    phases = Phases()
+    phases.miss()
+
+    assert phases.feed(f"{STARTUP}' was the prompt\n".encode()) == []
+    assert phases.feed(f"{STARTUP}\n".encode()) == ["ready"]
 
 
 @pytest.mark.parametrize("script", [False, True])

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import GUARD, PATIENCE, Lines, children, gone, guard, guard_env, wait_for
+from tests.kit import GUARD, PATIENCE, ROOT, Lines, children, gone, guard, guard_env, wait_for
 from tests.kit.machine import nvml_from
 from tests.test_terminal import screen
 from vllm_guard import facts, gpu, stacks
@@ -281,7 +281,8 @@ def test_a_limit_for_nothing_is_refused() -> None:
 def test_without_a_stack_the_kernels_view_is_told_and_why(
     start, fifo, tmp_path, script, clause
 ) -> None:
-    run = start(READS, str(fifo), PATH=tool(tmp_path, script))
+    plain = ("--stall-after", "1", "--main-guard", "off")  # no harness: it cannot say it itself
+    run = start(READS, str(fifo), guard=plain, PATH=tool(tmp_path, script))
     said = run.until(" fix: put the file")
     feed(fifo)
     run.ends()
@@ -389,8 +390,9 @@ def python(code: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def look(pid: int) -> stacks.Stack:
-    (one,) = stacks.look([pid], stacks.find_tool("", ""), REDACTOR)
+def look(pid: int, tool: str | None = None) -> stacks.Stack:
+    tool = stacks.find_tool("", "") if tool is None else tool
+    (one,) = stacks.look([pid], tool, REDACTOR)
     return one
 
 
@@ -479,6 +481,126 @@ def test_without_py_spy_the_way_to_it_is_told() -> None:
     assert one.problem == "its Python stack is not known: pip install py-spy"
 
 
+HARNESS = str(ROOT / "vllm_guard/inside/harness.py")
+LOCKS = """
+import multiprocessing, os, sys, threading
+def waits_for_ever(lock):
+    lock.acquire(); print(os.getpid(), flush=True)
+    lock.acquire()
+def child():
+    waits_for_ever(threading.Lock())
+if __name__ == "__main__":
+    how = sys.argv[1]
+    if how == "main":
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        waits_for_ever(threading.Lock())
+    process = multiprocessing.get_context(how).Process(target=child, daemon=True)
+    process.start()
+    process.join()
+"""
+
+
+@contextmanager
+def by_harness(
+    tmp_path: Path, code: str, *words: str, options: tuple[str, ...] = ("--stacks", "yes")
+) -> Iterator[int]:
+    """The pid that a script under the harness has told."""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    command = [sys.executable, HARNESS, *options, str(script), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", ["main", "fork", "spawn"])
+def test_without_py_spy_a_script_and_its_children_write_their_stacks(tmp_path, how) -> None:
+    with by_harness(tmp_path, LOCKS, how) as pid:
+        wait_for(lambda: look(pid, "").waits == "lock", "it waits")
+        first, second = look(pid, ""), look(pid, "")
+
+    assert str(first.main[0]) == "waits_for_ever (script.py:5)"
+    assert (first.problem, first.waits) == ("", "lock")
+    assert second.threads == first.threads, "it is asked as often as one likes"
+    assert len(first.threads) == 1 + (how == "main")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.execv('/bin/sleep', ['sleep', '60'])",
+        "os.close(1000)\nsignal.pause()",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [53])\nsignal.pause()",
+        "signal.signal(53, signal.SIG_DFL)\nsignal.pause()",
+        "os.kill(os.getpid(), signal.SIGSTOP)",
+    ],
+    ids=["exec", "closed", "blocked", "default", "stopped"],
+)
+def test_who_would_not_answer_is_not_asked(tmp_path, code) -> None:
+    said = "import os, signal\nprint(os.getpid(), flush=True)\n"
+    with by_harness(tmp_path, f"{said}{code}\n") as pid:
+        wait_for(lambda: state(pid)["State"][0] in "ST" and not runs_python(pid, code), "it stands")
+        one, after = look(pid, ""), state(pid)
+
+    assert one.threads == ()
+    lacks = "its Python stack is not known: pip install py-spy"
+    assert one.problem == ("" if "exec" in code else lacks)
+    assert after["State"][0] in "ST"
+    assert not (int(after["SigPnd"], 16) | int(after["ShdPnd"], 16)) >> 52 & 1
+
+
+def test_a_script_that_nobody_watches_is_left_as_it_is(tmp_path) -> None:
+    with by_harness(tmp_path, LOCKS, "spawn", options=()) as pid:
+        wait_for(lambda: look(pid, "").waits == "lock", "it waits")
+        one, fds = look(pid, ""), os.listdir(f"/proc/{pid}/fd")
+
+    assert one.problem == "its Python stack is not known: pip install py-spy"
+    assert "1000" not in fds
+
+
+def state(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def runs_python(pid: int, code: str) -> bool:
+    """Has it not come to where it stands?"""
+    if "exec" in code:
+        return Path(f"/proc/{pid}/comm").read_text() != "sleep\n"
+    number = Path(f"/proc/{pid}/wchan").read_text()
+    return ("STOP" in code and state(pid)["State"][0] != "T") or "pipe" in number
+
+
+def test_a_signal_that_is_ignored_already_is_left_alone(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal\nprint(signal.getsignal(53) is signal.SIG_IGN)\nos.fstat(1000)\n"
+    )
+    ignores = "import os, signal, sys; signal.signal(53, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", ignores, sys.executable, HARNESS, str(script)]
+    done = subprocess.run(command, capture_output=True, check=False)
+
+    assert done.stdout == b"True\n"
+    assert b"Bad file descriptor" in done.stderr
+
+
+def test_under_the_guard_the_frame_is_named_without_py_spy(start, tmp_path) -> None:
+    code = f"""import threading
+def waits(lock):
+    lock.acquire()
+lock = threading.Lock()
+lock.acquire()
+{LOADING}waits(lock)
+"""
+    run = start(code, PATH=tool(tmp_path, "exit 1"))
+    said = run.until("; stacks: ")
+
+    assert " in waits (script.py:3)" in said
+
+
 def test_py_spy_is_looked_for_beside_the_commands_interpreter_too(tmp_path) -> None:
     path = tool(tmp_path, "true").partition(":")[0]
 
@@ -527,3 +649,12 @@ def test_a_gpu_that_computes_is_a_sign_of_life(nvml_library, tmp_path, monkeypat
         described.write_text(text)
         with nvml_from(nvml_library):
             assert gpu.Meter().busy() is busy
+
+
+def test_of_a_program_that_is_no_python_none_is_said_to_be_lacking() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        wait_for(lambda: look(process.pid, "").waits == "sleep", "it sleeps")
+        one = look(process.pid, "")
+        process.kill()
+
+    assert (one.title, one.threads, one.problem) == ("sleep 1000", (), "")

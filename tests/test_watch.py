@@ -29,7 +29,7 @@ from tests.kit import (
     wait_for,
 )
 from tests.test_terminal import screen
-from vllm_guard import counters, samples, voice
+from vllm_guard import counters, progress, samples, voice
 from vllm_guard.progress import Blobs, Line, Model
 from vllm_guard.watch import Asked, Moment, Watch
 
@@ -583,3 +583,69 @@ def test_a_line_is_begun_anew_after_half_a_line_of_the_commands(capfd) -> None:
     voice.say("three")
 
     assert capfd.readouterr().err == "\nvllm-guard: one\nvllm-guard: two\nvllm-guard: three\n"
+
+
+@pytest.mark.parametrize("line", ["setsid sh -c '{}' & wait", "setsid sh -c '{}' &"])
+def test_on_ready_does_not_outlive_the_run_in_another_session(serve, tmp_path, line) -> None:
+    pid = tmp_path / "pid"
+    server = serve("--on-ready", line.format(f"echo $$ > {pid}; exec sleep 1000"))
+    server.writes(READY)
+    wait_for(lambda: pid.exists() and pid.read_text(), "it runs")
+    assert server.ends()[0] == 0
+    gone([int(pid.read_text())])
+
+
+def test_quiet_child_without_a_record_is_refused(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    result = guard(
+        "--quiet-child", "--", "echo", "x", env=guard_env(XDG_STATE_HOME=str(tmp_path / "file"))
+    )
+
+    assert result.returncode == 125
+    assert b"error: --quiet-child: the output would be lost: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ("--stall", "repot"),
+            "choose from report, kill, off\nvllm-guard: hint: did you mean report?",
+        ),
+        (("--stall", "bogus"), "--stall 'bogus': choose from report, kill, off\n"),
+        *((("--stall-after", n), "is not a time in seconds\n") for n in ("1e9", "nan", "-1", "0")),
+        (("--on-ready", ""), "--on-ready has an empty command\n"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_in_one_line(words, says) -> None:
+    result = guard(*words, "--", "true")
+
+    assert result.returncode == 2
+    assert says in result.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 B"), (900, "900 B"), (52_000, "51 KiB"), (5 << 20, "5 MiB"), (3 << 29, "1.5 GiB")],
+)
+def test_a_size_is_told_in_a_unit_that_fits(size, words) -> None:
+    assert progress._words(size) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "drawn"),
+    [("TERM", "xterm", True), ("TERM", "dumb", False), ("NO_COLOR", "1", False)],
+)
+def test_a_live_line_is_drawn_only_where_escapes_are_wanted(name, value, drawn) -> None:
+    ours, theirs = os.openpty()
+    code = "from vllm_guard import voice; voice.live('x'); voice.erase()"
+    env = {"TERM": "xterm", "PATH": os.environ["PATH"], name: value}
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, env=env, check=True, cwd=ROOT)
+    os.write(theirs, b"end")
+    said = Lines(ours).until(b"end")
+    os.close(theirs)
+    os.close(ours)
+
+    assert said.endswith(b"end")
+    assert (b"\x1b" in said) is drawn
+    assert drawn or said == b"end"

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     Words = tuple[str, ...]
 
 HARNESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside", "harness.py")
-_HARNESS = os.path.join("vllm_guard", "inside", "harness.py")
 
 
 def complete(
@@ -39,15 +38,6 @@ def complete(
         mode = f"--main-guard {options.main_guard}"
         findings = [*findings, Finding("main-guard-not-applied", "warn", mode, fact)]
     return words, findings
-
-
-def as_typed(words: Sequence[str]) -> list[str]:
-    """Such words without the harness; that of another installation lies elsewhere."""
-    at = next((n for n, word in enumerate(words) if word.endswith(_HARNESS)), len(words))
-    rest = list(words[at + 1 :])
-    while rest and rest[0] in ("--engine", "--main-guard"):
-        del rest[:2]
-    return [*words[:at], *(rest[1:] if rest[:1] == ["--"] else rest)]
 
 
 def shutdown_timeout(argv: Sequence[str]) -> float:
@@ -72,7 +62,8 @@ def _by_harness(options: RunOptions, found: Target, engine: Words) -> Words:
     if mode == "off" and not engine:
         return options.command
     given = () if mode == "auto" else ("--main-guard", mode)
-    return found.script.run_by((HARNESS, *engine, *given))
+    stacks = ("--stacks", "yes") if found.vllm or options.watched else ()  # where `watch` may ask
+    return found.script.run_by((HARNESS, *engine, *given, *stacks))
 
 
 def _with_flags(

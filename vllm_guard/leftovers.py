@@ -224,6 +224,13 @@ def end_group(pgid: int, run_id: str) -> tuple[set[int], set[Segment]]:
     return ended, shared | more
 
 
+def end_tagged(run_id: str) -> None:
+    """End whatever carries the id of this run, wherever it has gone."""
+    me = tree.stat(os.getpid())
+    if me is not None:
+        _end_all(lambda: tagged(run_id, me["start"]))
+
+
 def _end_all(look: Callable[[], Mapping[int, str]]) -> tuple[set[int], set[Segment]]:
     """SIGKILL to what `look` finds until it finds nothing new; their pids and files of /dev/shm.
 

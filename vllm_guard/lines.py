@@ -67,7 +67,7 @@ class Lines:
         if max(map(len, lines)) > LIMIT:
             lines = [self._cut(line, _RAW) for line in lines]
         if b"\x1b" in whole or _OBJECT in whole:
-            lines = [_plain(line) for line in lines]
+            lines = [plain(line) for line in lines]
         if max(map(len, lines)) > LIMIT:
             lines = [self._cut(line, LIMIT) for line in lines]
         return Rows(numbers[: len(lines)], lines)
@@ -77,7 +77,7 @@ class Lines:
         return line[:room]
 
 
-def _plain(line: bytes) -> bytes:
+def plain(line: bytes) -> bytes:
     """What was written: out of the JSON of Docker or of journald, without escapes."""
     if line.startswith(_OBJECT) and any(key in line for key in _JSON_KEYS):
         line = _unpacked(line)

@@ -9,7 +9,7 @@ from vllm_guard.errors import USAGE, GuardError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from dataclasses import dataclass
     from typing import Any
 else:
@@ -181,6 +181,8 @@ def finish_values(values: dict[str, Any]) -> RunOptions:
     for option in ("unset", "keep"):
         for name in fields.get(option, ()):
             _check_name(name, f"--{option}", True)
+    if "on_ready" in fields and not fields["on_ready"].strip():
+        raise _usage("--on-ready has an empty command", "is a variable in your command line unset?")
     for word in fields.get("trust", ()):
         _check_digest(word)
     if not fields.get("command"):
@@ -246,7 +248,8 @@ def _take(found: dict[str, Any], word: str, rest: list[str]) -> None:
         raise _usage(f"{word} needs a value: {word} {option.metavar}")
     value = rest.pop(0)
     if option.choices and value not in option.choices:
-        raise _usage(f"{word} {value!r}: choose from {', '.join(option.choices)}")
+        choices = f"choose from {', '.join(option.choices)}"
+        raise _usage(f"{word} {value!r}: {choices}", _near(value, option.choices))
     if option.many:
         found.setdefault(option.field, []).append(value)
     else:
@@ -254,11 +257,16 @@ def _take(found: dict[str, Any], word: str, rest: list[str]) -> None:
 
 
 def _unknown(word: str) -> Option:
+    hint = _near(word, _BY_WORD) or "see vllm-guard run --help"
+    raise _usage(f"no such option: {word}", hint)
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """A hint, where one of these may have been meant."""
     import difflib
 
-    near = difflib.get_close_matches(word, _BY_WORD, 1)
-    hint = f"did you mean {near[0]}?" if near else "see vllm-guard run --help"
-    raise _usage(f"no such option: {word}", hint)
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def _seconds(option: str, word: str) -> float:

@@ -6,13 +6,17 @@ from vllm_guard import facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from dataclasses import dataclass
 else:
     from vllm_guard.frozen import dataclass
 
 FIRST, LOAD, DOWNLOAD = "import", "load", "download"
 READY, SERVING, SHUTDOWN = "ready", "serving", "shutdown"
+_PREFIXES = 512  #: bytes of a line in which its own text has to begin
+_ASKED_BY = (
+    '- "'  #: in uvicorn's access log stands before it who asks: `192.0.2.7:51102 - "POST /v1/...`
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Step:
 
     phase: str
     says: tuple[bytes, ...]
+    begins: bool  #: only where a line's own text begins with it: what clients send is written, too
 
 
 def table(script: bool) -> tuple[Step, ...]:
@@ -28,7 +33,7 @@ def table(script: bool) -> tuple[Step, ...]:
     other = "server" if script else "script"
     rows = facts.load("phases")["steps"]
     return tuple(
-        Step(row["phase"], tuple(says.encode() for says in row["says"]))
+        Step(row["phase"], tuple(says.encode() for says in row["says"]), row.get("begins", False))
         for row in rows
         if row.get("kind") != other
     )
@@ -44,7 +49,7 @@ class Phases:
         self._at = -1  #: the last step that was seen
         self._held = b""  #: the end of the last block, where a literal may begin
         longest = max(len(says) for step in self._steps for says in step.says)
-        self._overlap = longest - 1
+        self._overlap = longest + _PREFIXES
 
     @property
     def seen(self) -> bool:
@@ -58,14 +63,18 @@ class Phases:
 
     def feed(self, data: bytes) -> list[str]:
         """The phases that begin in this block of output, in their order."""
-        text = self._held + data
+        old, text = len(self._held), self._held + data
         self._held = text[-self._overlap :]
         found = [
             (place, number)
             for number in range(self._at + 1, len(self._steps))
-            if (place := _first(text, self._steps[number].says)) >= 0
+            if (place := _first(text, old, self._steps[number])) >= 0
         ]
         return [name for _, number in sorted(found) for name in self._enter(number)]
+
+    def miss(self) -> None:
+        """A block was not looked at: what comes next may be in the middle of a line."""
+        self._held = b"\0"
 
     def downloads(self) -> list[str]:
         """It is seen that something is being downloaded; returns as `feed` does.
@@ -96,6 +105,30 @@ class Phases:
         return names + [self.name] * (self.name != before)
 
 
-def _first(text: bytes, literals: Sequence[bytes]) -> int:
-    places = [place for literal in literals if (place := text.find(literal)) >= 0]
-    return min(places, default=-1)
+def _first(text: bytes, old: int, step: Step) -> int:
+    """Where the first literal of the step stands that does not end in the `old` bytes; -1 for nowhere."""
+    return min(
+        (place for says in step.says for place in _places(text, old, says, step)), default=-1
+    )
+
+
+def _places(text: bytes, old: int, says: bytes, step: Step) -> Iterator[int]:
+    """The first place where this literal counts, if there is one."""
+    place = text.find(says, max(0, old - len(says) + 1))
+    while place >= 0:
+        if not step.begins or _begins(text, place):
+            yield place
+            return
+        place = text.find(says, place + 1)
+
+
+def _begins(text: bytes, place: int) -> bool:
+    """Is there nothing before this place, in its line, but prefixes that are known?"""
+    from vllm_guard import lines, prefixes
+
+    near = max(0, place - _PREFIXES)
+    start = max(text.rfind(b"\n", near, place), text.rfind(b"\r", near, place)) + 1
+    if not start and near:
+        return False
+    before = prefixes.Parser().parse(0, lines.plain(text[start:place])).text
+    return before in ("", _ASKED_BY) or before.partition(" ")[2] == _ASKED_BY

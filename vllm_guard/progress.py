@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 else:
     from vllm_guard.frozen import dataclass
 
-_GIB, _MIB = 1 << 30, 1 << 20
 _SHORT = 0.1  #: seconds; over less, there is no rate
 
 
@@ -89,4 +88,8 @@ class Line:
 
 
 def _words(size: float) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.0f} MiB"
+    """In the largest unit of which there is one at least."""
+    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << shift:
+            return f"{size / (1 << shift):.{int(shift == 30)}f} {unit}"
+    return f"{size:.0f} B"

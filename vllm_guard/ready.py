@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vllm_guard import libc, voice
+from vllm_guard import leftovers, libc, voice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Command:
         self._line = line
         self._env = env
         self._process: Popen[bytes] | None = None
+        self._started = False
 
     def start(self) -> None:
         """Start it, if there is one; it writes to our stderr."""
@@ -54,6 +55,7 @@ class Command:
         from subprocess import DEVNULL, Popen
 
         words = ["/bin/sh", "-c", self._line]
+        self._started = True
         try:
             self._process = Popen(
                 words,
@@ -76,16 +78,20 @@ class Command:
             voice.say(f"warn on-ready: {how}", "warn")
 
     def end(self) -> None:
-        """The run is over, and so is this."""
-        if self._process is None:
-            return
+        """The run is over, and so is this, with what it started: in sessions of their own, too."""
+        if self._process is not None:
+            self._end_group(self._process)
+        if self._started:
+            leftovers.end_tagged(os.fsdecode(self._env.get(leftovers.TOKEN.encode(), b"")))
+
+    def _end_group(self, process: Popen[bytes]) -> None:
         from subprocess import TimeoutExpired
 
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, number)
+            if process.poll() is None:
+                os.killpg(process.pid, number)
             try:
-                self._process.wait(_PATIENCE)
+                process.wait(_PATIENCE)
             except TimeoutExpired:
                 continue
             break

@@ -1,4 +1,4 @@
-"""Where the processes of a run are: the Python stacks that py-spy reads, and what the kernel says of each."""
+"""Where the processes of a run are: their Python stacks, and what the kernel says of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_guard import paths, screen, tree
+from vllm_guard import dumps, screen, tree
+from vllm_guard.target.script import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,36 +23,18 @@ if TYPE_CHECKING:
 
 TOOL = "py-spy"
 _MAIN = "MainThread"
-_HARNESS = os.path.join(paths.PACKAGE, "inside", "harness.py")
 _EACH, _ALL = 10.0, 30.0  #: seconds for one process, and for all of them
+_OWN = 2.0  #: seconds for one that writes its stacks itself
 _TITLE = 80  #: characters
 _PATH = 4096  #: bytes, PATH_MAX
 
 #: System calls that wait, by their numbers (asm/unistd_64.h, asm-generic/unistd.h): of a descriptor,
 _OF_A_FILE = {
-    "x86_64": {
-        0: "read",
-        17: "read",
-        42: "connect",
-        45: "receive",
-        47: "receive",
-        1: "write",
-        73: "flock",
-        72: "fcntl",
-        43: "accept",
-    },
-    "aarch64": {
-        63: "read",
-        67: "read",
-        203: "connect",
-        207: "receive",
-        212: "receive",
-        64: "write",
-        32: "flock",
-        25: "fcntl",
-        202: "accept",
-    },
-}
+    "x86_64": {0: "read", 17: "read", 42: "connect", 45: "receive", 47: "receive",
+               1: "write", 73: "flock", 72: "fcntl", 43: "accept"},
+    "aarch64": {63: "read", 67: "read", 203: "connect", 207: "receive", 212: "receive",
+                64: "write", 32: "flock", 25: "fcntl", 202: "accept"},
+}  # fmt: skip
 #: of a path, which stands in that argument,
 _OF_A_PATH = {
     "x86_64": {2: ("open", 0), 257: ("open", 1), 4: ("stat", 0), 262: ("stat", 1)},
@@ -166,8 +149,8 @@ def _stack(pid: int, tool: str, until: float, redactor: Redactor) -> Stack | Non
 
 def _title(pid: int, redactor: Redactor) -> str:
     """Its command line, of whose program and script the names only, without our harness."""
-    words = _read(pid, "cmdline").decode("utf-8", "replace").rstrip("\0 ").split("\0")
-    words = [word for word in words if word != _HARNESS]
+    text = _read(pid, "cmdline").decode("utf-8", "replace").rstrip("\0 ")
+    words = as_typed(text.split("\0"))
     named = [os.path.basename(word) for word in words[:2]] + words[2:]
     title = " ".join(redactor.argv(named)) or _word(pid, "comm")
     return screen.shortened(title, _TITLE)
@@ -214,6 +197,37 @@ def _named(path: str, is_fifo: bool) -> str:
 
 
 def _threads(pid: int, tool: str, seconds: float) -> tuple[tuple[Thread, ...], str]:
+    """By py-spy; where there is none, or it may not, by the process itself."""
+    if not _is_python(pid):
+        return (), ""
+    threads, problem = _by_tool(pid, tool, seconds)
+    if not problem:
+        return threads, ""
+    own = _by_itself(pid)
+    return own, "" if own else problem
+
+
+def _is_python(pid: int) -> bool:
+    """Not known of a process that we may not look into: then it counts as one."""
+    try:
+        if "python" in os.path.basename(os.readlink(f"/proc/{pid}/exe")):
+            return True
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            return b"/libpython" in maps.read()
+    except OSError:
+        return True
+
+
+def _by_itself(pid: int) -> tuple[Thread, ...]:
+    found = list(dumps.threads(dumps.read(pid, _OWN)))
+    names = [""] * (len(found) - 1) + [_MAIN]
+    return tuple(
+        Thread(name, tuple(Frame(*frame) for frame in frames))
+        for name, frames in zip(names, found, strict=False)
+    )
+
+
+def _by_tool(pid: int, tool: str, seconds: float) -> tuple[tuple[Thread, ...], str]:
     """Not stopped while it is read: what is stopped already could not be otherwise."""
     if not tool:
         return (), f"its Python stack is not known: pip install {TOOL}"

@@ -73,10 +73,10 @@ def progress(what: str, seconds: float) -> None:
 def live(text: str) -> None:
     """On a terminal, a line that is written over, or erased before anything else is written.
 
-    None in the middle of a line of the command's.
+    None in the middle of a line of the command's, nor where the terminal is to get no escapes.
     """
     global _live
-    if os.isatty(2) and not _mid_line and _takes(2, 0.0):
+    if os.isatty(2) and screen.wants_colour(os.environ, True) and not _mid_line and _takes(2, 0.0):
         columns = os.get_terminal_size(2).columns or _COLUMNS
         write(2, f"{_ERASE}{PREFIX}{text}"[: len(_ERASE) + columns - 1])
         _live = True

@@ -116,6 +116,8 @@ class Watch:
             entered = self._phases.feed(data)
             self._saved -= time.monotonic() - before
             self._enter(entered)
+        else:
+            self._phases.miss()
 
     def tick(self, foreground: bool) -> None:
         """Look, if it is time. `foreground`: is the terminal ours, or the command's?"""

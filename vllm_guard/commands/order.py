@@ -25,6 +25,11 @@ def order_of(prepared: Prepared, path: str) -> Launch:
     if problem:
         raise GuardError(problem, "the kernel would refuse to start it (E2BIG)")
     options = prepared.options
+    if options.quiet_child and not prepared.shelf.open(prepared.run_id):
+        why = prepared.shelf.problem or "no record is kept"
+        raise GuardError(
+            f"--quiet-child: the output would be lost: {why}", "leave --quiet-child out"
+        )
     return Launch(
         run_id=prepared.run_id,
         path=os.fsencode(path),

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vllm_guard import command, leftovers, report, screen
+from vllm_guard import leftovers, report, screen
 from vllm_guard.commands import output
 from vllm_guard.errors import USAGE, GuardError
 from vllm_guard.model import Outcome
 from vllm_guard.record import Shelf
+from vllm_guard.target.script import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,10 +45,7 @@ def list_(as_json: bool) -> int:
     if as_json:
         output.print_json("", runs=rows, findings=[])
     elif rows:
-        cells = (
-            (r["id"], r["state"], r["outcome"], _short(command.as_typed(r["command"])))
-            for r in rows
-        )
+        cells = ((r["id"], r["state"], r["outcome"], _short(as_typed(r["command"]))) for r in rows)
         output.print_table(("RUN", "STATE", "OUTCOME", "COMMAND"), cells)
     else:
         click.echo("no runs are recorded")

@@ -30,6 +30,10 @@ _TORCHRUN_TAKES_VALUE = (
 _TORCHRUN_OTHER = {"--no-python", "--run-path", "-h", "--help"}
 
 
+_HARNESS = os.path.join("vllm_guard", "inside", "harness.py")  #: also of another installation
+_HARNESS_OPTIONS = ("--engine", "--main-guard", "--stacks")  #: each with a value
+
+
 @dataclass(frozen=True)
 class Script:
     """The script of a command."""
@@ -42,6 +46,15 @@ class Script:
     def run_by(self, harness: Sequence[str]) -> tuple[str, ...]:
         """The command with the script run by another one, which is given the script's words."""
         return (*self.before, *harness, *self.words)
+
+
+def as_typed(words: Sequence[str]) -> list[str]:
+    """The words of a command whose script the harness runs, without the harness; others as they are."""
+    at = next((n for n, word in enumerate(words) if word.endswith(_HARNESS)), len(words))
+    rest = list(words[at + 1 :])
+    while rest and rest[0] in _HARNESS_OPTIONS:
+        del rest[:2]
+    return [*words[:at], *(rest[1:] if rest[:1] == ["--"] else rest)]
 
 
 def find_script(

@@ -26,6 +26,7 @@ def order(script):
     last       code: what of modules and classes a child is to be given once more, after all statements
     places     place -> (line, kind as in `places`), of what else is sent, of definitions and imports;
                line 0: nothing is to be said where it is not
+    stacks     is the child to write its stacks when it is asked?
     marked     may a marker have a child run what reads names that it lacks?
     """
     collecting = gc.isenabled()
@@ -51,6 +52,7 @@ def _order(script):
         "doc": doc if isinstance(doc, str) else None,
         "source": script.source,
         "engine": script.engine,
+        "stacks": script.stacks,
         "marked": b"vllm-guard" in script.source,
         "lost": {},
         "wanted": [],

@@ -5,7 +5,7 @@ import marshal
 import sys
 from importlib.util import find_spec
 
-from . import engine, errors, places, sending
+from . import engine, errors, places, sending, stacks
 from .received import FAILED, Received
 from .sending import CUTOFF, STANDARD
 
@@ -14,6 +14,8 @@ def arrive(spawn, order, sent, modules):
     """Called while the preparation data are unpickled: make `spawn` prepare this process our way."""
     original = spawn.prepare
     parcel = sending.Parcel(marshal.loads(order), order, modules)
+    if parcel.order["stacks"]:
+        stacks.offer()
     if parcel.order["engine"]:
         engine.set_defaults(parcel.order["engine"], aloud=False)
     child = _Child(parcel.order, sent)

@@ -10,6 +10,7 @@ from _weakref import ref
 from . import load
 
 SPAWNERS = ("multiprocessing.spawn", "multiprocess.spawn")  #: the second is dill's
+_options = {"stacks": False}
 _engine = {}  #: name -> value: defaults of vLLM's engine options
 _own_main = None  #: the module that Python made for the harness: its names must live on
 
@@ -24,6 +25,7 @@ class Script:
         self.source = source  #: bytes, as they were when it was started
         self.spec = spec  #: of `-m`
         self._loader = spec.loader if spec else module.__loader__
+        self.stacks = _options["stacks"]  #: as `stacks.offer` does it
         self.engine = _engine  #: as `engine.set_defaults` takes it
         self.sender = None  #: from when a module of `SPAWNERS` is imported
 
@@ -40,12 +42,15 @@ def run(words, harness):
     """
     started = getattr(sys, "orig_argv", [sys.executable, harness, *words])  # since Python 3.10
     python = started[: -len(words) - 1]
-    given = {"--main-guard": "auto", "--engine": ""}
+    given = {"--main-guard": "auto", "--engine": "", "--stacks": ""}
     while words[0] in given:
         given[words[0]], words = words[1], words[2:]
     mode = given["--main-guard"]
     if given["--engine"]:
         _set_engine_defaults(given["--engine"])
+    if given["--stacks"]:
+        _options["stacks"] = True
+        load("stacks").offer()
     script, *arguments = words
     try:
         if script == "-m":

@@ -23,6 +23,7 @@ _SHIPPED = (
     "sending",
     "imports",
     "engine",
+    "stacks",
     "child",
 )
 _KEY = "vllm_guard"
