@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -404,6 +405,23 @@ def test_a_link_is_replaced_and_what_is_no_file_is_written_into(tmp_path: Path) 
     assert not link.is_symlink()
     assert "### Your current environment" in link.read_text()
     assert guard("report", "-o", "-").stdout.startswith(b"### Your current environment")
+
+
+@pytest.mark.parametrize("path", ["/dev/fd/1", "/proc/self/fd/1"])
+def test_a_descriptor_that_is_a_file_is_added_to(path: str, tmp_path: Path) -> None:
+    guard("--", "true")
+    redirected = tmp_path / "redirected"
+    command = f'"$0" -m vllm_guard report -o {path}'
+    with redirected.open("wb") as file:
+        done = subprocess.run(
+            ["sh", "-c", f"echo before; {command}", sys.executable],
+            stdout=file,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert redirected.read_text().startswith("before\n### Your current environment")
 
 
 CANARIES = {

@@ -15,6 +15,8 @@ from vllm_guard.reporting import Report
 
 FORMATS = ("markdown", "json", "html")
 _STDOUT = "-"
+#: What is called so is never replaced: `/dev/stdout` is a link, to a regular file where it is redirected.
+_DEVICES = ("/dev", "/dev/fd", "/proc/self/fd")
 _DATA = os.path.join(paths.PACKAGE, "data", "report")
 
 
@@ -86,8 +88,9 @@ def _asset(name: str) -> str:
 def _write(path: str, text: str) -> None:
     """Whole or not at all, for nobody else to read; into what is no regular file as it comes."""
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "wb") as file:
+        is_device = os.path.dirname(path) in _DEVICES
+        if is_device or (os.path.exists(path) and not os.path.isfile(path)):
+            with open(path, "ab") as file:
                 file.write(text.encode())
         else:
             paths.write_private(path, text.encode())
