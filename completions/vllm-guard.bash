@@ -293,62 +293,66 @@ _vllm_guard_named() {
               command-shell compile-backend-failed compile-cache-broken compile-not-serializable
               compiler-command-failed config-file config-file-refused config-missing config-not-json
               configuration-key-unknown configuration-refused configuration-type
-              connector-expandable-segments containment context-parallel-heads cpu-kv-cache-too-large
-              cpu-memory-taken crash-segfault cublas-no-memory cuda-802 cuda-803 cuda-804
-              cuda-before-fork cuda-device-count cuda-headers-missing cuda-home-colon cuda-home-unset
-              cuda-in-forked-process cuda-library-missing cuda-out-of-memory
-              cudagraph-mode-unsupported cudagraph-sizes-contradict custom-allreduce-off
-              custom-op-missing cxx-compiler-missing dead-run debug-left-on device-assert
-              device-list-short device-not-inferred disk-read-error disk-space disk-too-small
-              download-broken dp-config-differs dp-coordinator dp-handshake dp-headless
-              driver-insufficient driver-too-old dtype-unknown dynamo-constraint dynamo-runtime-error
-              dynamo-unsupported engine-core-died engine-core-failed engine-core-traceback engine-dead
+              connector-expandable-segments container-cli-failed containment context-parallel-heads
+              cpu-kv-cache-too-large cpu-memory-taken crash-segfault crashed-last-line
+              cublas-no-memory cuda-802 cuda-803 cuda-804 cuda-before-fork cuda-device-count
+              cuda-headers-missing cuda-home-colon cuda-home-unset cuda-in-forked-process
+              cuda-library-missing cuda-out-of-memory cudagraph-mode-unsupported
+              cudagraph-sizes-contradict custom-allreduce-off custom-op-missing cxx-compiler-missing
+              dead-run debug-left-on device-assert device-list-short device-not-inferred
+              disk-read-error disk-space disk-too-small docker-no-gpu-driver download-broken
+              dp-config-differs dp-coordinator dp-handshake dp-headless driver-insufficient
+              driver-too-old dtype-unknown dynamo-constraint dynamo-runtime-error dynamo-unsupported
+              engine-core-died engine-core-failed engine-core-traceback engine-dead
               engine-option-added engine-option-default engine-option-kept engine-option-type
               engine-option-unknown engine-options-apart engine-options-not-applied
-              engine-process-failed engine-ready-timeout engine-start-pending
-              engine-stopped-with-server executor-unsupported external-launcher-gloo
-              feature-unsupported few-open-files file-not-on-hub flag-file flag-unknown flag-value
-              flags flash-attention-gpu flashinfer-architecture flashinfer-build-failed
-              flashinfer-workspace float16-unsupported fp8-block-shape fp8-triton-ampere
-              frontend-failed gated-model generation-config glibc glibc-too-old gloo-interface
-              gloo-interface-missing gloo-loopback gloo-mesh gloo-no-device gpu-architecture
-              gpu-architecture-missing gpu-architecture-warning gpu-busy gpu-compute-mode gpu-count
-              gpu-ecc gpu-ecc-error gpu-memory gpu-memory-external-weights gpu-memory-taken gpu-mig
-              gpu-order gpu-out-of-memory gpu-p2p gpu-p2p-cache gpu-slowed gpu-unknown gpu-xid
-              gpu-xid-line gpus graph-replay-error headless-contradiction heads-not-divisible
-              hf-transfer-failed hf-transfer-missing host-ip host-ip-ignored host-ip-unknown
-              host-memory host-not-here host-oom-kill host-out-of-memory hub-answers hub-certificate
-              hub-gated hub-model hub-name-resolution hub-rate-limit hub-retry hub-revision hub-token
-              hub-unreachable illegal-memory-access inductor-error inside-run interpreter-unusable
-              invalid-device-ordinal invalid-http-request jit-out-of-memory jit-tools kernel-assertion
-              keyboard-interrupt killed killed-by-sigabrt killed-by-sigill killed-by-sigsegv
-              killed-line kv-allocation-out-of-memory kv-cache-auto-fit kv-cache-dtype kv-cache-none
-              kv-cache-too-small kv-cache-too-small-v0 kv-heads-not-divisible launch-failure
-              layer-size-not-divisible leaked-shared-memory left-behind libcuda-not-found
-              libcuda-not-linked libstdcxx-too-old linear-kernel-none load-out-of-memory log-level
-              logging-config loopback lora-empty lora-model lora-modules lora-not-enabled
-              lora-not-found lora-rank lora-weight main-guard-marker main-guard-missing
-              main-guard-not-applied main-guard-not-needed mamba-cache-too-small marlin-shape
-              master-address master-port max-model-len-too-long memlock memory-profiling-disturbed
-              metadata-missing method-failed-on-worker misaligned-address mm-item-too-large mm-limit
-              mm-local-files mm-media-path mm-placeholders mm-processor mmap-failed model-blocks
-              model-cached model-chat-template model-complete model-config model-dtype model-experts
-              model-filesystem model-heads model-intermediate model-is-a-file model-length
-              model-memory model-name model-not-cached model-not-given model-not-on-hub
-              model-packages-missing model-path model-path-missing model-quantization model-read-rate
-              model-runner-unsupported model-supported model-tokenizer model-type-missing
-              model-type-unknown model-unfinished modelscope-missing nan-logits nanobind-leak
-              nccl-connect nccl-cuda-error nccl-duplicate-gpu nccl-ib-completion nccl-interface
-              nccl-invalid-usage nccl-library nccl-memlock nccl-no-interface nccl-peer-access
-              nccl-setting nccl-shm-full nccl-shm-not-shared nccl-system-error nccl-timeout
-              nccl-versions-differ network-picks ninja-missing no-driver no-gpu no-loopback no-space
-              nodes nofile notebook notebook-functions numactl-missing nvcc-architecture
-              nvcc-gcc-too-new nvcc-missing nvml-mismatch nvml-unknown object-storage-load-format
-              offline-not-cached oom-killer output-handler-failed p2p-half-off p2p-test-failed
-              package-mismatch packages parser-tokenizer peer-gone pickle-refused
-              piecewise-graphs-unavailable pin-drift pin-guard-older pin-invalid pin-missing
-              pin-outdated pin-unknown-key pin-unlocked pipeline-unsupported platform-plugins
-              platform-unspecified pooler-out-of-memory port-busy port-free port-invalid
+              engine-process-failed engine-ready-timeout engine-start-local engine-start-pending
+              engine-stopped-with-server entrypoint-missing entrypoint-not-executable exec-format
+              executor-unsupported external-launcher-gloo feature-unsupported few-open-files
+              file-not-on-hub flag-file flag-unknown flag-value flags flash-attention-gpu
+              flashinfer-architecture flashinfer-build-failed flashinfer-workspace float16-unsupported
+              fp8-block-shape fp8-triton-ampere frontend-failed gated-model generation-config glibc
+              glibc-too-old gloo-interface gloo-interface-missing gloo-loopback gloo-mesh
+              gloo-no-device gpu-architecture gpu-architecture-missing gpu-architecture-warning
+              gpu-busy gpu-compute-mode gpu-count gpu-ecc gpu-ecc-error gpu-memory
+              gpu-memory-external-weights gpu-memory-taken gpu-mig gpu-order gpu-out-of-memory gpu-p2p
+              gpu-p2p-cache gpu-slowed gpu-unknown gpu-xid gpu-xid-follows gpu-xid-gsp gpu-xid-line
+              gpu-xid-lost gpu-xid-memory gpu-xid-nvlink gpu-xid-program gpu-xid-remapped gpus
+              graph-replay-error gunicorn-worker-timeout headless-contradiction heads-not-divisible
+              heap-corrupted hf-transfer-failed hf-transfer-missing host-ip host-ip-ignored
+              host-ip-unknown host-memory host-not-here host-oom-kill host-out-of-memory hub-answers
+              hub-certificate hub-gated hub-model hub-name-resolution hub-rate-limit hub-retry
+              hub-revision hub-token hub-unreachable illegal-memory-access inductor-error inside-run
+              interpreter-unusable invalid-device-ordinal invalid-http-request jit-out-of-memory
+              jit-tools kernel-assertion keyboard-interrupt killed killed-by-sigabrt killed-by-sigill
+              killed-by-sigsegv killed-last-line killed-line kv-allocation-out-of-memory
+              kv-cache-auto-fit kv-cache-dtype kv-cache-none kv-cache-too-small kv-cache-too-small-v0
+              kv-heads-not-divisible launch-failure layer-size-not-divisible leaked-shared-memory
+              left-behind libcuda-not-found libcuda-not-linked libstdcxx-too-old linear-kernel-none
+              load-out-of-memory log-level logging-config loopback lora-empty lora-model lora-modules
+              lora-not-enabled lora-not-found lora-rank lora-weight main-guard-marker
+              main-guard-missing main-guard-not-applied main-guard-not-needed mamba-cache-too-small
+              marlin-shape master-address master-port max-model-len-too-long memlock
+              memory-profiling-disturbed metadata-missing method-failed-on-worker misaligned-address
+              mm-item-too-large mm-limit mm-local-files mm-media-path mm-placeholders mm-processor
+              mmap-failed model-blocks model-cached model-chat-template model-complete model-config
+              model-dtype model-experts model-filesystem model-heads model-intermediate
+              model-is-a-file model-length model-memory model-name model-not-cached model-not-given
+              model-not-on-hub model-packages-missing model-path model-path-missing model-quantization
+              model-read-rate model-runner-unsupported model-supported model-tokenizer
+              model-type-missing model-type-unknown model-unfinished modelscope-missing nan-logits
+              nanobind-leak nccl-connect nccl-cuda-error nccl-duplicate-gpu nccl-ib-completion
+              nccl-interface nccl-invalid-usage nccl-library nccl-memlock nccl-no-interface
+              nccl-peer-access nccl-setting nccl-shm-full nccl-shm-not-shared nccl-system-error
+              nccl-timeout nccl-versions-differ network-picks ninja-missing no-driver no-gpu
+              no-loopback no-space nodes nofile notebook notebook-functions numactl-missing
+              nvcc-architecture nvcc-gcc-too-new nvcc-missing nvml-mismatch nvml-unknown
+              object-storage-load-format offline-not-cached oom-killer output-handler-failed
+              p2p-half-off p2p-test-failed package-mismatch packages parser-tokenizer peer-gone
+              pickle-refused piecewise-graphs-unavailable pin-drift pin-guard-older pin-invalid
+              pin-missing pin-outdated pin-unknown-key pin-unlocked pipeline-unsupported
+              platform-plugins platform-unspecified pod-crash-loop pod-evicted pod-image-pull
+              pod-no-gpu pod-oom-killed pooler-out-of-memory port-busy port-free port-invalid
               port-out-of-range port-privileged port-shared port-unknown probe-unknown
               process-group-not-destroyed process-limit processor-not-loaded profile-invalid
               profile-out-of-memory profile-valid profile-version prompt-too-long prompts-in-log
@@ -357,31 +361,34 @@ _vllm_guard_named() {
               quantization-config-missing quantization-contradicts-model quantization-dtype
               quantization-platform quantization-scheme-capability quantization-unknown
               quantized-shape ray-actor-died ray-missing ray-no-cluster ray-no-gpu-here
-              ray-no-placement ray-not-copied ray-out-of-memory ray-own ray-placement-waits
-              ray-same-address ray-versions-differ rdma read-only-disk reasoning-parser-unknown
-              rendezvous-incomplete rendezvous-port-busy rendezvous-timeout repository-defaults
-              repository-disabled repository-ignore revision-unknown rpc-timeout runner-unsupported
-              rust-frontend-missing safetensors-cut-off safetensors-not-one sampler-out-of-memory
-              script-missing script-unreadable server-ended service-link serving-out-of-memory
-              shard-missing sharded-state-missing shared-memory shell-active shm-bus-error
-              shm-bus-error-reported shm-full shm-missing shm-read-only shm-size shm-stale
-              shm-too-small size-not-divisible sleep-mode-unsupported socket-ifname spawn-forced
-              speculative-tokens-missing speculative-tokens-too-many stale-file-handle stall
-              stopped-while-starting subcommand-unknown swap-space-too-large token-invalid
-              tokenizer-class-unknown tokenizer-library-missing tokenizer-not-json
-              tokenizer-not-loaded too-many-open-files tool-choice-flags tool-parser-not-given
-              tool-parser-unknown torch-build torch-import torch-not-installed torch-shm
-              torch-without-cuda torchrun-child-failed torchvision-mismatch transformers-incompatible
-              triton-mismatch triton-out-of-resource trust-remote-code undefined-symbol
-              unguarded-script variable-changed variable-choice variable-deprecated variable-inert
-              variable-kept variable-name variable-not-a-number variable-not-known variable-overridden
-              variable-refused variable-removed variable-required variable-unknown variable-value
-              visible-devices visible-devices-contradict vllm-address vllm-c-missing
-              vllm-c-not-imported vllm-found vllm-metadata vllm-not-found vllm-not-installed vllm-port
-              vllm-port-uri vllm-port-value vllm-shadowed wake-up-out-of-memory weight-key weight-name
-              weight-shape weights-missing weights-not-initialized worker-died worker-error-relayed
-              worker-init-failed worker-process-died worker-stopped-cleanly worker-traceback
-              world-too-large xet-failed'
+              ray-no-placement ray-not-copied ray-object-store-full ray-out-of-memory ray-own
+              ray-placement-waits ray-same-address ray-versions-differ raylet-died rdma read-only-disk
+              reasoning-parser-unknown rendezvous-incomplete rendezvous-port-busy rendezvous-timeout
+              repository-defaults repository-disabled repository-ignore revision-unknown rpc-timeout
+              runner-unsupported rust-frontend-missing safetensors-cut-off safetensors-not-one
+              sampler-out-of-memory script-missing script-unreadable server-ended service-link
+              serving-out-of-memory shard-missing sharded-state-missing shared-memory shell-aborted
+              shell-active shell-illegal-instruction shm-bus-error shm-bus-error-reported shm-full
+              shm-missing shm-read-only shm-size shm-stale shm-too-small size-not-divisible
+              sleep-mode-unsupported slurm-node-failure slurm-out-of-memory slurm-preempted
+              slurm-time-limit socket-ifname spawn-forced speculative-tokens-missing
+              speculative-tokens-too-many stale-file-handle stall stopped-while-starting
+              subcommand-unknown swap-space-too-large systemd-dumped systemd-killed systemd-oom
+              systemd-start-limit systemd-timeout token-invalid tokenizer-class-unknown
+              tokenizer-library-missing tokenizer-not-json tokenizer-not-loaded too-many-open-files
+              tool-choice-flags tool-parser-not-given tool-parser-unknown torch-build torch-import
+              torch-not-installed torch-shm torch-without-cuda torchrun-child-failed
+              torchvision-mismatch transformers-incompatible triton-mismatch triton-out-of-resource
+              trust-remote-code undefined-symbol unguarded-script variable-changed variable-choice
+              variable-deprecated variable-inert variable-kept variable-name variable-not-a-number
+              variable-not-known variable-overridden variable-refused variable-removed
+              variable-required variable-unknown variable-value visible-devices
+              visible-devices-contradict vllm-address vllm-c-missing vllm-c-not-imported
+              vllm-command-not-found vllm-found vllm-metadata vllm-module-missing vllm-not-found
+              vllm-not-installed vllm-port vllm-port-uri vllm-port-value vllm-shadowed
+              wake-up-out-of-memory weight-key weight-name weight-shape weights-missing
+              weights-not-initialized worker-died worker-error-relayed worker-init-failed
+              worker-process-died worker-stopped-cleanly worker-traceback world-too-large xet-failed'
             ;;
     esac
     _vllm_guard_offer $words
