@@ -34,9 +34,11 @@ os.register_at_fork(after_in_parent=lambda: forks.append(1), after_in_child=hook
 """
 
 
-def look(*words: str, env: dict[str, str], status: int = 0) -> list[dict[str, Any]]:
+def look(
+    *words: str, env: dict[str, str], status: int = 0, said: bytes = b""
+) -> list[dict[str, Any]]:
     ran = guard("doctor", "--json", *words, env=env, timeout=LONG)
-    assert (ran.returncode, ran.stderr) == (status, b"")
+    assert (ran.returncode, ran.stderr) == (status, said)
     document = json.loads(ran.stdout)
     assert schema.problems("doctor", document) == []
     return list(document["findings"])
@@ -98,9 +100,14 @@ def test_compile_works_in_a_cache_of_its_own(clean_world: Path) -> None:
 @pytest.mark.vllm
 def test_nothing_is_compiled_for_a_command_that_compiles_nothing() -> None:
     """A tool chain that is not needed must not refuse a launch with `--preflight full`."""
-    (found,) = look("--only", "compile", "-p", "eager", *serve(), env=vllm_env())
+    why = "--enforce-eager: nothing is compiled"
+    said = f"vllm-guard: error: nothing was checked: compile: {why}\n".encode()
 
-    assert (found["status"], found["fact"]) == ("skip", "--enforce-eager: nothing is compiled")
+    (found,) = look(
+        "--only", "compile", "-p", "eager", *serve(), env=vllm_env(), status=2, said=said
+    )
+
+    assert (found["status"], found["fact"]) == ("skip", why)
 
 
 @pytest.mark.vllm

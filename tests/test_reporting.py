@@ -480,3 +480,13 @@ def test_a_run_that_is_under_way_is_reported_without_the_keys_that_it_wrote() ->
     finish(process)
     assert {form for form, text in told.items() if b"MIIE" in text or b"hkiG" in text} == set()
     assert all(b"PRIVATE KEY" in text for text in told.values())
+
+
+def test_a_script_is_reported_as_it_was_started(tmp_path: Path) -> None:
+    script = tmp_path / "s.py"
+    script.write_text("raise SystemExit(1)\n")
+    guard("--", sys.executable, str(script), "a b")
+
+    run = json.loads(guard("report", "--json").stdout)["run"]
+
+    assert run["command_line"] == f"{sys.executable} {script} 'a b'"

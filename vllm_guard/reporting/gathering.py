@@ -13,6 +13,7 @@ from vllm_guard.lines import Lines, Rows
 from vllm_guard.model import Outcome
 from vllm_guard.redact import MASK
 from vllm_guard.reporting import Excerpt, Report, Sample, machine
+from vllm_guard.target.script import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +34,7 @@ def gather(shelf: Shelf, run_id: str, state: str, mask: Redactor) -> Report:
     document = shelf.read(run_id) or {}
     masked = _masked(document, mask)
     variables = [row for row in masked.get("environment", ()) if row[0][:7] != "VGUARD_"]
-    command = report.command_line(document["command"], mask)
+    command = report.command_line(as_typed(document["command"]), mask)
     outcome = masked["outcome"]
     words = report.outcome_words(Outcome(**outcome)) if outcome else state
     return Report(
