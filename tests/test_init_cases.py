@@ -90,21 +90,30 @@ def with_a_grandchild(number: int) -> bytes:
         f"import signal\nsignal.signal({number}, signal.SIG_DFL)\n"
         "print('ready', flush=True)\nprint(input())"
     )
-    script = f"trap 'echo shell' {name}; \"$@\" ; echo grandchild $?"
+    script = f"echo $$; trap 'echo shell' {name}; \"$@\" ; echo grandchild $?"
     words = ["sh", "-c", script, "sh", *program("x")[:2], "-c", code]
     process = start("--", *words, stdin=subprocess.PIPE)
     assert process.stdout is not None
     lines = Lines(process.stdout.fileno())
+    shell = int(lines.until(b"\n").splitlines()[0])
     lines.until(b"ready\n")
+    wait_for(lambda: _status(shell)["State"].startswith("S"), "the shell waits")
+    slept = _status(shell)["voluntary_ctxt_switches"]
     process.send_signal(number)
     if number == signal.SIGUSR1:
+        wait_for(lambda: _status(shell)["voluntary_ctxt_switches"] != slept, "the signal woke it")
         assert process.stdin is not None
         process.stdin.write(b"lived\n")
         process.stdin.flush()
-    said = lines.rest().removeprefix(b"ready\n")
+    said = lines.rest().partition(b"ready\n")[2]
     finish(process)
     assert process.returncode == 0
     return said
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
 def test_what_a_service_manager_sends_reaches_the_grandchild() -> None:
