@@ -112,7 +112,7 @@ def test_a_fresh_clone_that_sets_it_is_refused_before_anything_runs(
         ("env", "activate", "--shell", "bash", "evil"),
         ("-p", "./profiles/evil.toml", "--", "true"),
         ("-p", "debug", "-p", "evil", "--exec", "--", "true"),
-        ("-p", "evil", "--preflight", "off", "--ignore", "evil", "--", "true"),
+        ("-p", "evil", "--preflight", "off", "--ignore", "variable-value", "--", "true"),
     ],
     ids=" ".join,
 )
